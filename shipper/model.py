@@ -1,0 +1,147 @@
+"""The values that pass between spool, worker and sinks. No I/O, no decisions.
+
+Event line: one JSON object in UTF-8 without a line break (`bytes`).
+Sequence: an event's number in its spool, from 1, without gaps as the writer counts.
+Event id: `<spool id, 32 hex digits>-<sequence>`; the same for every sink and every retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+__all__ = [
+    "Account",
+    "Batch",
+    "Delivered",
+    "Limits",
+    "Partial",
+    "Refusal",
+    "Rejected",
+    "Retry",
+    "Split",
+    "Verdict",
+    "event_id",
+]
+
+
+def event_id(spool: str, sequence: int) -> str:
+    """Return the id of the event `sequence` of spool `spool` (32 hex digits)."""
+    return f"{spool}-{sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one batch of a sink may hold. The worker never builds a larger one.
+
+    `max_bytes` counts event lines plus `overhead` bytes for each. An event that alone exceeds
+    `max_event_bytes` is not sent: it becomes a dead letter. `max_age` (seconds) is how long the oldest
+    event of a batch may wait for company.
+    """
+
+    max_events: int = 5_000
+    max_bytes: int = 1_000_000
+    max_event_bytes: int = 1_000_000
+    max_age: float = 0.2
+    overhead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of one spool in order; `lines[i]` has the sequence `sequences[i]`."""
+
+    spool: str
+    sequences: Sequence[int]
+    lines: Sequence[bytes]
+    attempt: int = 1
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def event_id(self, index: int) -> str:
+        """Return the id of the event at `index`."""
+        return event_id(self.spool, self.sequences[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """All of the batch is stored; `duplicates` of it had been stored before."""
+
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Nothing was stored, or it is safe to send again. `after` seconds, when the server said so.
+
+    `pause` marks what a human must mend (credentials, quota, blocked ingestion): retried at the slowest
+    pace, never dropped, and shown as the sink's state.
+    """
+
+    reason: str
+    after: float | None = None
+    pause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The server will never take it: a dead letter with `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The batch was too large for the server: send it again in halves. A single event is rejected."""
+
+    reason: str
+
+
+Refusal: TypeAlias = Retry | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Some events were refused, by index in the batch; all others are stored."""
+
+    refused: Mapping[int, Refusal]
+    duplicates: int = 0
+
+
+Verdict: TypeAlias = Delivered | Retry | Rejected | Split | Partial
+
+
+@dataclass(slots=True)
+class Account:
+    """One sink's books. `accepted = delivered + pending + dead_lettered + filtered + dropped`, always.
+
+    `retried` (events sent again) and `duplicates` stand beside the identity, not in it.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    pending: int = 0
+    dead_lettered: int = 0
+    filtered: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    retried: int = 0
+    duplicates: int = 0
+
+    @property
+    def balance(self) -> int:
+        """Accepted less everything accounted for: 0, or records are missing (or counted twice)."""
+        known = self.delivered + self.pending + self.dead_lettered
+        return self.accepted - known - sum(self.filtered.values()) - sum(self.dropped.values())
+
+    def add(self, other: Account) -> None:
+        """Add another account's figures to this one."""
+        self.accepted += other.accepted
+        self.delivered += other.delivered
+        self.pending += other.pending
+        self.dead_lettered += other.dead_lettered
+        self.retried += other.retried
+        self.duplicates += other.duplicates
+        for mine, theirs in ((self.filtered, other.filtered), (self.dropped, other.dropped)):
+            for reason, count in theirs.items():
+                mine[reason] = mine.get(reason, 0) + count

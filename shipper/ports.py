@@ -1,0 +1,194 @@
+"""The Protocols that the parts of the shipper know each other by. Imports point at this module, never back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..handlers.record import EventBuilder
+from ..handlers.schema import Schema
+from .model import Account, Batch, Limits, Verdict
+
+__all__ = [
+    "Appender",
+    "Cursor",
+    "Outcome",
+    "Sink",
+    "SinkContext",
+    "SinkKind",
+    "Source",
+    "SourceContext",
+    "SourceKind",
+]
+
+C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
+
+
+class Sink(Protocol):
+    """Where batches go. One worker thread calls it, never two at once; it keeps no queue of its own."""
+
+    @property
+    def limits(self) -> Limits:
+        """What one batch may hold."""
+        ...
+
+    def send(self, batch: Batch) -> Verdict:
+        """Deliver one batch; blocks, bounded by the sink's own time-outs.
+
+        `Delivered` means durable at the other side. Raises nothing for what the server may do; an exception
+        is a defect, and the worker takes it as `Retry`.
+        """
+        ...
+
+    def check(self) -> Sequence[str]:
+        """Try the connection and the credentials; one sentence for each thing that is wrong."""
+        ...
+
+    def close(self) -> None:
+        """Release connections and files. Called once, by the worker, after its last `send`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink may know of its surroundings."""
+
+    name: str
+    schema: Schema
+    state_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkKind(Generic[C]):
+    """A sink type as the registry knows it: its configuration dataclass, and how to make one.
+
+    `config` is a frozen, slotted dataclass whose fields are the YAML keys (types and `metadata` as
+    `shipper/config/fields.py` says). `build` does no I/O: connections are made on the first `send`.
+    """
+
+    type: str
+    config: type[C]
+    build: SinkFactory[C]
+
+
+class SinkFactory(Protocol[C_contra]):
+    """Make a sink from its configuration."""
+
+    def __call__(self, config: C_contra, context: SinkContext, /) -> Sink:
+        """Return the sink; no I/O here."""
+        ...
+
+
+class Appender(Protocol):
+    """The writing end of the spool as sources see it: they wait when it is full and are never evicted."""
+
+    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+        """Append whole event lines in one frame with the source's `position`; return the first sequence.
+
+        Blocks while the spool is full (sources wait, they do not lose). When it has returned, lines and
+        position survive the process together.
+        """
+        ...
+
+    def last_position(self, source: str) -> bytes:
+        """Return the newest position stored by `source` (`b""`: none)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """What a source may know of its surroundings."""
+
+    name: str
+    builder: EventBuilder
+    appender: Appender
+    state_dir: Path | None = None
+
+
+class Source(Protocol):
+    """Reads bytes from somewhere, makes events, appends them."""
+
+    def run(self, *, once: bool) -> None:
+        """Read until `stop()`; with `once` only to the present end. Raises `SourceError` when it cannot go on."""
+        ...
+
+    def stop(self) -> None:
+        """Ask `run` to return soon; safe from any thread."""
+        ...
+
+
+class SourceFactory(Protocol[C_contra]):
+    """Make a source from its configuration."""
+
+    def __call__(self, config: C_contra, context: SourceContext, /) -> Source:
+        """Return the source; no I/O here."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind(Generic[C]):
+    """A source type as the registry knows it."""
+
+    type: str
+    config: type[C]
+    build: SourceFactory[C]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the events between a cursor's old place and its new one, by count."""
+
+    delivered: int = 0
+    dead_lettered: int = 0
+    filtered: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    retried: int = 0
+    duplicates: int = 0
+
+
+class Cursor(Protocol):
+    """One sink's place in one spool. Used by one worker thread; the books are kept on disk with the place."""
+
+    @property
+    def spool(self) -> str:
+        """The spool's id, 32 hex digits."""
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """True when the spool's owner is gone and everything in it has been committed by this cursor."""
+        ...
+
+    def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> Batch | None:
+        """Return the next events after what was read before, at least one if there is one; None: nothing new.
+
+        Never blocks. What cannot be read any more (evicted, expired, damaged) is passed over and enters the
+        books as dropped, with the reason, at the next `commit`.
+        """
+        ...
+
+    def violations(self) -> Mapping[int, str]:
+        """Return, for events of the last `read` that broke the schema, sequence → reason."""
+        ...
+
+    def commit(self, upto: int, outcome: Outcome) -> None:
+        """Move the place behind sequence `upto` and add `outcome` to the books, in one crash-safe step."""
+        ...
+
+    def rewind(self) -> None:
+        """Read again from the committed place."""
+        ...
+
+    def account(self) -> Account:
+        """Return the books of this sink for this spool, `pending` included."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and maps."""
+        ...
+
+
+Settings = Mapping[str, Any]
