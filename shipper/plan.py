@@ -1,0 +1,77 @@
+"""What a pipeline is to be made of, as checked values: the seam between `shipper/config` and `shipper/pipeline`.
+
+`config` turns a file, a mapping or nothing into a `Plan`; `lifecycle` and the command line turn a plan into
+running parts. Nothing here does I/O, and a plan can be made by hand in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ..handlers.record import EventBuilder
+    from ..handlers.schema import Schema
+    from .ports import SinkKind, SourceKind
+    from .spool import SpoolSettings
+
+__all__ = ["DEAD_LETTER_BYTES", "LevelPlan", "Plan", "SinkSpec", "SourceSpec"]
+
+DEAD_LETTER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """One sink: `name` is the key under `sinks:`, `options` an instance of `kind.config`.
+
+    `min_level` (an event level, `WARNING`): events below it are counted as filtered and not sent.
+    `max_age` (seconds): what is older when it is read is dropped and counted; None keeps everything.
+    """
+
+    name: str
+    kind: SinkKind[Any]
+    options: object
+    min_level: str | None = None
+    max_age: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """One source: `name` is the key under `sources:`, `builder` makes its events (service, schema, redaction)."""
+
+    name: str
+    kind: SourceKind[Any]
+    options: object
+    builder: EventBuilder
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """The levels that `configure` sets, as names (`INFO`).
+
+    `level` None: by `environment` (dev DEBUG, test INFO, prod WARNING). `access` is the level of access, job
+    and span events. `loggers` overrides single loggers by their names.
+    """
+
+    level: str | None = None
+    access: str | None = None
+    loggers: Mapping[str, str] = field(default_factory=dict)
+    environment: str = "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a process needs to know to ship its records. Times are seconds, sizes bytes."""
+
+    schema: Schema
+    builder: EventBuilder
+    spool: SpoolSettings
+    sinks: Sequence[SinkSpec]
+    sources: Sequence[SourceSpec] = ()
+    levels: LevelPlan = field(default_factory=LevelPlan)
+    console: Literal["pretty", "json", "off"] = "pretty"
+    shutdown_timeout: float = 5.0
+    dead_letters_max_bytes: int = DEAD_LETTER_BYTES
+    metrics_listen: tuple[str, int] | None = None
+    diagnostics_level: str = "WARNING"
