@@ -1,0 +1,1 @@
+"""What runs inside an application: from a logging call to one line of JSON bytes, offered to an `Outlet`."""
