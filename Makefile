@@ -52,11 +52,11 @@ bench: $(VENV)/stamp-dev ## what a record costs, as ratios to the standard libra
 	$(BIN)/python benchmarks/record.py
 
 constraints: ## pin the newest versions of the whole environment in constraints.txt
-	$(PYTHON) -m venv $(VENV)-pin
-	$(VENV)-pin/bin/python -m pip install --quiet -e '.[dev,docs,all]'
-	@{ echo "# Every version of the whole environment (extras dev, docs, all). Made by: make constraints"; \
-	$(VENV)-pin/bin/python -m pip freeze --exclude-editable | grep -v '@'; } > constraints.txt
-	rm -rf $(VENV)-pin
+	@$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/python -m pip install --quiet uv
+	@{ echo "# The versions of the whole environment (all extras, every platform). Made by: make constraints"; \
+	$(VENV)-pin/bin/uv pip compile -q --python-version 3.11 --universal --all-extras --no-header --no-annotate pyproject.toml; \
+	} > constraints.new && mv constraints.new constraints.txt
+	@rm -rf $(VENV)-pin
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info

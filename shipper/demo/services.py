@@ -1,0 +1,173 @@
+"""The programs of the demo: `shop` and `stock` (FastAPI under uvicorn) and `mailer` (a worker without HTTP).
+
+Each configures logferry once from the file that the demo wrote and then logs as any application would; the
+mistakes in here (a password in an extra, a card number in a message) are made on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections import deque
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+
+import logferry
+
+from ...handlers import context, tracing
+from ...handlers.integrations.asgi import TraceMiddleware
+
+__all__ = ["main", "shop", "stock"]
+
+log = logging.getLogger("shop")
+
+
+class PaymentRefusedError(Exception):
+    """The bank said no."""
+
+    code = "card_declined"
+
+
+def outgoing() -> dict[str, str]:
+    """Return the headers that carry this request's trace to the next service."""
+    trace = context.get_trace_context()
+    headers = {"traceparent": tracing.format_traceparent(trace.trace_id, trace.span_id)}
+    request_id = context.current().get("request_id")
+    return headers | ({"x-request-id": str(request_id)} if request_id else {})
+
+
+def shop(stock_url: str) -> FastAPI:
+    """Build the shop: products, log-in, check-out, and the queue that the mailer empties."""
+    app = FastAPI()
+    jobs: deque[dict[str, Any]] = deque(maxlen=10_000)
+    client = httpx.AsyncClient(base_url=stock_url, timeout=3.0)
+
+    @app.get("/products/{product}")
+    async def product(product: int) -> dict[str, Any]:
+        log.info("product %s viewed", product, extra={"product_id": product})
+        answer = await client.get(f"/stock/{product}", headers=outgoing())
+        if answer.status_code != 200:
+            log.warning("stock answered %s", answer.status_code, extra={"product_id": product})
+        if product % 97 == 0:
+            log.warning("slow query: %s took long", "SELECT * FROM reviews", extra={"product_id": product})
+            await asyncio.sleep(random.uniform(0.4, 1.2))
+        return {"id": product, "left": answer.json().get("left", 0)}
+
+    @app.post("/login")
+    async def login(request: Request) -> dict[str, str]:
+        form = await request.json()
+        log.info("log-in of %s", form["user"], extra={"body": form})
+        context.bind(user_id=form["user"])
+        return {"welcome": form["user"]}
+
+    @app.post("/checkout")
+    async def checkout(request: Request) -> dict[str, Any]:
+        order = await request.json()
+        context.bind(user_id=order["user"])
+        log.info("paying %.2f with card %s", order["amount"], order["card"], extra={"amount": order["amount"]})
+        answer = await client.post(f"/reserve/{order['product']}", headers=outgoing())
+        if answer.status_code != 200:
+            raise HTTPException(503, "stock is not there")
+        if random.random() < 0.04:
+            try:
+                raise TimeoutError("bank did not answer within 2 s")
+            except TimeoutError as error:
+                raise PaymentRefusedError(f"payment of order {order['id']} refused") from error
+        log.info("order created", extra={"order_id": order["id"], "amount": order["amount"]})
+        jobs.append({"order": order["id"], "headers": outgoing()})
+        return {"order": order["id"]}
+
+    @app.get("/jobs")
+    async def take() -> list[dict[str, Any]]:
+        return [jobs.popleft() for _ in range(min(len(jobs), 50))]
+
+    app.add_middleware(TraceMiddleware, exclude=("/jobs",))
+    return app
+
+
+def stock() -> FastAPI:
+    """Build the stock service, whose shelves are slow at times and which can be told to die."""
+    app = FastAPI()
+    shelf = logging.getLogger("stock")
+
+    @app.get("/stock/{product}")
+    async def left(product: int) -> dict[str, int]:
+        await asyncio.sleep(min(random.lognormvariate(-5.0, 0.9), 0.5))
+        count = product * 7 % 50
+        shelf.debug("looked up product %s", product)
+        if count < 3:
+            shelf.warning("product %s is running out", product, extra={"product_id": product, "left": count})
+        return {"left": count}
+
+    @app.post("/reserve/{product}")
+    async def reserve(product: int) -> dict[str, bool]:
+        await asyncio.sleep(min(random.lognormvariate(-4.5, 0.8), 0.5))
+        if random.random() < 0.01:
+            shelf.error("shelf of product %s is locked", product, extra={"error_code": "shelf_locked"})
+            raise HTTPException(503, "locked")
+        shelf.info("reserved product %s", product, extra={"product_id": product})
+        return {"reserved": True}
+
+    @app.post("/last-words/{words}")
+    async def last_words(words: str) -> None:
+        shelf.critical("last words: %s", words)
+        os.kill(os.getpid(), signal.SIGKILL)  # nothing runs after this: no flush, no handler, no exit
+
+    app.add_middleware(TraceMiddleware)
+    return app
+
+
+def mailer(shop_url: str) -> None:
+    """Take jobs from the shop and send mails, in the trace of the request that ordered them."""
+    mail = logging.getLogger("mailer")
+    job_log = logging.getLogger("logferry.job")
+    with httpx.Client(base_url=shop_url, timeout=3.0) as client:
+        while True:
+            try:
+                jobs = client.get("/jobs").json()
+            except httpx.HTTPError:
+                jobs = []
+            for job in jobs:
+                send_mail(job, mail, job_log)
+            time.sleep(0.1)
+
+
+def send_mail(job: dict[str, Any], mail: logging.Logger, job_log: logging.Logger) -> None:
+    """Send one confirmation; a few fail, as mails do."""
+    incoming = tracing.from_headers(job["headers"])
+    started = time.perf_counter()
+    with context.bound(request_id=incoming.request_id):
+        context.set_trace_context(incoming.trace_id, tracing.new_span_id(), incoming.parent_id)
+        failed = False
+        try:
+            if job["order"] % 41 == 0:
+                raise ConnectionRefusedError(111, "mail server refused the connection")
+            mail.info("confirmation sent", extra={"order_id": job["order"]})
+        except ConnectionRefusedError:
+            failed = True
+            mail.exception("confirmation of order %s not sent", job["order"])
+        spent = round((time.perf_counter() - started) * 1000, 3)
+        job_log.info("job confirm", extra={"kind": "job", "duration_ms": spent, "failed": failed})
+
+
+def main(name: str, port: int, peer: str) -> None:
+    """Run one of the programs: `shop`, `stock` or `mailer`."""
+    logferry.configure(os.environ["LOGFERRY_CONFIG"])
+    if name == "mailer":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        mailer(peer)
+        return
+    app = shop(peer) if name == "shop" else stock()
+    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_config=None, timeout_graceful_shutdown=3)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
