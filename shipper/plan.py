@@ -1,4 +1,4 @@
-"""What a pipeline is to be made of, as checked values: the seam between `shipper/config` and `shipper/pipeline`.
+"""What a pipeline is to be made of, as checked values: the seam between `config` and `pipeline`.
 
 `config` turns a file, a mapping or nothing into a `Plan`; `lifecycle` and the command line turn a plan into
 running parts. Nothing here does I/O, and a plan can be made by hand in a test.
@@ -6,11 +6,12 @@ running parts. Nothing here does I/O, and a plan can be made by hand in a test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ..handlers.record import EventBuilder
     from ..handlers.schema import Schema
     from .ports import SinkKind, SourceKind
@@ -38,7 +39,7 @@ class SinkSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """One source: `name` is the key under `sources:`, `builder` makes its events (service, schema, redaction)."""
+    """One source: `name` is the key under `sources:`, `builder` makes its events."""
 
     name: str
     kind: SourceKind[Any]
