@@ -72,7 +72,9 @@ def shop(stock_url: str) -> FastAPI:
     async def checkout(request: Request) -> dict[str, Any]:
         order = await request.json()
         context.bind(user_id=order["user"])
-        log.info("paying %.2f with card %s", order["amount"], order["card"], extra={"amount": order["amount"]})
+        log.info(
+            "paying %.2f with card %s", order["amount"], order["card"], extra={"amount": order["amount"]}
+        )
         answer = await client.post(f"/reserve/{order['product']}", headers=outgoing())
         if answer.status_code != 200:
             raise HTTPException(503, "stock is not there")
@@ -166,7 +168,9 @@ def main(name: str, port: int, peer: str) -> None:
         mailer(peer)
         return
     app = shop(peer) if name == "shop" else stock()
-    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_config=None, timeout_graceful_shutdown=3)
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, access_log=False, log_config=None, timeout_graceful_shutdown=3
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""The end of the demo: the account, the last words of the killed service, the slowest trace, three errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..model import Account
+from ..spool import AuditReport
+from ..store import Store
+
+__all__ = ["report"]
+
+SECRETS = ("correct horse", "4111 1111 1111 1111")  # what the customers typed and nobody may find
+
+
+def report(directory: Path, config: Path, store: Store, books: AuditReport, words: str, waited: int) -> int:
+    """Print what the run showed; return 0 when all of it is as promised, else 1."""
+    say = _speaker()
+    accounts = {service: sinks["here"] for service, sinks in books.accounts.items() if "here" in sinks}
+    total = Account()
+    for account in accounts.values():
+        total.add(account)
+    stored = int(store.sql("SELECT count(DISTINCT event_id) AS n FROM events")[0]["n"])
+    say("")
+    say("The account (logferry audit)", "bold")
+    for service, account in sorted(accounts.items()):
+        say(f"  {service:<8} {_line(account)}")
+    say(f"  {'all':<8} {_line(total)}")
+    settled = total.balance == 0 and total.pending == 0 and stored == total.delivered
+    say(f"  {stored:,} different events lie in {directory / 'logs'}", "green" if settled else "red")
+    good = _last_words(say, store, words, waited) & _no_secrets(say, directory) & settled
+    _slowest(say, store)
+    say("\nThree errors", "bold")
+    for event in store.query("level=ERROR", limit=3, order="desc"):
+        error: Mapping[str, Any] = event.get("error") or {}
+        say(f"  {event['timestamp']}  {event['service']}  {event['message']}  {error.get('type', '')}", "red")
+    option = f"-c {config}"
+    say("\nTry next", "bold")
+    for command in (
+        f"logferry query {option} level=ERROR",
+        f"logferry query {option} 'service=shop duration_ms>500' --limit 20",
+        f"logferry query {option} --sql \"SELECT endpoint, count(*) FROM events WHERE kind = 'access' GROUP BY 1\"",
+        f"logferry audit {option}",
+    ):
+        say(f"  {command}", "cyan")
+    return 0 if good else 1
+
+
+def _line(account: Account) -> str:
+    lost = sum(account.dropped.values())
+    return (
+        f"accepted {account.accepted:>8,} = delivered {account.delivered:>8,} + pending {account.pending:,}"
+        f" + dead-lettered {account.dead_lettered:,} + filtered {sum(account.filtered.values()):,}"
+        f" + dropped {lost:,}   unaccounted {account.balance:,}"
+    )
+
+
+def _last_words(say: Callable[..., None], store: Store, words: str, waited: int) -> bool:
+    """Show that the killed service's last line arrived, and the notice of its death."""
+    found = list(store.query(f'"{words}"', limit=5))
+    deaths = list(store.query("kind=death", limit=5))
+    say("\nThe service killed with SIGKILL", "bold")
+    arrived = any(event.get("service") == "stock" for event in found)
+    text = f"its last line, logged right before the kill, {'arrived' if arrived else 'IS MISSING'}"
+    say(f"  {text}; {waited} records had waited in its spool", "green" if arrived else "red")
+    for event in deaths:
+        say(f"  {event['timestamp']}  {event['message']}", "yellow")
+    return arrived and bool(deaths)
+
+
+def _no_secrets(say: Callable[..., None], directory: Path) -> bool:
+    """Search every byte that was written for what must not be there."""
+    needles = [secret.encode() for secret in SECRETS]
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    leaks = [path for path in files if any(needle in path.read_bytes() for needle in needles)]
+    say("\nPasswords and card numbers", "bold")
+    if leaks:
+        say(f"  FOUND in {', '.join(map(str, leaks))}", "red")
+    else:
+        say(
+            f"  none in the {len(files)} files that were written (spools, store, output of the services)",
+            "green",
+        )
+    return not leaks
+
+
+def _slowest(say: Callable[..., None], store: Store) -> None:
+    """Show the slowest request with the lines of all services it passed."""
+    slow = "SELECT trace_id FROM events WHERE kind = 'access' AND service = 'shop' ORDER BY duration_ms DESC LIMIT 1"
+    found = store.sql(slow)
+    if not found:
+        return
+    trace = str(found[0]["trace_id"])
+    say(f"\nThe slowest trace: {trace}", "bold")
+    for event in store.trace(trace):
+        duration = event.get("duration_ms")
+        text = f"  {str(event['timestamp'])[11:23]}  {event['service']:<7} {event['message'][:90]}"
+        say(text + (f"  {duration:,.0f} ms" if isinstance(duration, int | float) else ""))
+
+
+def _speaker() -> Callable[..., None]:
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        console = Console()
+        return lambda text, style="": console.print(
+            text, style=style, markup=False, highlight=False, soft_wrap=True
+        )
+    return lambda text, _style="": print(text)  # noqa: T201 - the demo's output
