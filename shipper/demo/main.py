@@ -1,4 +1,4 @@
-"""The operations team of the demo: starts the shop, watches its logs arrive, kills a service, draws up the account."""
+"""The operations team of the demo: starts the shop, watches, kills a service, draws up the account."""
 
 from __future__ import annotations
 

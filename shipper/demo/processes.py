@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -65,10 +66,8 @@ class Fleet:
     def last_words(self, name: str, port: int, words: str) -> int:
         """Let service `name` log `words` and die of SIGKILL at once; return its process id."""
         process = self.processes[name]
-        try:
+        with suppress(OSError):  # it dies in the middle of this request: that is the point
             urlopen(f"http://127.0.0.1:{port}/last-words/{words}", data=b"", timeout=5).close()
-        except OSError:
-            pass  # it died in the middle of this request: that was the point
         if process.wait(timeout=5) != -signal.SIGKILL:
             raise RuntimeError(f"{name} was to die of SIGKILL, but ended with {process.returncode}")
         return process.pid

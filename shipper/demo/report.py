@@ -42,7 +42,7 @@ def report(directory: Path, config: Path, store: Store, books: AuditReport, word
     for command in (
         f"logferry query {option} level=ERROR",
         f"logferry query {option} 'service=shop duration_ms>500' --limit 20",
-        f"logferry query {option} --sql \"SELECT endpoint, count(*) FROM events WHERE kind = 'access' GROUP BY 1\"",
+        f"logferry query {option} --sql 'FROM events SELECT level, count(*) GROUP BY 1'",
         f"logferry audit {option}",
     ):
         say(f"  {command}", "cyan")
@@ -89,8 +89,9 @@ def _no_secrets(say: Callable[..., None], directory: Path) -> bool:
 
 def _slowest(say: Callable[..., None], store: Store) -> None:
     """Show the slowest request with the lines of all services it passed."""
-    slow = "SELECT trace_id FROM events WHERE kind = 'access' AND service = 'shop' ORDER BY duration_ms DESC LIMIT 1"
-    found = store.sql(slow)
+    found = store.sql(
+        "SELECT trace_id FROM events WHERE kind = 'access' AND service = 'shop' ORDER BY duration_ms DESC LIMIT 1"
+    )
     if not found:
         return
     trace = str(found[0]["trace_id"])

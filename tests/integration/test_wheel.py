@@ -19,12 +19,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("wheel")
     out = base / "dist"
     subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "-o", str(out), str(ROOT)], check=True, capture_output=True
+        [sys.executable, "-m", "build", "--no-isolation", "-o", str(out), str(ROOT)],
+        check=True,
+        capture_output=True,
     )
     wheel = next(out.glob("*.whl"))
     venv.create(base / "venv", with_pip=True)
     python = base / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True
+    )
     # The dependencies come from the environment that runs this test; logferry itself must not.
     site = next((base / "venv" / "lib").glob("python*/site-packages"))
     ours = Path(pytest.__file__).parents[1]
@@ -35,7 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("namespace", [False, True], ids=["package", "namespace"])
 def test_an_application_keeps_its_own_handlers(installed: Path, tmp_path: Path, namespace: bool) -> None:
-    """`import handlers` is the application's, `logferry.handlers` is ours, whatever kind of package theirs is."""
+    """`import handlers` is the application's, `logferry.handlers` is ours, whatever kind theirs is."""
     theirs = tmp_path / "handlers"
     theirs.mkdir()
     if not namespace:
@@ -49,7 +53,9 @@ def test_an_application_keeps_its_own_handlers(installed: Path, tmp_path: Path, 
         "logging.basicConfig(handlers=[JsonHandler(sys.stdout, service='x')], level='INFO');"
         "logging.info('it works')"
     )
-    done = subprocess.run([installed, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [installed, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert '"message":"it works"' in done.stdout
 
@@ -61,7 +67,8 @@ def test_the_wheel_is_whole(installed: Path) -> None:
         missing = [
             p.relative_to(ROOT)
             for p in (ROOT / half).rglob("*")
-            if p.suffix in {".py", ".typed", ".json"} and not (site / "logferry" / p.relative_to(ROOT)).exists()
+            if p.suffix in {".py", ".typed", ".json"}
+            and not (site / "logferry" / p.relative_to(ROOT)).exists()
         ]
         assert not missing
     assert (installed.parent / "logferry").exists()

@@ -12,7 +12,19 @@ import pytest
 import logferry
 
 ROOT = Path(__file__).parents[2]
-IMPURE = {"asyncio", "http", "mmap", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time"}
+IMPURE = {
+    "asyncio",
+    "http",
+    "mmap",
+    "os",
+    "random",
+    "secrets",
+    "select",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
 
 
 def modules() -> list[Path]:
@@ -53,7 +65,14 @@ FORBIDDEN: dict[str, set[str]] = {
     "handlers": {"shipper"},
     "shipper.model": {"handlers", "shipper."},
     "shipper.core": {"shipper.spool", "shipper.worker", "shipper.pipeline", "shipper.config", *LEAVES},
-    "shipper.ports": {"shipper.spool", "shipper.worker", "shipper.pipeline", "shipper.config", "shipper.core", *LEAVES},
+    "shipper.ports": {
+        "shipper.spool",
+        "shipper.worker",
+        "shipper.pipeline",
+        "shipper.config",
+        "shipper.core",
+        *LEAVES,
+    },
     "shipper.spool": {"shipper.worker", "shipper.pipeline", "shipper.config", *LEAVES},
     "shipper.worker": {"shipper.pipeline", *LEAVES},
     "shipper.config": {"shipper.pipeline", "shipper.worker", *LEAVES},
@@ -78,7 +97,7 @@ def test_imports_point_one_way(path: Path) -> None:
         if layer(module) == "shipper.model":
             assert not theirs, f"{module} imports {target}"
         for bad in forbidden:
-            assert theirs != bad and not theirs.startswith(f"{bad}."), f"{module} imports {target}"
+            assert not f"{theirs}.".startswith(f"{bad}."), f"{module} imports {target}"
 
 
 @pytest.mark.parametrize("path", [p for p in modules() if "core" in p.parts], ids=name_of)
@@ -99,13 +118,17 @@ def test_sinks_do_not_know_each_other() -> None:
 
 
 def public_modules() -> list[str]:
-    return sorted(m.name for m in pkgutil.walk_packages(logferry.__path__, "logferry.") if "__main__" not in m.name)
+    return sorted(
+        m.name for m in pkgutil.walk_packages(logferry.__path__, "logferry.") if "__main__" not in m.name
+    )
 
 
 @pytest.mark.parametrize("name", public_modules())
 def test_all_is_true(name: str) -> None:
     """Every module names its public face, and everything in it exists."""
     module = importlib.import_module(name)
-    assert hasattr(module, "__all__") or not (module.__file__ and Path(module.__file__).read_text().strip()), name
+    assert hasattr(module, "__all__") or not (
+        module.__file__ and Path(module.__file__).read_text().strip()
+    ), name
     for public in getattr(module, "__all__", []):
         assert hasattr(module, public), f"{name}.__all__ names {public}, which is not there"
