@@ -1,4 +1,4 @@
-"""How the documentation is built: Markdown pages, and a reference that is made from the code at each build."""
+"""How the documentation is built: Markdown pages, and a reference made from the code at each build."""
 
 from __future__ import annotations
 

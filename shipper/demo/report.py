@@ -90,7 +90,8 @@ def _no_secrets(say: Callable[..., None], directory: Path) -> bool:
 def _slowest(say: Callable[..., None], store: Store) -> None:
     """Show the slowest request with the lines of all services it passed."""
     found = store.sql(
-        "SELECT trace_id FROM events WHERE kind = 'access' AND service = 'shop' ORDER BY duration_ms DESC LIMIT 1"
+        "SELECT trace_id FROM events WHERE kind = 'access' AND service = 'shop'"
+        " ORDER BY duration_ms DESC LIMIT 1"
     )
     if not found:
         return
