@@ -3,8 +3,8 @@
     python benchmarks/record.py [--records 200000] [--rounds 3] [--json FILE] [--check]
 
 Every way logs the same access-like records (ten extras, two per cent with a traceback) in a process of its
-own, several times; the smallest CPU time counts, everything included up to the acknowledged delivery and shutdown.
-The receiving server is a process of its own that answers at once, so that its work is not counted.
+own, several times; the smallest CPU time counts, up to the acknowledged delivery and shutdown.
+The receiving server is another process and answers at once.
 `--check` exits 1 when a way costs more than its budget.
 """
 
