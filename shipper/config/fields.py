@@ -8,17 +8,19 @@ dataclass, and the three types here:
 - `Duration`: seconds, written `1s`, `250ms`, `15m`, `1h30m`, `7d` or a plain number of seconds;
 - `Secret`: text that is masked wherever it is printed, written as text, `${VAR}` or `file:/path`.
 
-`setting(default, help=..., minimum=..., maximum=..., key=...)` makes a field with its documentation and bounds;
-a plain `dataclasses.field(metadata={"help": ...})` does as well. A dataclass may check what no type can say
+`setting(default, help=..., minimum=..., maximum=..., key=...)` makes a field with documentation and bounds; a
+plain `dataclasses.field(metadata={"help": ...})` does as well. A dataclass may check what no type can say
 in `__post_init__` by raising `ValueError`: it is reported at the section's place.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import MISSING, field
-from typing import Any, Final, NewType, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NewType, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "Duration",
@@ -96,7 +98,7 @@ def parse_size(text: str | float) -> Size:
     if isinstance(text, bool):
         raise ValueError("expected a size such as 64KiB or 1GiB")  # noqa: TRY004 - one error type for all input
     if not isinstance(text, str):
-        if text < 0 or text != int(text):
+        if not 0 <= text < float("inf") or text != int(text):
             raise ValueError(f"expected a size such as 64KiB or 1GiB, not {text}")
         return Size(int(text))
     match = _SIZE.match(text.strip()) if len(text) <= _LONGEST else None
@@ -109,7 +111,7 @@ def parse_size(text: str | float) -> Size:
 
 
 def parse_duration(text: str | float) -> Duration:
-    """Return the seconds that `text` means (`250ms`, `1s`, `15m`, `1h30m`, `7d`, `5`); `ValueError` otherwise."""
+    """Return the seconds that `text` means (`250ms`, `15m`, `1h30m`, `7d`, `5`); `ValueError` otherwise."""
     if isinstance(text, bool):
         raise ValueError("expected a duration such as 30s or 15m")  # noqa: TRY004 - one error type for all input
     if not isinstance(text, str):
@@ -150,12 +152,22 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     key: str | None = None,
+    check: Callable[[Any], str] | None = None,
+    example: str | None = None,
 ) -> Any:
     """Make a dataclass field: `default` (or `factory`; neither: required), its documentation and its bounds.
 
-    `key` is the YAML key when it cannot be the field's name (`class`, `from`).
+    `key` is the YAML key when it cannot be the field's name (`class`, `from`). `check` returns what is wrong
+    with a value (`""`: nothing), reported at the key's place. `example` is YAML for the reference.
     """
-    facts = {"help": help, "minimum": minimum, "maximum": maximum, "key": key}
+    facts = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "key": key,
+        "check": check,
+        "example": example,
+    }
     metadata = {name: fact for name, fact in facts.items() if fact is not None}
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)

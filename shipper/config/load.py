@@ -1,0 +1,185 @@
+"""From a file, a mapping or nothing to a checked `Config`: the one way in.
+
+`load(None)` reads the file that `LOGFERRY_CONFIG` names, else `./logferry.yaml`. A `ConfigError` holds every
+mistake of the file; only a file that is no YAML at all has a single one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..registry import UnknownTypeError, sink_kind, source_kind
+from .bind import INVALID, Binder
+from .problems import ConfigError, Problem, closest, masked_line
+from .sections import Config, SinkConfig, SinkSection, SourceConfig, SourceSection, wrong_name
+from .shape import section_of
+from .tree import NOWHERE, Entry, Leaf, Mark, Table, from_python, from_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "find_file", "load"]
+
+CONFIG_VARIABLE: Final = "LOGFERRY_CONFIG"
+DEFAULT_FILE: Final = "logferry.yaml"
+_MAX_FILE: Final = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Problems:
+    """Collects problems of one source; knows its lines."""
+
+    file: str = ""
+    lines: list[str] = field(default_factory=list)
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, mark: Mark, path: str, message: str, suggestion: str = "", hide: bool = False) -> None:  # noqa: FBT001, FBT002 - the binder's callback
+        source = ""
+        if 0 < mark.line <= len(self.lines):
+            source = masked_line(self.lines[mark.line - 1], mark.column, hide_value=hide)
+        self.found.append(Problem(self.file, mark.line, mark.column, path, message, suggestion, source))
+
+    def stop(self) -> None:
+        if self.found:
+            raise ConfigError(self.found)
+
+
+def find_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the configuration file that is meant when none is named."""
+    named = (os.environ if environ is None else environ).get(CONFIG_VARIABLE)
+    return Path(named) if named else Path(DEFAULT_FILE)
+
+
+def load(
+    source: str | Path | Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Return the checked configuration in a file or a mapping; raises `ConfigError` with every mistake.
+
+    `environ` stands in for the process's environment in tests.
+    """
+    variables = os.environ if environ is None else environ
+    if isinstance(source, Mapping):
+        problems = _Problems()
+        tree: Any = from_python(source, problems.add)
+        base = Path.cwd()
+    else:
+        path = find_file(variables) if source is None else Path(source).expanduser()
+        problems = _Problems(str(path))
+        text = _read(path, problems, asked=source is not None or CONFIG_VARIABLE in variables)
+        problems.lines = text.splitlines()
+        tree = from_yaml(text, problems.add)
+        if tree is None:
+            problems.stop()
+            tree = Table(NOWHERE, {})
+        base = path.absolute().parent
+    if not isinstance(tree, Table):
+        problems.add(tree.mark, "", "expected a mapping of settings such as service: checkout")
+        raise ConfigError(problems.found)
+    config = _bind(tree, Binder(problems.add, variables, base))
+    problems.stop()
+    assert config is not None  # it is only when there was a problem
+    return config
+
+
+def _read(path: Path, problems: _Problems, *, asked: bool) -> str:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE + 1)
+        if len(content) > _MAX_FILE:
+            problems.add(NOWHERE, "", "larger than 4 MiB: this is no configuration")
+        return content.decode("utf-8-sig") if not problems.found else ""
+    except FileNotFoundError:
+        hint = "check the path" if asked else f"write one with `logferry init`, or set {CONFIG_VARIABLE}"
+        problems.add(NOWHERE, "", "no such file", hint)
+    except OSError as error:
+        problems.add(NOWHERE, "", f"cannot be read: {error.strerror or error}")
+    except UnicodeDecodeError as error:
+        problems.add(NOWHERE, "", f"is not UTF-8 (byte {error.start})")
+    raise ConfigError(problems.found)
+
+
+def _bind(tree: Table, binder: Binder) -> Config | None:
+    config = binder.section(Config, tree, Mark(1, 1) if tree.mark.line else NOWHERE, "", ignore=_KINDS)
+    sinks = _each(tree, "sinks", binder, _sink)
+    sources = _each(tree, "sources", binder, _source)
+    if not sinks and (not (entry := tree.entries.get("sinks")) or _is_empty(entry)):
+        mark = entry.mark if entry else Mark(1, 1) if tree.mark.line else NOWHERE
+        binder.report(
+            mark, "sinks", "name at least one", "write sinks: {here: {type: local, path: ./logs}}", False
+        )
+    return None if config is INVALID else replace(config, sinks=sinks, sources=sources)
+
+
+_KINDS: Final = frozenset({"sinks", "sources"})
+
+
+def _is_empty(entry: Entry) -> bool:
+    return (isinstance(entry.node, Table) and not entry.node.entries) or (
+        isinstance(entry.node, Leaf) and entry.node.text is None
+    )
+
+
+def _each(
+    tree: Table, key: str, binder: Binder, bind: Callable[[Table, Mark, str, Binder], Any]
+) -> dict[str, Any]:
+    entry = tree.entries.get(key)
+    if entry is None or _is_empty(entry):
+        return {}
+    if not isinstance(entry.node, Table):
+        binder.report(entry.mark, key, "expected a mapping of names to settings", "", False)
+        return {}
+    bound = {}
+    for name, item in entry.node.entries.items():
+        path = f"{key}.{name}"
+        if wrong := wrong_name(name):
+            binder.report(item.mark, path, wrong, "", False)
+        if isinstance(item.node, Table):
+            value = bind(item.node, item.mark, path, binder)
+            if value is not INVALID:
+                bound[name] = value
+        else:
+            binder.report(item.mark, path, "expected a mapping with a type", "write {type: …}", False)
+    return bound
+
+
+def _sink(table: Table, mark: Mark, path: str, binder: Binder) -> Any:
+    return _bind_kind(table, mark, path, binder, (SinkSection, sink_kind, SinkConfig))
+
+
+def _source(table: Table, mark: Mark, path: str, binder: Binder) -> Any:
+    return _bind_kind(table, mark, path, binder, (SourceSection, source_kind, SourceConfig))
+
+
+def _bind_kind(
+    table: Table,
+    mark: Mark,
+    path: str,
+    binder: Binder,
+    parts: tuple[type[Any], Callable[[str], Any], Callable[[Any, Any, Any], Any]],
+) -> Any:
+    section, find, make = parts
+    common_keys = frozenset(section_of(section))
+    kind = None
+    entry = table.entries.get("type")
+    if entry is not None:
+        named = binder.value(section_of(section)["type"].shape, entry.node, entry.mark, f"{path}.type")
+        if named is not INVALID:
+            try:
+                kind = find(named)
+            except UnknownTypeError as error:
+                message = f"no {error.what} has the type {named!r}"
+                binder.report(entry.mark, f"{path}.type", message, closest(named, error.known), False)
+            except ImportError as error:
+                binder.report(entry.mark, f"{path}.type", f"cannot be imported: {error}", "", False)
+    # A key that the kind declares itself is the kind's: `max_age` of a store is its retention.
+    own_keys = frozenset(section_of(kind.config)) - {"type"} if kind else frozenset()
+    shared = {key: item for key, item in table.entries.items() if key in common_keys - own_keys}
+    common = binder.section(section, Table(table.mark, shared), mark, path)
+    if kind is None:
+        return INVALID
+    options = binder.section(kind.config, table, mark, path, ignore=common_keys - own_keys)
+    return INVALID if common is INVALID or options is INVALID else make(common, kind, options)

@@ -1,0 +1,227 @@
+"""The sections of a configuration: their keys, types, defaults, bounds and help, and nothing else.
+
+The binder, the JSON Schema and the reference in docs/configuration.md all read these classes.
+"""
+
+# ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from .fields import Duration, Secret, Size, setting
+
+__all__ = [
+    "Config",
+    "DeadLetters",
+    "EventSchema",
+    "Level",
+    "Logging",
+    "Metrics",
+    "Redact",
+    "SinkConfig",
+    "SinkSection",
+    "SourceConfig",
+    "SourceSection",
+    "Spool",
+    "listen_address",
+    "wrong_name",
+]
+
+Level: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+FieldKind: TypeAlias = Literal["string", "integer", "number", "boolean", "object", "timestamp"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+def wrong_name(name: str) -> str:
+    """Return what is wrong with a name that becomes a directory, a file or a label; `""`: nothing."""
+    if _NAME.match(name):
+        return ""
+    return (
+        "a name has 1 to 64 letters, digits, dots, dashes and underscores, and begins with a letter or digit"
+    )
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Return host and port of `127.0.0.1:9108`, `[::1]:9108` or `9108` (loopback); `ValueError` otherwise."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isascii() or not port.isdecimal() or len(port) > 5 or not 0 <= int(port) <= 65535:
+        raise ValueError("expected host:port such as 127.0.0.1:9108")
+    return host, int(port)
+
+
+def _wrong_listen(text: str) -> str:
+    try:
+        listen_address(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _wrong_delivery(value: str) -> str:
+    return "" if value == "thread" else f"{value} is not available yet; write thread"
+
+
+def _wrong_patterns(patterns: Mapping[str, str]) -> str:
+    for name, pattern in patterns.items():
+        if not pattern:
+            return f"the pattern {name} is empty: it would match everywhere"
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            return f"the pattern {name} is no regular expression: {error}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """Which records become events, and what the terminal shows."""
+
+    level: Level | None = setting(None, help="the root level; empty: dev DEBUG, test INFO, prod WARNING")
+    access: Level | None = setting(None, help="the level of access, job and span events; empty: INFO")
+    loggers: Mapping[str, Level] = setting(
+        factory=dict, help="levels of single loggers, by name", example="{sqlalchemy.engine: WARNING}"
+    )
+    console: Literal["pretty", "json", "off"] = setting("pretty", help="what is written to stderr as well")
+
+
+@dataclass(frozen=True, slots=True)
+class EventSchema:
+    """Fields of your own, and what becomes of values that do not fit them."""
+
+    fields: Mapping[str, FieldKind] = setting(
+        factory=dict, help="declared fields, by name, and their types", example="{order_id: integer}"
+    )
+    on_violation: Literal["repair", "dead_letter"] = setting(
+        "repair", help="repair casts what loses nothing and keeps the rest under `extra`"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Redact:
+    """What is removed before a record is kept anywhere, beside what is built in."""
+
+    keys: tuple[str, ...] = setting((), help="keys whose values are secret, added to the built-in ones")
+    patterns: Mapping[str, str] = setting(
+        factory=dict,
+        help="regular expressions of secrets in any text, by name",
+        check=_wrong_patterns,
+        example="{employee_id: 'E-\\d{6}'}",
+    )
+    mode: Literal["mask", "hash", "drop"] = setting(
+        "mask", help="mask writes ***, hash a keyed HMAC (equal values still correlate), drop removes"
+    )
+    hash_key: Secret | None = setting(None, help="the key for `mode: hash`", example="file:/run/secrets/hash")
+    emails: bool = setting(False, help="whether e-mail addresses are secret")
+
+    def __post_init__(self) -> None:
+        if self.mode == "hash" and not self.hash_key:
+            raise ValueError("mode: hash needs a hash_key; write hash_key: ${LOGFERRY_HASH_KEY}")
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Where records wait, crash-safe, until every sink has them."""
+
+    path: Path | None = setting(
+        None, help="the directory; empty: logferry in the user's state directory", example="/var/lib/logferry"
+    )
+    max_bytes: Size = setting(
+        Size(1 << 30), help="bound on disk for the path, all processes together", minimum=1 << 20
+    )
+    max_age: Duration | None = setting(None, help="older records are dropped and counted; empty: never")
+    when_full: Literal["drop_oldest", "drop_newest", "block"] = setting(
+        "drop_oldest", help="what a full spool does; block waits, bounded"
+    )
+    sync: Literal["always", "never"] | Duration = setting(
+        Duration(1.0), help="how much a power cut may take: an interval, always or never"
+    )
+    group: str | None = setting(None, help="a group that may read the spool (for an agent of its own user)")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSection:
+    """What every sink has, beside the keys of its type."""
+
+    type: str = setting(help="which sink", example="loki")
+    min_level: Level | None = setting(None, help="records below are counted as filtered and not sent")
+    max_age: Duration | None = setting(None, help="what is older when it is read is dropped and counted")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSection:
+    """What every source has, beside the keys of its type."""
+
+    type: str = setting(help="which source", example="file")
+    service: str | None = setting(
+        None, help="the service that the events carry; empty: the one above", check=wrong_name
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SinkConfig:
+    """A sink as configured: what is common, and the options of its kind (an instance of `kind.config`)."""
+
+    common: SinkSection
+    kind: Any
+    options: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """A source as configured: what is common, and the options of its kind (an instance of `kind.config`)."""
+
+    common: SourceSection
+    kind: Any
+    options: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """What a sink refused for good, kept with the reason."""
+
+    max_bytes: Size = setting(Size(64 << 20), help="bound on disk for each sink", minimum=1 << 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Prometheus metrics, /healthz and /readyz."""
+
+    listen: str = setting(
+        help="host:port; a port alone means loopback", check=_wrong_listen, example="127.0.0.1:9108"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration. `sinks` and `sources` are bound by their types after the rest."""
+
+    service: str = setting(help="the name that your events carry", check=wrong_name, example="checkout")
+    environment: str = setting("dev", help="dev, test, prod or your own word; decides the default level")
+    version: str | None = setting(None, help="the service's version, in every event when given")
+    logging: Logging = setting(factory=Logging, help="levels and the terminal")
+    schema: EventSchema = setting(factory=EventSchema, help="fields of your own")
+    redact: Redact | Literal[False] = setting(
+        factory=Redact, help="secrets to remove; false switches redaction off"
+    )
+    spool: Spool | Literal["memory"] = setting(
+        factory=Spool, help="where records wait; memory keeps nothing on disk"
+    )
+    delivery: Literal["thread", "process", "agent"] = setting(
+        "thread", help="who sends: worker threads of this process", check=_wrong_delivery
+    )
+    shutdown_timeout: Duration = setting(
+        Duration(5.0), help="how long the end of a process waits for the sinks; the rest goes out next time"
+    )
+    dead_letters: DeadLetters = setting(factory=DeadLetters, help="what sinks refused for good")
+    metrics: Metrics | None = setting(None, help="own health over HTTP; empty: off")
+    sinks: Mapping[str, SinkConfig] = setting(factory=dict, help="where records go, by names of your choice")
+    sources: Mapping[str, SourceConfig] = setting(
+        factory=dict, help="what is read beside the application's own log"
+    )
