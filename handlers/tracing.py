@@ -7,8 +7,8 @@ Rules
   `correlation_id` and hashed (SHA-256, first 16 bytes), so that every service derives the same trace id.
 - What is malformed is ignored, as if the header were absent: a header is input from strangers.
 - Precedence (configurable): ``traceparent``, B3, ``X-Trace-ID``, ``X-Request-ID``. OpenTelemetry's active
-  span stands above them all; `context.py` sees to that. The first well-formed id of those that lost and differs is
-  kept as `correlation_id`.
+  span stands above them all; `context.py` sees to that. The first well-formed id of those that lost and
+  differs is kept as `correlation_id`.
 - A header that occurs twice with different values is malformed: it says two things.
 - ``traceparent`` follows W3C Trace Context: version ff is invalid, version 00 has exactly four parts, a
   higher version may have more, digits are lower case.
