@@ -2,8 +2,8 @@
 
 Rules
 - No lock, no I/O, no wait: filter, build, offer. Nothing but a BaseException (an interrupt) leaves `handle`.
-- What could not be handed over is counted: `refused` (the outlet said no, and counted it too), `failed` (a
-  defect in a filter, the builder or the outlet), `nested` (logged too deep inside another log call).
+- What could not be handed over is counted: `refused` (the outlet said no, and counted it too), `failed`
+  (a defect in a filter, the builder or the outlet), `nested` (logged too deep inside another log call).
 - Feedback: a thread under `suppressed` (a sink's worker and what its client logs) forwards nothing. The set of
   thread ids is only a quick pre-check; the truth is thread-local, because ids are reused when threads end.
 - Re-entrance: a `__repr__`, an outlet, a signal handler or a finaliser may log while a record is being built.
@@ -144,7 +144,7 @@ class ForwardHandler(logging.Handler):
                 if not verdict:
                     return False
                 if isinstance(verdict, logging.LogRecord):  # since Python 3.12 a filter may replace it
-                    record = verdict
+                    record = verdict  # type: ignore[unreachable]  # unknown to 3.11's stubs
             if not self._offer(self._build(record)):
                 self._refused[ident] += 1
         except Exception:  # noqa: BLE001 - whatever it was, a log call does not raise

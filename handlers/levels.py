@@ -66,7 +66,7 @@ def parse(level: str | int) -> int:
     raise ValueError(f"no level {level!r}: DEBUG, INFO, WARNING, ERROR, CRITICAL or a number")
 
 
-def choose(  # noqa: PLR0913 - one argument for each setting of the configuration's `logging`
+def choose(
     environment: str,
     level: str | int | None = None,
     *,
