@@ -1,0 +1,315 @@
+"""One thread per sink: read from the spools, send, do what `core/delivery` says, commit.
+
+Rules
+
+- The spool is the queue: nothing is gathered here. The worker rests for the batch age (`limits.max_age`) and
+  then reads what has come meanwhile, so that batches are large and the application's processor is left alone.
+  While there is a backlog it does not rest.
+- Own order is kept within each spool; several spools take turns.
+- Dead letters are on disk before the commit that counts them; a commit covers settled events only.
+- Nothing a sink does ends the thread: an exception is `Retry`. An error of the disk (commit, dead letters)
+  gives the batch back to the spool, to be read again after a wait.
+- `flush` and `stop` wake it at once, also out of a back-off.
+- Stopping: it goes on until everything is read or the deadline has passed. A sink that was failing before
+  gets one more try. A worker that hangs in `send` is left behind and commits nothing any more.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..handlers.forward import suppress_thread
+from .core.delivery import Delivery, Wait
+from .core.sift import Sieve, event_time
+from .deadletter import DeadLetters
+from .diagnostics import say
+from .model import Batch, Retry, Verdict, event_id
+from .ports import Cursor, Outcome, Sink
+
+__all__ = ["SinkState", "Ticket", "Worker"]
+
+IDLE = 0.2  # seconds of rest where no sink says how long
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """How a sink is. `lag`: age in seconds of the oldest event that is being sent; 0 when nothing waits."""
+
+    state: Literal["ok", "retrying", "paused"] = "ok"
+    error: str = ""
+    lag: float = 0.0
+    pending: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """One spool as this worker sees it. `head` tells the newest sequence of a spool that still grows."""
+
+    cursor: Cursor
+    head: Callable[[], int] | None
+    committed: int = 0
+
+    def limit(self) -> float:
+        return math.inf if self.head is None else self.head()
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A wish to know when everything up to now is settled."""
+
+    open: dict[_Lane, float]
+    settled: threading.Event = field(default_factory=threading.Event)
+
+    def mark(self, lane: _Lane, *, empty: bool) -> None:
+        """Note that `lane` was found empty after the wish, or has committed further."""
+        limit = self.open.get(lane)
+        if limit is not None and (empty or lane.committed >= limit):
+            del self.open[lane]
+        if not self.open:
+            self.settled.set()
+
+
+class Worker:
+    """Delivers to one sink. `make` builds the sink, in the worker's thread; `now` is the time of day."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Sink],
+        letters: DeadLetters,
+        *,
+        sieve: Sieve | None = None,
+        delivery: Delivery | None = None,
+        now: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self._make = make
+        self._letters = letters
+        self._sieve = sieve or Sieve()
+        self._delivery = delivery or Delivery()
+        self._now = now
+        self._chance = chance
+        self._sink: Sink | None = None
+        self._lanes: list[_Lane] = []
+        self._tickets: list[Ticket] = []
+        self._wake = threading.Event()
+        self._deadline: float | None = None  # set once, when it is to stop
+        self._was_failing = False
+        self._gave_up = False
+        self._left = False
+        self._trouble: Wait | None = None
+        self._thread = threading.Thread(target=self._run, name=f"logferry-{name}", daemon=True)
+
+    def attach(self, cursor: Cursor, head: Callable[[], int] | None = None) -> None:
+        """Deliver from this cursor too. `head` returns the newest sequence of a spool that still grows."""
+        self._lanes.append(_Lane(cursor, head))
+        self._wake.set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def cursors(self) -> list[Cursor]:
+        """Return the cursors that are attached now."""
+        return [lane.cursor for lane in self._lanes]
+
+    def flush(self) -> Ticket:
+        """Ask for everything that is in the spools now; the ticket's event tells when it is settled."""
+        ticket = Ticket({lane: lane.limit() for lane in list(self._lanes)})
+        if not ticket.open:
+            ticket.settled.set()
+        self._tickets.append(ticket)
+        self._wake.set()
+        return ticket
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to finish within `seconds`; does not wait."""
+        self._deadline = time.monotonic() + seconds
+        self._wake.set()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for its end; False when it still hangs, and from then on it commits nothing."""
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, seconds))
+        self._left = self._thread.is_alive()
+        return not self._left
+
+    def state(self) -> SinkState:
+        """Return how the sink is."""
+        trouble, batch = self._trouble, self._delivery.batch
+        made = event_time(batch.lines[0]) if batch is not None and batch.lines else None
+        pending = 0
+        for cursor in self.cursors():
+            with suppress(OSError, ValueError):  # closed meanwhile
+                pending += cursor.account().pending
+        lag = 0.0 if made is None or not pending else max(0.0, self._now() - made)
+        if trouble is None:
+            return SinkState(lag=lag, pending=pending)
+        return SinkState("paused" if trouble.paused else "retrying", trouble.reason, lag, pending)
+
+    # ── the thread ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        suppress_thread()
+        failures = 0
+        while not self._over():
+            try:
+                sink = self._open()
+                busy = self._turn(sink)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - a worker that ends is a sink that is silently gone
+                failures += 1
+                busy = self._recover(error, failures)
+            if self._deadline is not None and not busy:
+                break
+            if not busy:
+                self._rest(IDLE if self._sink is None else self._sink.limits.max_age)
+        self._close()
+
+    def _over(self) -> bool:
+        return (
+            self._left or self._gave_up or (self._deadline is not None and time.monotonic() >= self._deadline)
+        )
+
+    def _rest(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _open(self) -> Sink:
+        if self._sink is None:
+            self._sink = self._make()
+        return self._sink
+
+    def _recover(self, error: Exception, failures: int) -> bool:
+        """Give the batch back to the spool and wait; True: go on."""
+        self._delivery.abandon()
+        for lane in self._lanes:
+            with suppress(Exception):  # what is broken with it will be said at the next read
+                lane.cursor.rewind()
+        seconds = self._delivery.backoff.delay(failures, self._chance())
+        return self._pause(Wait(seconds, f"{type(error).__name__}: {error}"))
+
+    def _turn(self, sink: Sink) -> bool:
+        """Take one batch from each spool; True when there is more to be had at once."""
+        busy = False
+        tickets = list(self._tickets)
+        limits = sink.limits
+        for lane in list(self._lanes):
+            limit = lane.limit() if self._deadline is None else math.inf
+            batch = lane.cursor.read(limits.max_events, limits.max_bytes, limits.overhead)
+            if batch is not None:
+                self._carry(sink, lane, batch)
+                busy = busy or lane.committed < limit
+                if self._over():
+                    break
+            elif lane.cursor.drained:
+                self._lanes.remove(lane)
+                lane.cursor.close()
+            for ticket in tickets:
+                ticket.mark(lane, empty=batch is None)
+        self._tickets = [ticket for ticket in self._tickets if not ticket.settled.is_set()]
+        return busy
+
+    def _carry(self, sink: Sink, lane: _Lane, batch: Batch) -> None:
+        """Send one batch until each of its events is settled, or until it must be given up."""
+        delivery = self._delivery
+        fates = self._sieve.fates(batch, lane.cursor.violations(), self._now())
+        delivery.begin(batch, sink.limits, fates)
+        while not delivery.done:
+            verdict = self._send(sink, delivery.part())
+            if self._left:
+                return
+            wait = delivery.settle(verdict, self._chance())
+            if wait is None:
+                self._mended()
+                continue
+            self._commit(lane)
+            if not self._pause(wait):
+                delivery.abandon()
+                lane.cursor.rewind()
+                return
+        self._commit(lane)
+        delivery.abandon()
+        self._mended()
+
+    def _send(self, sink: Sink, part: Batch) -> Verdict:
+        try:
+            return sink.send(part)
+        except Exception as error:  # noqa: BLE001 - a defect of the sink must not lose what it was given
+            return Retry(f"{type(error).__name__}: {error}")
+
+    def _commit(self, lane: _Lane) -> None:
+        settled, batch = self._delivery.take(), self._delivery.batch
+        if settled is None or batch is None or self._left:
+            return
+        outcome = Outcome(settled.delivered, retried=settled.retried, duplicates=settled.duplicates)
+        dead: list[tuple[str, str, bytes]] = []
+        for index, fate in settled.fates:
+            if fate.kind == "dead":
+                letter = event_id(batch.spool, batch.sequences[index])
+                dead.append((letter, fate.reason, batch.lines[index]))
+                continue
+            books = outcome.filtered if fate.kind == "filtered" else outcome.dropped
+            books[fate.reason] = books.get(fate.reason, 0) + 1
+        if dead:
+            outcome.dead_lettered = self._bury(dead)
+            if outcome.dead_lettered < len(dead):
+                outcome.dropped["dead_letters_full"] = len(dead) - outcome.dead_lettered
+        lane.cursor.commit(settled.upto, outcome)
+        lane.committed = settled.upto
+
+    def _bury(self, dead: Sequence[tuple[str, str, bytes]]) -> int:
+        kept = self._letters.add(dead, self._now())
+        say("WARNING", f"sink {self.name}: dead letter: {dead[0][1]}", f"{self.name} dead letter")
+        if kept < len(dead):
+            text = f"sink {self.name}: the dead letters are full; what is rejected now is counted and dropped"
+            say("ERROR", text, f"{self.name} dead letters full")
+        return kept
+
+    def _mended(self) -> None:
+        if self._trouble is not None and not self._delivery.suspicious:
+            self._trouble = None
+            say("INFO", f"sink {self.name} delivers again")
+
+    def _pause(self, wait: Wait) -> bool:
+        """Wait before the next try; False when there is to be none, because of the end."""
+        self._trouble = wait
+        kind = "is paused" if wait.paused else "will be tried again"
+        say("WARNING", f"sink {self.name} {kind}: {wait.reason}", f"{self.name} {kind}")
+        if self._deadline is None:
+            self._rest(wait.seconds)
+            self._was_failing = self._deadline is not None
+            return not self._left
+        if self._was_failing or wait.seconds >= self._deadline - time.monotonic():
+            self._gave_up = True
+            return False
+        time.sleep(wait.seconds)
+        return not self._left
+
+    def _close(self) -> None:
+        if self._left:
+            return
+        if self._sink is not None:
+            try:
+                self._sink.close()
+            except Exception as error:  # noqa: BLE001 - the end must be reached whatever the sink does
+                say("WARNING", f"sink {self.name} did not close: {type(error).__name__}: {error}")
+        for lane in self._lanes:
+            with suppress(Exception):  # nothing depends on it any more
+                lane.cursor.close()
+        for ticket in self._tickets:
+            for lane in list(ticket.open):
+                ticket.mark(lane, empty=False)
