@@ -4,9 +4,10 @@ Everything that needs to know fields is generated from here: index templates, la
 dashboards. Rules:
 
 - `FIELDS` are the built-in fields in the order in which an event has them; the first six are always present.
-- A declared field (`Schema(fields={"order_id": "integer"})`) is type-checked. `repair` casts only without loss
-  ("42" → 42, 42.0 → 42, 42 → 42.0, "1.5" → 1.5, "true" → True, 7 → "7"); what cannot be cast is kept under
-  its name in the object `extra` and counted as a violation. `dead_letter` marks the whole event instead.
+- A declared field (`Schema(fields={"order_id": "integer"})`) is type-checked. `repair` casts only without
+  loss ("42" → 42, 42.0 → 42, 42 → 42.0, "1.5" → 1.5, "true" → True, 7 → "7"); what cannot be cast is kept under
+  its name in the object `extra` and counted as a violation. `dead_letter` casts nothing: it leaves the value and
+  marks the whole event (an integer is a number, all the same).
 - Built-in fields that an application may set (`kind`, `status_code`, `user_id`, ...) are always repaired.
 - `None` is a value of every type.
 """
@@ -74,16 +75,6 @@ FIELDS: Final[tuple[Field, ...]] = (
         "endpoint", "string", metadata=True, free_text=True, ecs="url.path_template", doc="route, not path"
     ),
     Field("correlation_id", "string", doc="an incoming id that is not the trace id"),
-    Field("kind", "string", label=True, ecs="event.kind", doc="access, job, span; absent for ordinary lines"),
-    Field("method", "string", ecs="http.request.method", doc="HTTP method"),
-    Field("path", "string", free_text=True, ecs="url.path", doc="path with query"),
-    Field("status_code", "integer", metadata=True, ecs="http.response.status_code", doc="HTTP status"),
-    Field("duration_ms", "number", metadata=True, doc="how long it took, milliseconds"),
-    Field("duration_le", "string", metadata=True, doc="the bucket that duration_ms falls in, not cumulative"),
-    Field("failed", "boolean", metadata=True, doc="whether it failed"),
-    Field("client_ip", "string", free_text=True, ecs="client.address", doc="the caller's address"),
-    Field("user_agent", "string", free_text=True, ecs="user_agent.original", doc="the caller's User-Agent"),
-    Field("bytes", "integer", ecs="http.response.body.bytes", doc="size of the response, bytes"),
     Field("logger", "string", ecs="log.logger", doc="the logger's name"),
     Field("module", "string", doc="the module that logged"),
     Field("function", "string", ecs="log.origin.function", doc="the function that logged"),
@@ -97,6 +88,17 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("thread", "string", ecs="process.thread.name", doc="the thread's name"),
     Field("task", "string", doc="the asyncio task's name"),
     Field("error", "object", free_text=True, ecs="error", doc="type, message, stack, code, causes"),
+    Field("stack_info", "string", free_text=True, doc="where the call was made, when it asked for it"),
+    Field("kind", "string", label=True, ecs="event.kind", doc="access, job, span; absent for ordinary lines"),
+    Field("method", "string", ecs="http.request.method", doc="HTTP method"),
+    Field("path", "string", free_text=True, ecs="url.path", doc="path with query"),
+    Field("status_code", "integer", metadata=True, ecs="http.response.status_code", doc="HTTP status"),
+    Field("duration_ms", "number", metadata=True, doc="how long it took, milliseconds"),
+    Field("duration_le", "string", metadata=True, doc="the bucket that duration_ms falls in, not cumulative"),
+    Field("failed", "boolean", metadata=True, doc="whether it failed"),
+    Field("client_ip", "string", free_text=True, ecs="client.address", doc="the caller's address"),
+    Field("user_agent", "string", free_text=True, ecs="user_agent.original", doc="the caller's User-Agent"),
+    Field("bytes", "integer", ecs="http.response.body.bytes", doc="size of the response, bytes"),
     Field("error_pattern", "string", metadata=True, doc="the error's message with what varies masked"),
     Field("extra", "object", free_text=True, doc="what collided with a field or broke its type, by name"),
     Field("truncated", "boolean", doc="true: something was cut"),
@@ -105,7 +107,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 
 _BUILT_IN: Final[Mapping[str, Field]] = MappingProxyType({field.name: field for field in FIELDS})
 
-# A sketch-friendly 1-2-5 series; the last bucket is open.
+# A 1-2-5 series; the last bucket is open.
 BUCKETS: Final[tuple[int, ...]] = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500),
     *(1_000, 2_000, 5_000, 10_000, 20_000, 50_000),
@@ -122,7 +124,7 @@ _INT64: Final = range(-(2**63), 2**63)
 
 
 def duration_bucket(ms: float) -> str:
-    """Return the name of the bucket that a duration of `ms` milliseconds falls in: "1", "2", "5" ... "+Inf"."""
+    """Return the bucket that a duration of `ms` milliseconds falls in: "1", "2", "5" ... "50000", "+Inf"."""
     return _BUCKET_NAMES[bisect_left(BUCKETS, ms)]
 
 
@@ -194,7 +196,7 @@ _CASTS: Final = MappingProxyType(
 
 
 def cast(value: object, to: FieldType) -> Any:
-    """Return a plain JSON `value` as type `to` when that loses nothing, else `MISFIT`. None fits every type."""
+    """Return a plain JSON `value` as type `to` when that loses nothing, else `MISFIT`; None fits every type."""
     return None if value is None else _CASTS[to](value)
 
 

@@ -1,0 +1,239 @@
+"""An exception → the event's `error` object: `type`, `message`, `stack`, `code`, `causes`.
+
+- `stack` is what `traceback.format_exception` would say, without its last line break. Formatting a traceback
+  costs the standard library about 15 µs a frame, most of it to find the source line and to mark the part of it
+  that failed; both follow from (code object, instruction), so each place is formatted once and kept. Only
+  "Did you mean" suggestions are left out: they walk through the application's objects.
+- Syntax errors, groups and exceptions with notes take `traceback`'s own way.
+- `causes` are the exceptions behind it: `relation` is `cause` (raise ... from), `context` (raised while
+  handling), or `member` (of a group). At most `MAX_CAUSES`.
+- `code` is the exception's `code`, else its `errno`, when that is a string or an integer; as text.
+- A stack is at most `MAX_STACK` characters, the middle cut out. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from types import CodeType, TracebackType
+from typing import Any, Final
+
+from .plain import clean_text, cut_text, safe_repr, type_name
+
+__all__ = ["MAX_CAUSES", "MAX_STACK", "describe", "describe_text"]
+
+MAX_CAUSES: Final = 20
+MAX_STACK: Final = 64 * 1024
+MAX_MESSAGE: Final = 16 * 1024
+_MAX_PLACES: Final = 4_096
+_REPEATS: Final = 3  # as the standard library: a line that recurs is shown three times, then counted
+
+_CAUSE: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"
+_HEADER: Final = "Traceback (most recent call last):\n"
+
+# (id of code object, instruction) → (code object, its text). Holding the code keeps the id its own.
+_places: dict[tuple[int, int], tuple[CodeType, str]] = {}
+
+
+def describe(exc_info: object) -> dict[str, Any] | None:
+    """Return the `error` object of what a logging call may be given as `exc_info`; None when there is nothing.
+
+    `exc_info` is an exception, a tuple (type, exception, traceback), or anything true for the one in hand.
+    """
+    trace: TracebackType | None = None
+    if isinstance(exc_info, BaseException):
+        error: object = exc_info
+        trace = exc_info.__traceback__
+    elif type(exc_info) is tuple:
+        if len(exc_info) != 3:
+            return None
+        _, error, trace = exc_info
+    elif exc_info:
+        error = sys.exc_info()[1]
+        trace = error.__traceback__ if error is not None else None
+    else:
+        return None
+    if not isinstance(error, BaseException):
+        return None
+    if trace is not None and type(trace) is not TracebackType:
+        trace = None
+    described: dict[str, Any] = {"type": _name(error), "message": _said(error)}
+    described["stack"] = _stack(error, trace)
+    code = _code(error)
+    if code is not None:
+        described["code"] = code
+    if error.__cause__ is not None or error.__context__ is not None or isinstance(error, BaseExceptionGroup):
+        causes = [
+            {"type": _name(behind), "message": _said(behind), "relation": relation}
+            for behind, relation in _behind(error)
+        ]
+        if causes:
+            described["causes"] = causes
+    return described
+
+
+def describe_text(text: str) -> dict[str, Any]:
+    """Return the `error` object of a traceback that exists only as text (a record from another process)."""
+    text = _middle_cut(clean_text(text))
+    last = text.rstrip().rpartition("\n")[2]
+    name, colon, message = last.partition(": ")
+    if not all(part.isidentifier() for part in name.split(".")):
+        name, message = "", last
+    return {"type": name, "message": message if colon or not name else "", "stack": text}
+
+
+def _name(error: BaseException) -> str:
+    """Return the type's name as a traceback shows it."""
+    kind = type(error)
+    try:
+        name, module = kind.__qualname__, kind.__module__
+        return name if module in {"builtins", "__main__"} else clean_text(f"{module}.{name}")
+    except Exception:  # noqa: BLE001 - a metaclass may do anything
+        return type_name(error)
+
+
+def _said(error: BaseException) -> str:
+    return cut_text(_text(error), MAX_MESSAGE)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return clean_text(str(error))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - a __str__ may raise anything
+        return "<exception str() failed>"  # the words of `traceback`
+
+
+def _code(error: BaseException) -> str | None:
+    try:
+        for attribute in ("code", "errno"):
+            value = getattr(error, attribute, None)
+            if type(value) is str or type(value) is int:
+                return cut_text(clean_text(str(value)), 256)
+    except Exception:  # noqa: BLE001, S110 - a property of a foreign exception: no code then
+        pass
+    return None
+
+
+def _next(error: BaseException, seen: set[int]) -> tuple[BaseException, str] | None:
+    """Return the exception behind `error` that a traceback would show, and how they are related."""
+    cause, context = error.__cause__, error.__context__
+    if cause is not None and id(cause) not in seen:
+        return cause, "cause"
+    if context is not None and not error.__suppress_context__ and id(context) not in seen:
+        return context, "context"
+    return None
+
+
+def _behind(error: BaseException) -> Iterator[tuple[BaseException, str]]:
+    """Yield what is behind `error`: causes first, then the members of groups, each once."""
+    seen = {id(error)}
+    waiting: list[BaseException] = [error]
+    for _ in range(MAX_CAUSES):
+        while waiting:
+            found = _next(waiting[0], seen)
+            if found is None and isinstance(waiting[0], BaseExceptionGroup):
+                members = (member for member in waiting[0].exceptions if id(member) not in seen)
+                member = next(members, None)
+                found = None if member is None else (member, "member")
+            if found is not None:
+                break
+            waiting.pop(0)
+        else:
+            return
+        seen.add(id(found[0]))
+        waiting.append(found[0])
+        yield found
+
+
+def _stack(error: BaseException, trace: TracebackType | None) -> str:
+    """Return the traceback as text, chained exceptions first."""
+    try:
+        if error.__cause__ is None and error.__context__ is None and _is_plain(error):
+            return _middle_cut(_one(error, trace))  # the ordinary case
+        chain: list[tuple[BaseException, str]] = [(error, "")]
+        seen = {id(error)}
+        plain = _is_plain(error)
+        while len(chain) <= MAX_CAUSES:
+            found = _next(chain[-1][0], seen)
+            if found is None:
+                break
+            seen.add(id(found[0]))
+            chain.append(found)
+            plain = plain and _is_plain(found[0])
+        if not plain and len(chain) <= MAX_CAUSES:
+            return _middle_cut(clean_text("".join(traceback.format_exception(type(error), error, trace))))
+        return _middle_cut("".join(_chained(chain, trace)))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as failed:  # noqa: BLE001 - the record is worth more than its traceback
+        return f"{_name(error)}: {_said(error)}\n<traceback not formatted: {safe_repr(failed)}>"
+
+
+def _is_plain(error: BaseException) -> bool:
+    if isinstance(error, (SyntaxError, BaseExceptionGroup)):
+        return False
+    return "__notes__" not in error.__dict__
+
+
+def _chained(chain: list[tuple[BaseException, str]], trace: TracebackType | None) -> Iterator[str]:
+    if len(chain) > MAX_CAUSES:
+        yield "[earlier exceptions left out]\n\n"
+    for place in range(len(chain) - 1, 0, -1):
+        behind, relation = chain[place]
+        yield _one(behind, behind.__traceback__) + "\n"
+        yield _CAUSE if relation == "cause" else _CONTEXT
+    yield _one(chain[0][0], trace)
+
+
+def _one(error: BaseException, trace: TracebackType | None) -> str:
+    """Return one exception with its frames, without a last line break."""
+    said, name = _text(error), _name(error)
+    last = f"{name}: {said}" if said else name
+    return _HEADER + _frames(trace) + last if trace is not None else last
+
+
+def _frames(trace: TracebackType | None) -> str:
+    parts: list[str] = []
+    before: tuple[str, int, str] | None = None
+    repeats = 0
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        here = (code.co_filename, trace.tb_lineno, code.co_name)
+        if here == before:
+            repeats += 1
+        else:
+            if repeats > _REPEATS:
+                parts.append(_repeated(repeats - _REPEATS))
+            before, repeats = here, 1
+        if repeats <= _REPEATS:
+            place = _places.get((id(code), trace.tb_lasti))
+            parts.append(place[1] if place is not None else _place(code, trace))
+        trace = trace.tb_next
+    if repeats > _REPEATS:
+        parts.append(_repeated(repeats - _REPEATS))
+    return "".join(parts)
+
+
+def _repeated(count: int) -> str:
+    return f"  [Previous line repeated {count} more time{'s' if count > 1 else ''}]\n"
+
+
+def _place(code: CodeType, trace: TracebackType) -> str:
+    """Let the standard library format one frame, and keep it."""
+    text = clean_text("".join(traceback.format_tb(trace, 1)))
+    if len(_places) >= _MAX_PLACES:
+        _places.clear()
+    _places[id(code), trace.tb_lasti] = (code, text)
+    return text
+
+
+def _middle_cut(text: str) -> str:
+    text = text.removesuffix("\n")
+    if len(text) <= MAX_STACK:
+        return text
+    half = MAX_STACK // 2
+    return f"{text[:half]}\n…[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
