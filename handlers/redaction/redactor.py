@@ -1,0 +1,324 @@
+"""Events without secrets. `clean` never raises and never lets a text through that it could not examine.
+
+Rules:
+
+- `slow` decides: keys by name, texts by `pairs` and `patterns`, all found on the original text, merged,
+  replaced once. The fast way only proves that there is nothing to decide: no sensitive name in the shape, no
+  container, and every text either known to be clean or missed by the detector, which hits whenever `slow`
+  would.
+- `_known` remembers short texts that were found clean (regions, routes, constant messages: most of what is
+  logged). It is bounded and forgets all at once. It never holds a secret.
+- Only the schema's free text is looked at among built-in fields: a UUID can pass Luhn.
+- Nested values are never changed in place: what changes is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, Final
+
+from ..schema import FIELDS, Schema
+from .detector import Finder, detector, user_finder
+from .keys import Keys
+from .pairs import pairs
+from .patterns import EMAIL, RULES
+from .values import FAILED, Marker, Mode, is_mark
+
+__all__ = ["Redactor"]
+
+_SCALARS: Final = frozenset({int, float, bool, type(None)})
+_CONTAINERS: Final = frozenset({dict, list, tuple})
+_KNOWN: Final = 8192  # texts of at most _SHORT characters: a megabyte or two
+_SHORT: Final = 160
+_SHAPES: Final = 2048
+_DEEPEST: Final = 64
+
+Getter = Callable[[Mapping[str, object]], tuple[object, ...]]
+
+
+def _nothing(_event: Mapping[str, object]) -> tuple[object, ...]:
+    return ()
+
+
+def _getter(names: tuple[str, ...]) -> Getter:
+    if not names:
+        return _nothing
+    get = itemgetter(*names)
+    return get if len(names) > 1 else lambda event: (event[names[0]],)
+
+
+class _Shape:
+    """What is known of events with the same names: which are sensitive, which held text when first seen."""
+
+    __slots__ = ("free", "others", "sensitive", "texts")
+
+    def __init__(
+        self, event: Mapping[str, object], names: tuple[str, ...], sensitive: tuple[str, ...]
+    ) -> None:
+        self.free = tuple(name for name in names if name not in sensitive)
+        self.sensitive = sensitive
+        self.texts = _getter(tuple(name for name in self.free if type(event.get(name)) is str))
+        self.others = _getter(tuple(name for name in self.free if type(event.get(name)) is not str))
+
+
+class Redactor:
+    """Removes secrets from events and texts.
+
+    `keys` are added to the built-in sensitive names; `patterns` (name → regular expression in RE2's
+    syntax) to the built-in kinds. `mode`: `mask`, `hash` (needs `hash_key`) or `drop`. `emails` redacts
+    e-mail addresses too. `allow_backtracking` lets `patterns` run on Python's `re` where RE2 is missing.
+    Raises RedactionError for settings that cannot work. `counts` (kind → how many) is for metrics: increments
+    may be lost when threads race.
+    """
+
+    __slots__ = (
+        *("_finders", "_keys", "_known", "_marker", "_may_hold", "_optional", "_shapes", "counts"),
+        "is_sensitive_key",
+    )
+
+    def __init__(
+        self,
+        keys: Iterable[str] = (),
+        patterns: Mapping[str, str] = MappingProxyType({}),
+        mode: Mode = "mask",
+        *,
+        hash_key: bytes | None = None,
+        emails: bool = False,
+        allow_backtracking: bool = False,
+        schema: Schema | None = None,
+    ) -> None:
+        self.counts: dict[str, int] = {}
+        self._marker = Marker(mode, hash_key)
+        self._keys = Keys(keys)
+        self.is_sensitive_key: Callable[[str], bool] = self._keys.is_sensitive
+        rules = (*RULES, EMAIL) if emails else RULES
+        self._finders: list[tuple[str, Finder, bool]] = [
+            ("key", lambda text: pairs(text, self._keys), False),
+            *((rule.kind, rule.spans, rule.keep_last_four) for rule in rules),
+            *(
+                (name, user_finder(name, pattern, allow_backtracking=allow_backtracking), False)
+                for name, pattern in patterns.items()
+            ),
+        ]
+        sources = (self._keys.source, *(rule.detect for rule in rules))
+        self._may_hold = detector(sources, tuple(patterns.values()))
+        built_in = FIELDS if schema is None else schema.fields[: len(FIELDS)]
+        optional = {field.name for field in built_in if field.free_text} | {"error_pattern"}
+        self._optional = frozenset(optional - {"message"})
+        self._known: set[object] = {""}
+        self._shapes: dict[tuple[Any, ...], _Shape] = {}
+
+    def clean(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
+        """Return `event`, or a copy without its secrets. `extras` are its keys outside the schema.
+
+        Never raises: what could not be examined is replaced by "[redaction failed]" and counted as `failed`.
+        """
+        try:
+            keys = event.keys()
+            if keys.isdisjoint(self._optional):
+                shape = self._shapes.get(extras)
+            else:
+                shape = self._shapes.get((extras, frozenset(keys & self._optional)))
+            if shape is not None and _SCALARS.issuperset(map(type, shape.others(event))):
+                texts = shape.texts(event)
+                if self._known.issuperset(texts) or self._is_clean(texts):
+                    return self._without(event, shape.sensitive) if shape.sensitive else event
+        except (
+            TypeError,
+            KeyError,
+        ):  # something else where a text was, a name that is not there: look properly
+            pass
+        except Exception:  # noqa: BLE001 (whatever went wrong, nothing may pass unexamined)
+            return self._fail(event, extras)
+        try:
+            return self._examine(event, extras)
+        except Exception:  # noqa: BLE001 (whatever went wrong, nothing may pass unexamined)
+            return self._fail(event, extras)
+
+    def clean_text(self, text: str) -> str:
+        """Return `text` without its secrets; never raises."""
+        try:
+            return text if self._is_clean([text]) else self._slow(text)
+        except Exception:  # noqa: BLE001 (as in `clean`)
+            self._count("failed")
+            return FAILED
+
+    def clean_url(self, url: str) -> str:
+        """Return `url` without password, sensitive query parameters, and whatever else is secret in it."""
+        return self.clean_text(url)
+
+    def clean_mapping(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """Return headers, a form or the like as a dict without its secrets; never raises."""
+        try:
+            return dict(self._mapping(mapping, 0))
+        except Exception:  # noqa: BLE001 (as in `clean`)
+            self._count("failed")
+            return {"redaction": FAILED}
+
+    def _count(self, kind: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    def _shape(self, event: Mapping[str, Any], extras: tuple[str, ...]) -> _Shape:
+        present = frozenset(event.keys() & self._optional)
+        key = (extras, present) if present else extras
+        shape = self._shapes.get(key)
+        if shape is None:
+            sensitive = tuple(name for name in extras if self.is_sensitive_key(name))
+            shape = _Shape(event, ("message", *extras, *sorted(present.difference(extras))), sensitive)
+            if len(self._shapes) >= _SHAPES:
+                self._shapes.clear()
+            self._shapes[key] = shape
+        return shape
+
+    def _without(self, event: dict[str, Any], sensitive: tuple[str, ...]) -> dict[str, Any]:
+        """Return `event`, or a copy in which marks stand for the values of `sensitive` keys."""
+        if all(event.get(name) is None for name in sensitive):
+            return event
+        cleaned = dict(event)
+        for name in sensitive:
+            if name in event:
+                self._put(cleaned, name, event[name])
+        return cleaned
+
+    def _examine(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
+        shape = self._shape(event, extras)
+        names = [name for name in shape.free if name in event]
+        texts: list[str] = []
+        for name in names:
+            _collect(event[name], texts)
+        dubious = any(self._sensitive_inside(event[n]) for n in names if type(event[n]) in _CONTAINERS)
+        if not dubious and self._is_clean(texts):
+            return self._without(event, shape.sensitive)
+        cleaned = dict(event)
+        for name in names:
+            cleaned[name] = self._value(event[name], 0)
+        return self._without(cleaned, shape.sensitive)
+
+    def _put(self, into: dict[str, Any], name: str, value: Any) -> None:
+        """Store what stands for the `value` of a sensitive key."""
+        if value is None or (type(value) is str and (not value or is_mark(value))):
+            into[name] = value
+            return
+        self._count("key")
+        if self._marker.mode == "drop":
+            into.pop(name, None)
+        else:
+            into[name] = self._marker.mark(value if type(value) is str else repr(value))
+
+    def _is_clean(self, texts: Iterable[Any]) -> bool:
+        """Tell whether none of `texts` can hold a secret, and remember the short ones.
+
+        Raises TypeError when one is not a text.
+        """
+        known = self._known
+        unknown = [text for text in texts if text not in known]
+        if not unknown:
+            return True
+        if self._may_hold(unknown):
+            return False
+        self._remember(unknown)
+        return True
+
+    def _remember(self, texts: Iterable[str]) -> None:
+        if len(self._known) >= _KNOWN:
+            self._known = {""}
+        self._known.update([text for text in texts if len(text) <= _SHORT])
+
+    def _sensitive_inside(self, value: Any) -> bool:
+        if type(value) is dict:
+            return any(self.is_sensitive_key(str(k)) or self._sensitive_inside(v) for k, v in value.items())
+        return type(value) in {list, tuple} and any(self._sensitive_inside(item) for item in value)
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if type(value) in _SCALARS:
+            return value
+        if depth > _DEEPEST:
+            self._count("failed")
+            return FAILED
+        if isinstance(value, str):
+            return self._slow(value)
+        if isinstance(value, dict):
+            return dict(self._mapping(value, depth))
+        if isinstance(value, (list, tuple)):
+            return [self._value(item, depth + 1) for item in value]
+        return self._slow(str(value))
+
+    def _mapping(self, mapping: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+        taken: set[str] = set()
+        for key, value in mapping.items():
+            name = self._slow(key)
+            while name in taken:
+                name = f"{name}'"  # two keys that were different secrets
+            taken.add(name)
+            if self.is_sensitive_key(str(key)):
+                kept: dict[str, Any] = {}
+                self._put(kept, name, value)
+                yield from kept.items()
+            else:
+                yield name, self._value(value, depth + 1)
+
+    def _slow(self, text: str) -> str:
+        """Return `text` with every secret replaced, whatever the detector thinks of it."""
+        if text in self._known:
+            return text
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # lone surrogates, which no finder and no sink can take
+            text = text.encode("utf-8", "replace").decode()
+        found = [
+            (start, -end, kind, keep)
+            for kind, find, keep in self._finders
+            for start, end in find(text)
+            if not is_mark(text[start:end])
+        ]
+        if not found:
+            self._remember((text,))
+            return text
+        pieces: list[str] = []
+        done = 0
+        for start, end, kind, keep in _merged(found):
+            pieces += (text[done:start], self._marker.mark(text[start:end], keep_last_four=keep))
+            self._count(kind)
+            done = end
+        return "".join((*pieces, text[done:]))
+
+    def _fail(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
+        """Return the event with everything replaced that might hold a secret."""
+        self._count("failed")
+        suspicious = {"message", *extras, *self._optional}
+        return {
+            name: FAILED if name in suspicious and type(value) not in _SCALARS else value
+            for name, value in event.items()
+        }
+
+
+def _collect(value: Any, texts: list[str]) -> None:
+    """Add every text in `value`, keys included, to `texts`."""
+    kind = type(value)
+    if kind is str:
+        texts.append(value)
+    elif kind is dict:
+        for key, item in value.items():
+            texts.append(key if type(key) is str else str(key))
+            _collect(item, texts)
+    elif kind is list or kind is tuple:
+        for item in value:
+            _collect(item, texts)
+    elif kind not in _SCALARS:
+        texts.append(str(value))
+
+
+def _merged(found: list[tuple[int, int, str, bool]]) -> Iterator[tuple[int, int, str, bool]]:
+    """Yield overlapping finds as one, named after the first and longest, left to right."""
+    found.sort()
+    start, end, kind, keep = found[0][0], -found[0][1], found[0][2], found[0][3]
+    for s, e, k, p in found[1:]:
+        if s < end:
+            if -e > end:
+                end, keep = -e, False
+            continue
+        yield start, end, kind, keep
+        start, end, kind, keep = s, -e, k, p
+    yield start, end, kind, keep
