@@ -17,6 +17,8 @@ Rules
 - Files are 0600 unless they are there already.
 """
 
+# ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
+
 from __future__ import annotations
 
 import fcntl
