@@ -74,7 +74,7 @@ def _setting(setting: Setting) -> dict[str, Any]:
     return made
 
 
-def _shape(shape: Shape) -> dict[str, Any]:
+def _shape(shape: Shape) -> dict[str, Any]:  # noqa: PLR0911 - one line for each shape
     match shape:
         case Section(type=kind) if kind is SinkConfig:
             return _kinds(SinkSection, BUILT_IN_SINKS, sink_kind)

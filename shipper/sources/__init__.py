@@ -1,0 +1,1 @@
+"""Sources: whatever is read beside the application's own log, one module each."""

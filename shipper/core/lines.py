@@ -1,0 +1,77 @@
+r"""Splitting bytes into lines: what is fed whole, in pieces or byte by byte gives the same lines.
+
+Rules:
+- A line ends with `\n`, which is not part of it; a `\r` before it stays (it is the parser's to strip).
+- A line longer than `max_line_bytes` is cut there: a `CutLine` that knows how many bytes it lost. The rest is
+  skipped as it comes in, never held.
+- `size(line)` is what a line took in the file; sizes of lines given out and `pending` add up to what was fed.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+__all__ = ["CutLine", "LineSplitter", "size"]
+
+
+class CutLine(bytes):
+    """A line that was too long: its beginning, and the number of bytes that are missing behind it."""
+
+    lost: int
+
+    def __new__(cls, line: bytes, lost: int) -> Self:
+        """Mark `line` as having lost `lost` bytes."""
+        self = super().__new__(cls, line)
+        self.lost = lost
+        return self
+
+
+def size(line: bytes) -> int:
+    """Return the bytes that a line given out by the splitter took, line break included."""
+    return len(line) + 1 + (line.lost if isinstance(line, CutLine) else 0)
+
+
+class LineSplitter:
+    """Splits a stream of bytes into lines of at most `max_line_bytes`."""
+
+    __slots__ = ("_lost", "_max", "_rest")
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max = max_line_bytes
+        self._rest = b""
+        self._lost = 0
+
+    @property
+    def pending(self) -> int:
+        """The bytes fed that belong to a line without its end yet."""
+        return len(self._rest) + self._lost
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that `chunk` completes, in order."""
+        lost = self._lost
+        if lost:  # inside a line that is too long already: look for its end only
+            end = chunk.find(b"\n")
+            if end < 0:
+                self._lost += len(chunk)
+                return []
+            first: list[bytes] = [CutLine(self._rest, lost + end)]
+            self._rest, self._lost = b"", 0
+            return first + self.feed(chunk[end + 1 :])
+        lines = (self._rest + chunk).split(b"\n") if self._rest else chunk.split(b"\n")
+        rest = lines.pop()
+        limit = self._max
+        self._lost = max(0, len(rest) - limit)
+        self._rest = rest[:limit] if self._lost else rest
+        if lines and max(map(len, lines)) > limit:
+            return [
+                line if len(line) <= limit else CutLine(line[:limit], len(line) - limit) for line in lines
+            ]
+        return lines
+
+    def flush(self) -> list[bytes]:
+        """Return the last line, which has no end, and begin anew; its `size` counts a line break too many."""
+        rest, lost = self._rest, self._lost
+        self._rest, self._lost = b"", 0
+        if lost:
+            return [CutLine(rest, lost)]
+        return [rest] if rest else []

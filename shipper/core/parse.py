@@ -1,0 +1,210 @@
+"""What a line of somebody else's log says: JSON is taken over field by field, text becomes the message.
+
+Rules:
+- Nothing is lost: what is not understood (a time that is none, an id that is malformed) stays a field under
+  its own name, and the event's builder decides.
+- A time without a zone is local time, as `logging` writes it: `local` makes seconds since the epoch of it.
+- Text: a time and a level at the beginning of the line are read, and the whole line stays the message.
+- A traceback at the end of a joined record becomes `stack`, and the lines before it the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+
+from .lines import CutLine
+
+__all__ = ["Parsed", "Parser", "parse", "parse_json", "parse_text"]
+
+Parser: TypeAlias = Literal["auto", "json", "text"]
+Local: TypeAlias = Callable[[datetime], float]
+
+_TIMES: Final = ("timestamp", "@timestamp", "time", "ts", "asctime")
+_LEVELS: Final = ("level", "levelname", "severity", "log.level", "lvl")
+_MESSAGES: Final = ("message", "msg", "event", "log")
+_LOGGERS: Final = ("logger", "logger_name", "name", "log.logger")
+_SERVICES: Final = ("service", "service.name", "service_name")
+_TRACES: Final = ("trace_id", "traceId", "trace.id", "otelTraceID")
+_SPANS: Final = ("span_id", "spanId", "span.id", "otelSpanID")
+
+_TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+_SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}\Z")
+_SERVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_NAMES: Final = {
+    "TRACE": "DEBUG",
+    "DEBUG": "DEBUG",
+    "INFO": "INFO",
+    "INFORMATION": "INFO",
+    "NOTICE": "INFO",
+    "WARN": "WARNING",
+    "WARNING": "WARNING",
+    "ERR": "ERROR",
+    "ERROR": "ERROR",
+    "CRIT": "CRITICAL",
+    "CRITICAL": "CRITICAL",
+    "ALERT": "CRITICAL",
+    "EMERG": "CRITICAL",
+    "FATAL": "CRITICAL",
+    "PANIC": "CRITICAL",
+}
+_ISO: Final = re.compile(
+    r"\[?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+_WORD: Final = re.compile(r"\b(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL)\b")
+_HEAD: Final = "Traceback (most recent call last):"
+_HEAD_BYTES: Final = 120  # a level further behind is part of the message
+_YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1, 1, tzinfo=UTC).timestamp())
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A line as understood. `timestamp` is seconds since the epoch; None and `""`: the line does not say.
+
+    `stack` is a traceback's text.
+    """
+
+    message: str
+    level: str = "INFO"
+    timestamp: float | None = None
+    logger: str = ""
+    service: str = ""
+    trace_id: str = ""
+    span_id: str = ""
+    stack: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def parse(line: bytes, parser: Parser = "auto", local: Local = datetime.timestamp) -> Parsed | None:
+    """Return what `line` says; None for a blank one. `local` reads times without a zone."""
+    body = line.rstrip(b"\r\n \t")
+    if not body:
+        return None
+    parsed = None
+    if parser != "text" and body.lstrip()[:1] == b"{":
+        parsed = parse_json(body, local)
+    if parsed is None:
+        parsed = parse_text(body, local)
+        if parser == "json":
+            parsed.fields["parse_error"] = "not a JSON object"
+    if isinstance(line, CutLine):
+        parsed.fields["line_cut_bytes"] = line.lost
+    return parsed
+
+
+def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
+    """Return what a JSON object says; None when `body` is none."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:  # a byte that is no UTF-8 costs the byte, not the line's fields
+            content = orjson.loads(body.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError:
+            return None
+    if not isinstance(content, dict):
+        return None
+    parsed = Parsed(message=_take(content, _MESSAGES, _text) or "")
+    parsed.timestamp = _take(content, _TIMES, lambda value: _moment(value, local))
+    parsed.level = _take(content, _LEVELS, _level) or "INFO"
+    parsed.logger = _take(content, _LOGGERS, _text) or ""
+    parsed.service = _take(content, _SERVICES, lambda value: _matching(value, _SERVICE)) or ""
+    parsed.trace_id = _take(content, _TRACES, _trace) or ""
+    parsed.span_id = _take(content, _SPANS, lambda value: _matching(value, _SPAN_ID)) or ""
+    for name in ("trace_id", "span_id"):
+        if content.get(name) == "":
+            del content[name]
+    parsed.fields = content
+    return parsed
+
+
+def parse_text(body: bytes, local: Local = datetime.timestamp) -> Parsed:
+    """Return what a text line, or a joined record, says."""
+    text = body.decode("utf-8", "replace")
+    first, _, _ = text.partition("\n")
+    parsed = Parsed(message=text)
+    head = first[:_HEAD_BYTES]
+    match = _ISO.match(head)
+    if match:
+        parsed.timestamp = _from_parts(match, local)
+    word = _WORD.search(head)
+    if word:
+        parsed.level = _NAMES[word[0]]
+    at = 0 if text.startswith(_HEAD) else text.find("\n" + _HEAD) + 1
+    if at or text.startswith(_HEAD):
+        _take_traceback(parsed, text, at, known_level=word is not None)
+    return parsed
+
+
+def _take_traceback(parsed: Parsed, text: str, at: int, *, known_level: bool) -> None:
+    stack = text[at:].rstrip()
+    parsed.message = text[:at].rstrip() or stack.rpartition("\n")[2]
+    parsed.stack = stack
+    if not known_level:
+        parsed.level = "ERROR"
+
+
+def _take(content: dict[str, Any], names: tuple[str, ...], read: Any) -> Any:
+    """Remove and return the first of `names` whose value `read` understands; the others stay."""
+    for name in names:
+        value = content.get(name)
+        if value is not None:
+            understood = read(value)
+            if understood is not None:
+                del content[name]
+                return understood
+    return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _matching(value: object, pattern: re.Pattern[str]) -> str | None:
+    return value if isinstance(value, str) and pattern.match(value) else None
+
+
+def _trace(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    lower = value.lower()
+    if _UUID.match(lower):
+        lower = lower.replace("-", "")
+    return lower if _TRACE_ID.match(lower) else None
+
+
+def _level(value: object) -> str | None:
+    if isinstance(value, str):
+        return _NAMES.get(value.strip().upper())
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        return None
+    return ("DEBUG", "DEBUG", "INFO", "WARNING", "ERROR")[int(value // 10)] if value < 50 else "CRITICAL"
+
+
+def _moment(value: object, local: Local) -> float | None:
+    if isinstance(value, str):
+        match = _ISO.match(value)
+        return _from_parts(match, local) if match and match.end() == len(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    for unit in (1, 1_000, 1_000_000, 1_000_000_000):  # seconds, milli-, micro-, nanoseconds
+        if _YEARS[0] <= value / unit < _YEARS[1]:
+            return value / unit
+    return None
+
+
+def _from_parts(match: re.Match[str], local: Local) -> float | None:
+    day, clock, fraction, zone = match.groups()
+    micros = int((fraction or "0").ljust(6, "0")[:6])
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}").replace(microsecond=micros)
+        stamp = local(moment) if moment.tzinfo is None else moment.timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return stamp if _YEARS[0] <= stamp < _YEARS[1] else None

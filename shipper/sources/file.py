@@ -1,0 +1,343 @@
+"""Files: read to their ends once, or followed through growth, rotation and truncation.
+
+Rules:
+- The position of every file is stored in the same append as the lines before it: after a kill nothing is lost
+  and nothing repeated in the spool.
+- A line without its end waits for it; with `once`, and when a rotated file is left for good, it is taken as
+  it stands.
+- A rotated file (renamed, removed) is read to its end through the descriptor that is still open, then left
+  after `close_after`. A truncated one is read from its start.
+- Compressed and binary files are passed over with a warning. What cannot be read does not keep the rest from
+  being read; with `once` it makes `run` raise `SourceError` at the end.
+"""
+
+# ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+
+from ..config.fields import Duration, Size, setting
+from ..core.lines import LineSplitter, size
+from ..core.multiline import TracebackJoiner
+from ..core.tail import (
+    FINGERPRINT_BYTES,
+    Position,
+    decode,
+    encode,
+    fingerprint,
+    is_log_text,
+    resume_at,
+)
+from ..ports import SourceContext, SourceKind
+from .errors import SourceError
+from .foreign import EventBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SOURCE", "FileConfig", "FileSource"]
+
+_CHUNK: Final = 256 * 1024
+_MANY: Final = 1_000  # positions
+_log = logging.getLogger("logferry.sources.file")
+
+
+@dataclass(frozen=True, slots=True)
+class FileConfig:
+    """Which files, and how their lines are read."""
+
+    include: tuple[Path, ...] = setting(
+        help="files to read; `*`, `?`, `[]`, `**` work", example="[/var/log/app/*.log]"
+    )
+    exclude: tuple[str, ...] = setting((), help="patterns of paths or names to leave out", example="['*.gz']")
+    parser: Literal["auto", "json", "text"] = setting(
+        "auto", help="auto: JSON field by field, the rest as text"
+    )
+    multiline: Literal["python"] | None = setting(
+        None, help="python: join tracebacks and indented lines with the line before"
+    )
+    max_line_bytes: Size = setting(Size(256 << 10), help="longer lines are cut and marked", minimum=64)
+    poll_interval: Duration = setting(
+        Duration(0.25), help="how often followed files are looked at", minimum=0.01
+    )
+    scan_interval: Duration = setting(Duration(2.0), help="how often new files are looked for", minimum=0.01)
+    close_after: Duration = setting(Duration(5.0), help="how long a rotated file may still grow", minimum=0)
+    from_end: bool = setting(
+        False, help="begin at the end of files that are there at the first start (when following)"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.include:
+            raise ValueError("include is empty; name at least one file or pattern")
+
+
+@dataclass(slots=True)
+class _Open:
+    """A file being read. `offset` is behind the last line that has been handed to the batch."""
+
+    path: Path
+    stream: BinaryIO
+    device: int
+    inode: int
+    offset: int
+    splitter: LineSplitter
+    joiner: TracebackJoiner | None
+    head: bytes = b""
+    grown: float = 0.0
+    left: bool = False
+
+    def position(self) -> Position:
+        length = min(len(self.head), FINGERPRINT_BYTES)
+        return Position(str(self.path), self.device, self.inode, fingerprint(self.head), length, self.offset)
+
+
+@dataclass(slots=True)
+class FileSource:
+    """Reads files into the spool. `run` in one thread, `stop` from any."""
+
+    config: FileConfig
+    context: SourceContext
+    _known: dict[tuple[int, int], Position] = field(default_factory=dict)
+    _open: dict[tuple[int, int], _Open] = field(default_factory=dict)
+    _passed: set[str] = field(default_factory=set)
+    _failures: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, *, once: bool) -> None:
+        """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was not read."""
+        stored = decode(self.context.appender.last_position(self.context.name))
+        self._known = {(p.device, p.inode): p for p in stored}
+        try:
+            if once:
+                self._run_once()
+            else:
+                self._follow(skip_old=self.config.from_end and not stored)
+        finally:
+            for file in self._open.values():
+                file.stream.close()
+            self._open.clear()
+        if once and self._failures:
+            raise SourceError("; ".join(self._failures))
+
+    def stop(self) -> None:
+        """Ask `run` to return after the chunk at hand."""
+        self._stop.set()
+
+    def _paths(self) -> Iterator[Path]:
+        seen = set()
+        for pattern in self.config.include:
+            text = str(pattern)
+            # Path.glob takes relative patterns only; these are absolute.
+            names = glob.iglob(text, recursive=True) if glob.has_magic(text) else [text]  # noqa: PTH207 - as said
+            for name in names:
+                if name not in seen and not self._excluded(name):
+                    seen.add(name)
+                    yield Path(name)
+
+    def _excluded(self, name: str) -> bool:
+        base = Path(name).name
+        return any(fnmatch(name, pattern) or fnmatch(base, pattern) for pattern in self.config.exclude)
+
+    def _run_once(self) -> None:
+        files = []
+        for path in self._paths():
+            try:
+                stat = path.stat()
+            except OSError as error:
+                self._fail(path, error)
+                continue
+            if path.is_file():
+                files.append((stat.st_mtime, str(path), path))
+        if not files and not self._failures:
+            patterns = ", ".join(map(str, self.config.include))
+            self._failures.append(f"no file matches {patterns}")
+        for _, _, path in sorted(files):  # the oldest first: a rotated series is in the order of its times
+            if self._stop.is_set():
+                return
+            file = self._enter(path)
+            if file is not None:
+                self._read(file)
+                if not self._stop.is_set():
+                    self._finish(file)
+                self._leave(file)
+
+    def _follow(self, *, skip_old: bool) -> None:
+        scanned = -self.config.scan_interval
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if now - scanned >= self.config.scan_interval:
+                scanned = now
+                paths = list(self._paths())
+                for path in paths:
+                    self._enter(path, at_end=skip_old)
+                skip_old = False
+                self._forget(paths)
+            busy = False
+            for file in list(self._open.values()):
+                busy |= self._look(file, now)
+                if self._stop.is_set():
+                    return
+            if not busy:
+                self._stop.wait(self.config.poll_interval)
+
+    def _forget(self, paths: list[Path]) -> None:
+        """Drop positions of files that are gone, once there are many: each append carries them all."""
+        if len(self._known) <= _MANY:
+            return
+        here = set()
+        for path in paths:
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                here.add((stat.st_dev, stat.st_ino))
+        self._known = {key: p for key, p in self._known.items() if key in here or key in self._open}
+
+    def _look(self, file: _Open, now: float) -> bool:
+        """Read what is new in a followed file; leave it when it was rotated away and grows no more."""
+        try:
+            length = os.fstat(file.stream.fileno()).st_size
+            here = file.path.stat()
+            file.left = (here.st_dev, here.st_ino) != (file.device, file.inode)
+        except FileNotFoundError:
+            file.left = True
+        except OSError as error:
+            self._fail(file.path, error)
+            return False
+        if length < file.stream.tell():
+            _log.warning("%s was truncated: reading it from its start", file.path)
+            self._finish(file)
+            self._restart(file)
+        if self._read(file):
+            file.grown = now
+            return True
+        if file.joiner is not None and file.joiner.pending and now - file.grown > 1.0:
+            self._join_rest(file)
+        if file.left and now - file.grown >= self.config.close_after:
+            self._finish(file)
+            self._leave(file)
+        return False
+
+    def _enter(self, path: Path, *, at_end: bool = False) -> _Open | None:
+        """Open a file at the place where it was left; None when it is open, passed over or unreadable."""
+        name = str(path)
+        if name in self._passed:
+            return None
+        try:
+            stat = path.stat()
+            key = (stat.st_dev, stat.st_ino)
+            if key in self._open or not path.is_file():
+                return None
+            stream = path.open("rb", buffering=0)
+        except OSError as error:
+            self._fail(path, error)
+            return None
+        stat = os.fstat(stream.fileno())
+        key = (stat.st_dev, stat.st_ino)
+        head = stream.read(FINGERPRINT_BYTES) or b""
+        if not is_log_text(head):
+            stream.close()
+            self._passed.add(name)
+            _log.warning("%s is compressed or binary: passed over", path)
+            return None
+        offset = resume_at(self._known.values(), *key, stat.st_size, lambda length: head[:length])
+        if at_end and not offset:
+            offset = stat.st_size
+        stream.seek(offset)
+        file = _Open(path, stream, *key, offset, *self._fresh(), head=head, grown=time.monotonic())
+        self._open[key] = file
+        return file
+
+    def _fresh(self) -> tuple[LineSplitter, TracebackJoiner | None]:
+        limit = self.config.max_line_bytes
+        return LineSplitter(limit), TracebackJoiner(limit) if self.config.multiline else None
+
+    def _restart(self, file: _Open) -> None:
+        file.stream.seek(0)
+        file.head = file.stream.read(FINGERPRINT_BYTES) or b""
+        file.stream.seek(0)
+        file.offset = 0
+        file.splitter, file.joiner = self._fresh()
+
+    def _read(self, file: _Open) -> bool:
+        """Read to the present end; whether there was anything."""
+        batch = self._batch(file)
+        found = False
+        while not self._stop.is_set():
+            try:
+                chunk = file.stream.read(_CHUNK)
+            except OSError as error:
+                self._fail(file.path, error)
+                break
+            if not chunk:
+                break
+            if len(file.head) < FINGERPRINT_BYTES:
+                file.head = os.pread(file.stream.fileno(), FINGERPRINT_BYTES, 0)
+            found = True
+            self._take(file, batch, file.splitter.feed(chunk))
+            batch.flush()
+        return found
+
+    def _take(self, file: _Open, batch: EventBatch, lines: list[bytes]) -> None:
+        for line in lines:
+            groups = file.joiner.feed(line) if file.joiner else [(line, size(line))]
+            for record, length in groups:
+                full = batch.add(record)
+                file.offset += length
+                if full:
+                    batch.flush()
+
+    def _join_rest(self, file: _Open) -> None:
+        batch = self._batch(file)
+        for record, length in file.joiner.flush() if file.joiner else ():
+            batch.add(record)
+            file.offset += length
+        batch.flush()
+
+    def _finish(self, file: _Open) -> None:
+        """Take the last line although it has no end: there will be none."""
+        pending = file.splitter.pending
+        batch = self._batch(file)
+        self._take(file, batch, file.splitter.flush())
+        for record, length in file.joiner.flush() if file.joiner else ():
+            batch.add(record)
+            file.offset += length
+        if pending:
+            file.offset -= 1  # the splitter counted a line break that is not there
+        batch.flush()
+
+    def _leave(self, file: _Open) -> None:
+        key = (file.device, file.inode)
+        file.stream.close()
+        self._known[key] = file.position()
+        del self._open[key]
+
+    def _batch(self, file: _Open) -> EventBatch:
+        def position() -> bytes:
+            self._known[file.device, file.inode] = file.position()
+            return encode(self.context.name, self._known.values())
+
+        context = self.context
+        extra = {"log_file": str(file.path)}
+        return EventBatch(context.builder, context.appender, position, self.config.parser, extra)
+
+    def _fail(self, path: Path, error: OSError) -> None:
+        text = f"cannot read {path}: {error.strerror or error}"
+        if text not in self._failures:
+            self._failures.append(text)
+            _log.warning("%s", text)
+
+
+def _build(config: FileConfig, context: SourceContext, /) -> FileSource:
+    return FileSource(config, context)
+
+
+SOURCE: Final = SourceKind("file", FileConfig, _build)

@@ -1,0 +1,104 @@
+"""Lines of somebody else's log → events of ours, appended in frames with the position behind them.
+
+Time, level, service and ids are taken over when they are well formed; everything else goes through the schema
+and the redaction like what an application logs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ..core.parse import Parsed, Parser, parse
+
+if TYPE_CHECKING:
+    from ...handlers.record import EventBuilder
+    from ..ports import Appender
+
+__all__ = ["EventBatch", "compose"]
+
+# One frame: large enough that its cost vanishes, small enough to fit the smallest spool.
+_MAX_EVENTS: Final = 1_000
+_MAX_BYTES: Final = 256 * 1024
+# What the line knows better than this process. The ids are taken only when `parse` found them well formed.
+_TEXTS: Final = ("module", "function", "thread", "task", "environment", "version", "host")
+_NUMBERS: Final = ("line", "process")
+
+
+def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
+    """Return the event of a parsed line."""
+    if parsed.stack:
+        return builder.build(_record(parsed))
+    fields = parsed.fields
+    source: dict[str, Any] = {}
+    for names, kind in ((_TEXTS, str), (_NUMBERS, int)):
+        for name in names:
+            if name in fields and type(fields[name]) is kind:
+                source[name] = fields.pop(name)
+    for name in ("service", "trace_id", "span_id"):
+        value = getattr(parsed, name)
+        if value:
+            source[name] = value
+    return builder.compose(
+        level=parsed.level,
+        message=parsed.message,
+        logger=parsed.logger,
+        timestamp=parsed.timestamp,
+        fields=fields,
+        source=source,
+    )
+
+
+def _record(parsed: Parsed) -> logging.LogRecord:
+    """Return the record that was printed with this traceback; what the text does not say is None in it."""
+    level = logging.getLevelNamesMapping()[parsed.level]
+    record = logging.LogRecord(parsed.logger, level, "", 0, parsed.message, None, None)
+    unknown = dict.fromkeys(
+        ("module", "funcName", "lineno", "process", "processName", "threadName", "taskName")
+    )
+    record.__dict__.update({name: None for name in unknown if name in record.__dict__})
+    if parsed.timestamp is not None:
+        record.created = parsed.timestamp
+    record.exc_text = parsed.stack
+    record.__dict__.update(parsed.fields)
+    return record
+
+
+@dataclass(slots=True)
+class EventBatch:
+    """Events on their way into the spool. `position()` is asked at each append, for what has been added."""
+
+    builder: EventBuilder
+    appender: Appender
+    position: Callable[[], bytes]
+    parser: Parser = "auto"
+    extra: dict[str, Any] = field(default_factory=dict)
+    added: int = 0
+    _events: list[bytes] = field(default_factory=list)
+    _bytes: int = 0
+    _since: float = 0.0
+
+    def add(self, line: bytes) -> bool:
+        """Take one line or joined record; True when the batch should be flushed now."""
+        parsed = parse(line, self.parser)
+        if parsed is None:
+            return False
+        for name, value in self.extra.items():
+            parsed.fields.setdefault(name, value)
+        event = compose(self.builder, parsed)
+        if not self._events:
+            self._since = time.monotonic()
+        self._events.append(event)
+        self._bytes += len(event)
+        self.added += 1
+        return len(self._events) >= _MAX_EVENTS or self._bytes >= _MAX_BYTES
+
+    def flush(self) -> None:
+        """Append what is there together with the position behind it; waits while the spool is full."""
+        if not self._events:
+            return
+        events, self._events, self._bytes = self._events, [], 0
+        self.appender.append(events, self.position())

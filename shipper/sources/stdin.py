@@ -1,0 +1,97 @@
+"""Standard input: one event a line, until it ends.
+
+There is no position to go back to: what has been read and not appended when the process is killed is lost
+with the pipe. What is read is therefore appended at once, before the next read.
+"""
+
+# ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+
+from ..config.fields import Size, setting
+from ..core.lines import LineSplitter
+from ..core.multiline import TracebackJoiner
+from ..ports import SourceContext, SourceKind
+from .foreign import EventBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["SOURCE", "StdinConfig", "StdinSource"]
+
+_CHUNK: Final = 256 * 1024
+_WAIT: Final = 0.25  # seconds between looks at `stop`; a joined record is given out after one quiet look
+
+
+@dataclass(frozen=True, slots=True)
+class StdinConfig:
+    """How the lines are read."""
+
+    parser: Literal["auto", "json", "text"] = setting(
+        "auto", help="auto: JSON field by field, the rest as text"
+    )
+    multiline: Literal["python"] | None = setting(
+        None, help="python: join tracebacks and indented lines with the line before"
+    )
+    max_line_bytes: Size = setting(Size(256 << 10), help="longer lines are cut and marked", minimum=64)
+
+
+@dataclass(slots=True)
+class StdinSource:
+    """Reads a stream into the spool. `run` in one thread, `stop` from any."""
+
+    config: StdinConfig
+    context: SourceContext
+    stream: BinaryIO | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, *, once: bool) -> None:  # noqa: ARG002 - a pipe ends by itself, once or not
+        """Read to the end of the stream, or until `stop()`."""
+        stream = self.stream or sys.stdin.buffer
+        limit = self.config.max_line_bytes
+        splitter = LineSplitter(limit)
+        joiner = TracebackJoiner(limit) if self.config.multiline else None
+        batch = EventBatch(self.context.builder, self.context.appender, lambda: b"", self.config.parser)
+
+        def take(lines: Iterable[bytes]) -> None:
+            for line in lines:
+                for record in [group for group, _ in joiner.feed(line)] if joiner else [line]:
+                    if batch.add(record):
+                        batch.flush()
+            batch.flush()
+
+        def end() -> None:
+            for record, _ in joiner.flush() if joiner else ():
+                batch.add(record)
+            batch.flush()
+
+        number = stream.fileno()
+        while not self._stop.is_set():
+            ready, _, _ = select.select([number], [], [], _WAIT)
+            if not ready:
+                end()
+                continue
+            chunk = os.read(number, _CHUNK)
+            if not chunk:
+                break
+            take(splitter.feed(chunk))
+        take(splitter.flush())
+        end()
+
+    def stop(self) -> None:
+        """Ask `run` to return soon."""
+        self._stop.set()
+
+
+def _build(config: StdinConfig, context: SourceContext, /) -> StdinSource:
+    return StdinSource(config, context)
+
+
+SOURCE: Final = SourceKind("stdin", StdinConfig, _build)

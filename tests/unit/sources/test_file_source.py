@@ -1,0 +1,223 @@
+"""The file source: every line once, through growth, rotation, truncation and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logferry.handlers.record import EventBuilder
+from logferry.handlers.schema import Schema
+from logferry.shipper.config.fields import Duration, Size
+from logferry.shipper.ports import SourceContext
+from logferry.shipper.sources.errors import SourceError
+from logferry.shipper.sources.file import FileConfig, FileSource
+
+
+class Kept:
+    """An appender that keeps lines and position in one step, as the spool does."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.position = b""
+        self.fail_after: int | None = None
+
+    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+        if self.fail_after is not None:
+            self.fail_after -= 1
+            if self.fail_after < 0:
+                raise KilledError
+        self.lines += lines
+        self.position = position or self.position
+        return len(self.lines)
+
+    def last_position(self, source: str) -> bytes:
+        return self.position
+
+    @property
+    def messages(self) -> list[str]:
+        return [json.loads(line)["message"] for line in self.lines]
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL between two appends."""
+
+
+def source(kept: Kept, *include: Path, **options: Any) -> FileSource:
+    builder = EventBuilder(Schema("files", host="h"))
+    quick: dict[str, Any] = {
+        "poll_interval": Duration(0.01),
+        "scan_interval": Duration(0.02),
+        "close_after": Duration(0.05),
+        **options,
+    }
+    return FileSource(FileConfig(include, **quick), SourceContext("app", builder, kept))
+
+
+def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def following(request: pytest.FixtureRequest) -> Callable[[FileSource], None]:
+    """Run a source in a thread until the end of the test."""
+
+    def start(running: FileSource) -> None:
+        thread = threading.Thread(target=running.run, kwargs={"once": False})
+        thread.start()
+
+        def end() -> None:
+            running.stop()
+            thread.join(10)
+            assert not thread.is_alive()
+
+        request.addfinalizer(end)
+
+    return start
+
+
+def test_once_reads_everything_and_a_second_run_nothing(tmp_path: Path) -> None:
+    """`once` takes all lines, the last without its end too, and a second run repeats none."""
+    (tmp_path / "a.log").write_text("one\ntwo\n\nthree")
+    kept = Kept()
+    source(kept, tmp_path / "*.log").run(once=True)
+    assert kept.messages == ["one", "two", "three"]
+    source(kept, tmp_path / "*.log").run(once=True)
+    assert kept.messages == ["one", "two", "three"]
+    with (tmp_path / "a.log").open("a") as file:
+        file.write("\nfour\n")
+    source(kept, tmp_path / "*.log").run(once=True)
+    assert kept.messages == ["one", "two", "three", "four"]
+
+
+def test_a_kill_between_appends_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """Position and lines are one append: after any number of kills each line is there once."""
+    written = [f"line {i}" for i in range(5000)]
+    (tmp_path / "a.log").write_text("\n".join(written) + "\n")
+    kept = Kept()
+    for _ in range(20):
+        kept.fail_after = 1
+        try:
+            source(kept, tmp_path / "a.log").run(once=True)
+            break
+        except KilledError:
+            continue
+    assert kept.messages == written
+
+
+def test_a_rotated_series_is_read_oldest_first(tmp_path: Path) -> None:
+    """`once` reads files in the order of their times."""
+    for age, name in enumerate(["app.log", "app.log.1", "app.log.2"]):
+        (tmp_path / name).write_text(f"{name}\n")
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    kept = Kept()
+    source(kept, tmp_path / "app.log*").run(once=True)
+    assert kept.messages == ["app.log.2", "app.log.1", "app.log"]
+
+
+def test_a_renamed_file_is_not_read_again(tmp_path: Path) -> None:
+    """After a rotation by rename between two runs only what is new is read."""
+    (tmp_path / "app.log").write_text("old\n")
+    kept = Kept()
+    source(kept, tmp_path / "app.log*").run(once=True)
+    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+    (tmp_path / "app.log").write_text("new\n")
+    source(kept, tmp_path / "app.log*").run(once=True)
+    assert kept.messages == ["old", "new"]
+
+
+def test_excluded_and_compressed_files_are_passed_over(tmp_path: Path) -> None:
+    """Globs leave out what they name, and bytes that are no text are never shipped as text."""
+    (tmp_path / "a.log").write_text("yes\n")
+    (tmp_path / "b.log").write_text("no\n")
+    (tmp_path / "c.log").write_bytes(b"\x1f\x8b\x08\x00garbage")
+    kept = Kept()
+    source(kept, tmp_path / "*.log", exclude=("b.*",)).run(once=True)
+    assert kept.messages == ["yes"]
+
+
+def test_nothing_to_read_is_said(tmp_path: Path) -> None:
+    """`once` without any file is an error that names the pattern, not a silent success."""
+    with pytest.raises(SourceError, match=r"no file matches .*\*\.log"):
+        source(Kept(), tmp_path / "*.log").run(once=True)
+
+
+def test_following_through_growth_rotation_and_truncation(
+    tmp_path: Path, following: Callable[[FileSource], None]
+) -> None:
+    """Growth, a partial line, a rename, a new file and a truncation: every line arrives once, in order."""
+    path = tmp_path / "app.log"
+    path.write_text("1\n")
+    kept = Kept()
+    following(source(kept, tmp_path / "app.log"))
+    until(lambda: kept.messages == ["1"], lambda: kept.messages)
+    old = path.open("a")
+    old.write("2\nhal")
+    old.flush()
+    until(lambda: kept.messages == ["1", "2"], lambda: kept.messages)
+    path.rename(tmp_path / "app.log.1")
+    old.write("f\n3\n")
+    old.close()
+    path.write_text("4\n")
+    until(lambda: sorted(kept.messages) == ["1", "2", "3", "4", "half"], lambda: kept.messages)
+    path.write_text("")  # copytruncate
+    path_grown = path.open("a")
+    time.sleep(0.1)  # what a truncation hides before it is seen is lost at the file: give it a look
+    path_grown.write("5\n")
+    path_grown.close()
+    until(lambda: kept.messages[-1] == "5", lambda: kept.messages)
+    assert sorted(kept.messages) == ["1", "2", "3", "4", "5", "half"]
+
+
+def test_tracebacks_are_joined_and_become_errors(tmp_path: Path) -> None:
+    """`multiline: python` makes one ERROR event of a message and its traceback."""
+    (tmp_path / "a.log").write_text(
+        "order failed\nTraceback (most recent call last):\n  File x\nValueError: no stock\nfine\n"
+    )
+    kept = Kept()
+    source(kept, tmp_path / "a.log", multiline="python").run(once=True)
+    first = json.loads(kept.lines[0])
+    assert kept.messages == ["order failed", "fine"]
+    assert first["level"] == "ERROR"
+    assert first["error"]["type"] == "ValueError"
+    assert first["error"]["message"] == "no stock"
+
+
+def test_json_lines_are_taken_over(tmp_path: Path) -> None:
+    """Time, level, service, ids, source and own fields of a JSON line arrive under their names."""
+    line = {
+        "timestamp": "2026-01-02T03:04:05.678901Z",
+        "level": "warning",
+        "service": "billing",
+        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        "span_id": "b7ad6b7169203331",
+        "msg": "late",
+        "logger": "app.db",
+        "module": "db",
+        "order_id": 42,
+    }
+    (tmp_path / "a.log").write_text(json.dumps(line) + "\n")
+    kept = Kept()
+    source(kept, tmp_path / "a.log").run(once=True)
+    event = json.loads(kept.lines[0])
+    expected = {**line, "level": "WARNING", "message": "late"}
+    del expected["msg"]
+    assert {name: event.get(name) for name in expected} == expected
+
+
+def test_a_line_that_is_too_long_is_cut(tmp_path: Path) -> None:
+    """A long line keeps its beginning, says that it was cut, and the next line is whole."""
+    (tmp_path / "a.log").write_text("x" * 1000 + "\nnext\n")
+    kept = Kept()
+    source(kept, tmp_path / "a.log", max_line_bytes=Size(100)).run(once=True)
+    assert kept.messages == ["x" * 100, "next"]
+    assert json.loads(kept.lines[0])["line_cut_bytes"] == 900
