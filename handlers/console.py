@@ -68,8 +68,8 @@ def wants_colour(stream: IO[Any] | None, environ: Mapping[str, str] | None = Non
 class ConsoleFormatter(Formatter):
     """Shows records on a terminal.
 
-    `colour` None: decided by `stream` (standard error by default) and the environment. `builder`, or `options`
-    as in `make_builder`.
+    `colour` None: decided by `stream` (standard error by default) and the environment. `builder`, or
+    `options` as in `make_builder`.
     """
 
     def __init__(

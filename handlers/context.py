@@ -16,7 +16,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar, cast
 
@@ -33,6 +34,7 @@ __all__ = [
     "clear",
     "current",
     "get_trace_context",
+    "isolated",
     "prefer_opentelemetry",
     "set_trace_context",
     "unbind",
@@ -138,6 +140,18 @@ class bound:  # noqa: N801 - reads as a function: `with bound(...)`, `@bound(...
     def __call__(self, function: F, /) -> F:
         """Bind the fields for each call of `function`."""
         return cast("F", _decorated(function, self._new))
+
+
+@contextmanager
+def isolated(**fields: object) -> Iterator[Fields]:
+    """Bind fields for a block and forget afterwards what else was bound inside it: one request, one job."""
+    before = _get()
+    inside = Fields(before, **fields)
+    _fields.set(inside)
+    try:
+        yield inside
+    finally:
+        _fields.set(before)
 
 
 def _decorated(function: Callable[..., Any], new: dict[str, object]) -> Callable[..., Any]:

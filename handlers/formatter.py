@@ -3,10 +3,11 @@
 A team switches by changing one class name. Rules
 - Without options the result is our event, exactly what `EventBuilder.build` makes.
 - Options are honoured on top of the event. Values are always the redacted ones.
-- `fmt` (``%``, ``{``, ``$``, ``,`` or a list) selects: first the named fields, in order, under the names written
-  there, None where there is none. Names are the LogRecord's (``levelname``, ``asctime`` with `datefmt`, ...) or
-  the event's (``level``, ``service``, ...). After them comes what no format names: the trace when there is one,
-  bound context, extras, and ``error`` (unless ``exc_info`` is named: then the traceback as text).
+- `fmt` (``%``, ``{``, ``$``, ``,`` or a list) selects: first the named fields, in order, under the names
+  written there, None where there is none. Names are the LogRecord's (``levelname``, ``asctime`` with
+  `datefmt`, ...) or the event's (``level``, ``service``, ...). After them comes what no format names: the
+  trace when there is one, bound context, extras, and ``error`` (unless ``exc_info`` is named: then the
+  traceback as text).
 - `defaults` stand where the event has nothing; `static_fields` replace; a `dict` message becomes fields.
 - `rename_fields` renames by either name: ``levelname`` and ``level`` mean the same field.
   `rename_fields_keep_missing` adds None for what is missing.
@@ -15,8 +16,8 @@ A team switches by changing one class name. Rules
 - `exc_info_as_array` and `stack_info_as_array` split those texts into lines.
 - `prefix` stands before the JSON. `json_serializer`, `json_encoder`, `json_default`, `json_indent` and
   `json_ensure_ascii`, when given, write it; what they see is plain JSON types already.
-- Subclasses may override `add_fields`, `process_log_record` and `jsonify_log_record` as there; what they add is
-  redacted afterwards.
+- Subclasses may override `add_fields`, `process_log_record` and `jsonify_log_record` as there; what they add
+  is redacted afterwards.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def make_builder(
     """Make a builder from configuration values, with the bound context.
 
     `service` is by default ``LOGFERRY_SERVICE`` or the program's name, `environment` ``LOGFERRY_ENVIRONMENT``
-    or ``dev``. `schema` may hold the arguments of `Schema`, `redact` those of `Redactor`; False: no redaction.
+    or ``dev``. `schema` may hold the arguments of `Schema`, `redact` those of `Redactor`; False: no
+    redaction.
     """
     if not isinstance(schema, Schema):
         options = dict(schema or {})
@@ -108,11 +110,11 @@ def _program() -> str:
 class JsonFormatter(_PythonJsonFormatter):
     """A drop-in for `pythonjsonlogger.json.JsonFormatter` whose content is our event.
 
-    Beside that class's options it takes `service`, `environment`, `schema`, `redact` (see `make_builder`) or a
-    ready `builder`. Raises what that class raises for a bad format.
+    Beside that class's options it takes `service`, `environment`, `schema`, `redact` (see `make_builder`) or
+    a ready `builder`. Raises what that class raises for a bad format.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of the class it replaces, and ours
         self,
         fmt: str | Sequence[str] | None = None,
         datefmt: str | None = None,
@@ -158,10 +160,7 @@ class JsonFormatter(_PythonJsonFormatter):
     ) -> None:
         """Fill `log_data` from the record's event as the options say."""
         event = self._event(record, message_dict)
-        for name in ("stack", "stack_info") if self.stack_info_as_array else ():
-            _split(event, name)
-        if self.exc_info_as_array and isinstance(event.get("error"), dict):
-            _split(event["error"], "stack")
+        self._split_texts(event)
         for name, value in self.defaults.items():
             log_data[self._get_rename(name)] = value
         for name, value in (self._select(event, record) if self._selects else event).items():
@@ -184,6 +183,12 @@ class JsonFormatter(_PythonJsonFormatter):
 
     def _get_rename(self, key: str) -> str:
         return self._renames.get(key) or self._renames.get(_EVENT_NAME.get(key, key), key)
+
+    def _split_texts(self, event: dict[str, Any]) -> None:
+        if self.stack_info_as_array:
+            _split(event, "stack_info")
+        if self.exc_info_as_array and isinstance(event.get("error"), dict):
+            _split(event["error"], "stack")
 
     def _event(self, record: logging.LogRecord, fields: dict[str, Any]) -> dict[str, Any]:
         if fields:

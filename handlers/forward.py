@@ -4,10 +4,10 @@ Rules
 - No lock, no I/O, no wait: filter, build, offer. Nothing but a BaseException (an interrupt) leaves `handle`.
 - What could not be handed over is counted: `refused` (the outlet said no, and counted it too), `failed`
   (a defect in a filter, the builder or the outlet), `nested` (logged too deep inside another log call).
-- Feedback: a thread under `suppressed` (a sink's worker and what its client logs) forwards nothing. The set of
-  thread ids is only a quick pre-check; the truth is thread-local, because ids are reused when threads end.
+- Feedback: a thread under `suppressed` (a sink's worker and what its client logs) forwards nothing. The set
+  of thread ids is only a quick pre-check; the truth is thread-local, because ids are reused when threads end.
 - Re-entrance: a `__repr__`, an outlet, a signal handler or a finaliser may log while a record is being built.
-  Such a record is forwarded like any other, `_DEPTH` deep; deeper down without arguments and extras, which
+  Such a record is forwarded like any other, `DEPTH` deep; deeper down without arguments and extras, which
   calls no foreign code and so ends the recursion; twice as deep it is counted as `nested` and dropped.
 - After a fork the child begins without marks: those threads are not there any more.
 """
@@ -26,12 +26,24 @@ if TYPE_CHECKING:
     from .outlet import Outlet
     from .record import EventBuilder
 
-__all__ = ["ForwardHandler", "suppress_thread", "suppressed"]
+__all__ = [
+    "BUSY",
+    "DEPTH",
+    "SUPPRESSED",
+    "ForwardHandler",
+    "Tally",
+    "ascend",
+    "descend",
+    "is_suppressed",
+    "suppress_thread",
+    "suppressed",
+]
 
-_DEPTH: Final = 4
+DEPTH: Final = 4
 
-_suppressed: Final[set[int]] = set()
-_busy: Final[set[int]] = set()
+# Idents of threads that forward nothing, and of those inside a log call.
+SUPPRESSED: Final[set[int]] = set()
+BUSY: Final[set[int]] = set()
 
 
 class _Marks(threading.local):
@@ -46,11 +58,11 @@ _marks: Final = _Marks()
 
 def _after_fork() -> None:
     """Keep only the marks of the thread that forked (and is the child's only one)."""
-    _busy.clear()
-    _suppressed.clear()
+    BUSY.clear()
+    SUPPRESSED.clear()
     _marks.depth = 0
     if _marks.suppressed:
-        _suppressed.add(get_ident())
+        SUPPRESSED.add(get_ident())
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -59,7 +71,7 @@ os.register_at_fork(after_in_child=_after_fork)
 def suppress_thread() -> None:
     """Forward nothing that this thread logs from here on, to its end."""
     _marks.suppressed += 1
-    _suppressed.add(get_ident())
+    SUPPRESSED.add(get_ident())
 
 
 @contextmanager
@@ -71,10 +83,32 @@ def suppressed() -> Iterator[None]:
     finally:
         _marks.suppressed -= 1
         if not _marks.suppressed:
-            _suppressed.discard(get_ident())
+            SUPPRESSED.discard(get_ident())
 
 
-class _Tally(dict[int, int]):
+def descend() -> int:
+    """Begin to handle a record on a marked thread: how deep this is (from 1), or 0 when it is suppressed.
+
+    For those who reach the outlet without a `ForwardHandler`. What began with a depth ends with `ascend`.
+    """
+    if _marks.suppressed:
+        return 0
+    SUPPRESSED.discard(get_ident())  # left by a thread that has ended; its id is ours now
+    _marks.depth += 1
+    return _marks.depth
+
+
+def ascend() -> None:
+    """End what `descend` began."""
+    _marks.depth -= 1
+
+
+def is_suppressed() -> bool:
+    """Tell whether this thread is suppressed."""
+    return _marks.suppressed > 0
+
+
+class Tally(dict[int, int]):
     """A counter without a lock: each thread adds under its own key, so no increment is lost."""
 
     __slots__ = ()
@@ -83,6 +117,7 @@ class _Tally(dict[int, int]):
         return 0
 
     def total(self) -> int:
+        """Return the sum over all threads."""
         return sum(self.copy().values())
 
 
@@ -99,9 +134,9 @@ class ForwardHandler(logging.Handler):
         self.builder = builder
         self._offer = outlet.offer
         self._build = builder.build
-        self._refused = _Tally()
-        self._failed = _Tally()
-        self._nested = _Tally()
+        self._refused = Tally()
+        self._failed = Tally()
+        self._nested = Tally()
 
     def createLock(self) -> None:  # noqa: N802 - the standard library's name
         """Have no lock: nothing here needs one, and a forked child could inherit it held."""
@@ -125,13 +160,13 @@ class ForwardHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter, build, offer. Never raises, never waits. True when the record was not filtered."""
         ident = get_ident()
-        if ident in _busy or ident in _suppressed:
+        if ident in BUSY or ident in SUPPRESSED:
             return self._handle_marked(record, ident)
         try:
-            _busy.add(ident)
+            BUSY.add(ident)
             return self._forward(record, ident)
         finally:
-            _busy.discard(ident)
+            BUSY.discard(ident)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Forward the record; for those who call `emit` themselves."""
@@ -153,20 +188,16 @@ class ForwardHandler(logging.Handler):
 
     def _handle_marked(self, record: logging.LogRecord, ident: int) -> bool:
         """Handle what a marked thread logs: nothing when it is suppressed, bounded when it is nested."""
-        marks = _marks
-        if marks.suppressed:
+        depth = descend()
+        if not depth:
             return False
-        _suppressed.discard(ident)  # left by a thread that has ended; its id is ours now
-        if marks.depth >= 2 * _DEPTH:
-            self._nested[ident] += 1
-            return True
-        if marks.depth >= _DEPTH:
-            record = _bare(record)
-        marks.depth += 1
         try:
-            return self._forward(record, ident)
+            if depth > 2 * DEPTH:
+                self._nested[ident] += 1
+                return True
+            return self._forward(record if depth <= DEPTH else _bare(record), ident)
         finally:
-            marks.depth -= 1
+            ascend()
 
 
 def _bare(record: logging.LogRecord) -> logging.LogRecord:

@@ -1,0 +1,347 @@
+"""structlog: its loggers write our events, by way of the standard library or straight to the outlet.
+
+Rules
+- The same content makes the same bytes whichever way it comes: structlog's `event` is the message, everything
+  else that was bound or given is an extra, source and process are the caller's.
+- Levels are the standard library's: ``logging.getLogger(name)`` decides, so one configuration holds for both.
+- Native (the default): no LogRecord, no handler; the bound logger composes the event and offers it.
+  `processors` run first, as ever; the last rendering is ours, so a list needs no renderer.
+- By way of the standard library: `to_record` stands last among the processors; every handler sees the record.
+- ``structlog.contextvars`` are included, below what is bound to the logger and given in the call.
+- A log call never raises: what could not be made or handed over is counted in `NativeLogger.failed`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from os import getpid
+from pathlib import PurePath
+from threading import current_thread, get_ident
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from ..forward import BUSY, DEPTH, SUPPRESSED, ForwardHandler, Tally, ascend, descend
+
+try:
+    import structlog
+    from structlog import contextvars
+    from structlog._frames import _find_first_app_frame_and_name  # structlog's own way to name a logger
+    from structlog.contextvars import merge_contextvars
+except ImportError as error:
+    raise ImportError('structlog is not installed: pip install "logferry[structlog]"') from error
+
+if TYPE_CHECKING:
+    from ..outlet import Outlet
+    from ..record import EventBuilder
+
+__all__ = ["BoundLogger", "NativeLogger", "configure_structlog", "to_record"]
+
+# What logging.makeLogRecord would refuse as an extra; kept beside the others instead.
+_TAKEN: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
+_frame: Final = sys._getframe  # noqa: SLF001 - the standard library's logging finds callers by it too
+_code_names: Final[dict[CodeType, tuple[str, str]]] = {}
+_CODES: Final = 4_096
+# Filled by structlog with the first variable that anyone binds; until then there is nothing to merge.
+_bound_anywhere: Final[Mapping[str, object]] = getattr(contextvars, "_CONTEXT_VARS", {"?": None})
+
+
+class NativeLogger:
+    """What structlog's bound loggers wrap: a name with its level, an outlet, a builder."""
+
+    __slots__ = ("_failed", "compose", "enabled", "name", "offer")
+
+    def __init__(self, name: str, outlet: Outlet, builder: EventBuilder, failed: Tally) -> None:
+        self.name = name
+        self.enabled = logging.getLogger(name).isEnabledFor
+        self.offer = outlet.offer
+        self.compose = builder.compose
+        self._failed = failed
+
+    @property
+    def failed(self) -> int:
+        """Events lost to an exception, a refusal or endless nesting, over all loggers configured together."""
+        return self._failed.total()
+
+    def write(
+        self, level: str, message: str, fields: Mapping[str, object], exc_info: object, frame: FrameType
+    ) -> None:
+        """Compose one event and offer it. Raises nothing but interrupts."""
+        ident = get_ident()
+        if ident not in BUSY and ident not in SUPPRESSED:
+            try:
+                BUSY.add(ident)
+                self._write(ident, level, message, fields, exc_info, frame)
+            finally:
+                BUSY.discard(ident)
+            return
+        depth = descend()
+        if not depth:
+            return
+        try:
+            if depth > DEPTH:
+                self._failed[ident] += 1
+            else:
+                self._write(ident, level, message, fields, exc_info, frame)
+        finally:
+            ascend()
+
+    def _write(
+        self,
+        ident: int,
+        level: str,
+        message: str,
+        fields: Mapping[str, object],
+        exc_info: object,
+        frame: FrameType,
+    ) -> None:
+        try:
+            event = self.compose(
+                level=level,
+                message=message,
+                logger=self.name,
+                fields=fields,
+                exc_info=exc_info,
+                source=_source(frame),
+            )
+            if self.offer(event):
+                return
+        except Exception:  # noqa: BLE001, S110 - a log call does not raise; it is counted below
+            pass
+        self._failed[ident] += 1
+
+
+class BoundLogger(structlog.BoundLoggerBase):
+    """structlog's bound logger with the usual methods, writing events without a LogRecord.
+
+    `bind`, `unbind`, `new` and `try_unbind` are structlog's. The methods with an ``a`` in front (``ainfo``)
+    do the same without leaving the event loop: handing over an event takes microseconds and never waits.
+    """
+
+    _logger: NativeLogger
+
+    def debug(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at DEBUG."""
+        if self._logger.enabled(10):
+            self._emit("debug", event, args, fields, _frame(1))
+
+    def info(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at INFO."""
+        if self._logger.enabled(20):
+            self._emit("info", event, args, fields, _frame(1))
+
+    def warning(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at WARNING."""
+        if self._logger.enabled(30):
+            self._emit("warning", event, args, fields, _frame(1))
+
+    def error(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at ERROR."""
+        if self._logger.enabled(40):
+            self._emit("error", event, args, fields, _frame(1))
+
+    def critical(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at CRITICAL."""
+        if self._logger.enabled(50):
+            self._emit("critical", event, args, fields, _frame(1))
+
+    def exception(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at ERROR with the exception being handled."""
+        if self._logger.enabled(40):
+            fields.setdefault("exc_info", True)
+            self._emit("error", event, args, fields, _frame(1))
+
+    def log(self, level: int, event: object = None, *args: object, **fields: object) -> None:
+        """Log at a level given by number."""
+        if self._logger.enabled(level):
+            self._emit(_method(level), event, args, fields, _frame(1))
+
+    async def adebug(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at DEBUG."""
+        if self._logger.enabled(10):
+            self._emit("debug", event, args, fields, _frame(1))
+
+    async def ainfo(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at INFO."""
+        if self._logger.enabled(20):
+            self._emit("info", event, args, fields, _frame(1))
+
+    async def awarning(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at WARNING."""
+        if self._logger.enabled(30):
+            self._emit("warning", event, args, fields, _frame(1))
+
+    async def aerror(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at ERROR."""
+        if self._logger.enabled(40):
+            self._emit("error", event, args, fields, _frame(1))
+
+    async def acritical(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at CRITICAL."""
+        if self._logger.enabled(50):
+            self._emit("critical", event, args, fields, _frame(1))
+
+    async def aexception(self, event: object = None, *args: object, **fields: object) -> None:
+        """Log at ERROR with the exception being handled."""
+        if self._logger.enabled(40):
+            fields.setdefault("exc_info", True)
+            self._emit("error", event, args, fields, _frame(1))
+
+    async def alog(self, level: int, event: object = None, *args: object, **fields: object) -> None:
+        """Log at a level given by number."""
+        if self._logger.enabled(level):
+            self._emit(_method(level), event, args, fields, _frame(1))
+
+    warn, msg, err, fatal = warning, info, error, critical
+    awarn, amsg, afatal = awarning, ainfo, acritical
+
+    def is_enabled_for(self, level: int) -> bool:
+        """Tell whether `level` would be logged."""
+        return self._logger.enabled(level)
+
+    def get_effective_level(self) -> int:
+        """Return the level from which on this logger logs."""
+        return logging.getLogger(self._logger.name).getEffectiveLevel()
+
+    def _emit(
+        self, method: str, event: object, args: tuple[object, ...], given: dict[str, object], frame: FrameType
+    ) -> None:
+        fields: Any = {**self._context, **given}
+        if _bound_anywhere:
+            merge_contextvars(None, method, fields)
+        message = _interpolate(event, args)
+        if self._processors:
+            fields["event"] = message
+            try:
+                for processor in self._processors:
+                    fields = processor(self._logger, method, fields)
+            except structlog.DropEvent:
+                return
+            if not isinstance(fields, dict):
+                fields = {"event": fields}
+            message = _text(fields.pop("event", message))
+        exc_info = _exc_info(fields.pop("exc_info")) if "exc_info" in fields else None
+        self._logger.write(method.upper(), message, fields, exc_info, frame)
+
+
+def configure_structlog(
+    target: ForwardHandler | Outlet | None = None,
+    builder: EventBuilder | None = None,
+    *,
+    native: bool = True,
+    processors: Sequence[Callable[..., Any]] = (),
+    cache: bool = True,
+) -> None:
+    """Make structlog's loggers write events.
+
+    Native: `target` is the handler whose outlet and builder are used, or an outlet, with a `builder`. Not
+    native: structlog logs through the standard library's loggers, whose handlers take it from there; `target`
+    is not needed. `cache` is structlog's `cache_logger_on_first_use`. Raises ValueError when the builder is
+    missing.
+    """
+    if not native:
+        structlog.configure(
+            processors=[merge_contextvars, *processors, to_record],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            context_class=dict,
+            cache_logger_on_first_use=cache,
+        )
+        return
+    if isinstance(target, ForwardHandler):
+        outlet: Outlet | None = target.outlet
+        builder = builder or target.builder
+    else:
+        outlet = target
+    if outlet is None or builder is None:
+        raise ValueError("configure_structlog: give a ForwardHandler, or an outlet and a builder")
+    ready, events, failed = outlet, builder, Tally()
+
+    def make(*args: object) -> NativeLogger:
+        name = str(args[0]) if args else _find_first_app_frame_and_name(["logferry"])[1]
+        return NativeLogger(name, ready, events, failed)
+
+    structlog.configure(
+        processors=list(processors),
+        wrapper_class=BoundLogger,
+        logger_factory=make,
+        context_class=dict,
+        cache_logger_on_first_use=cache,
+    )
+
+
+def to_record(_logger: object, _method_name: str, event_dict: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Turn structlog's event dict into the keywords of a standard library log call (a last processor)."""
+    special: dict[str, Any] = {
+        name: event_dict.pop(name) for name in ("exc_info", "stack_info", "stacklevel") if name in event_dict
+    }
+    message = _text(event_dict.pop("event", ""))
+    taken = {name: event_dict.pop(name) for name in _TAKEN & event_dict.keys()}
+    if taken:
+        event_dict["extra"] = {**taken, **event_dict.get("extra", {})}
+    return {"msg": message, "extra": event_dict, **special}
+
+
+def _text(event: object) -> str:
+    if type(event) is str:
+        return event
+    try:
+        return "" if event is None else str(event)
+    except Exception:  # noqa: BLE001 - a foreign __str__
+        return f"<{type(event).__name__}>"
+
+
+def _interpolate(event: object, args: tuple[object, ...]) -> str:
+    message = _text(event)
+    if not args:
+        return message
+    try:
+        return message % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args)
+    except Exception:  # noqa: BLE001 - the wrong number of arguments, or a foreign __str__
+        return message
+
+
+def _exc_info(value: object) -> object:
+    if isinstance(value, BaseException):
+        return type(value), value, value.__traceback__
+    if isinstance(value, tuple):
+        return value
+    return sys.exc_info() if value else None
+
+
+def _method(level: int) -> str:
+    for bound, name in ((50, "critical"), (40, "error"), (30, "warning"), (20, "info")):
+        if level >= bound:
+            return name
+    return "debug"
+
+
+def _source(frame: FrameType) -> dict[str, object]:
+    code = frame.f_code
+    names = _code_names.get(code)
+    if names is None:
+        if len(_code_names) >= _CODES:  # code that is made anew all the time must not be kept for ever
+            _code_names.clear()
+        names = _code_names[code] = (PurePath(code.co_filename).stem, code.co_name)
+    source: dict[str, object] = {
+        "module": names[0],
+        "function": names[1],
+        "line": frame.f_lineno,
+        "process": getpid(),
+        "thread": current_thread().name,
+    }
+    if sys.version_info >= (3, 12):
+        _add_task(source)
+    return source
+
+
+def _add_task(source: dict[str, object]) -> None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop in this thread
+            return
+        if task is not None:
+            source["task"] = task.get_name()
