@@ -1,0 +1,210 @@
+"""Which event of a batch goes into which push.
+
+Rules:
+
+- **One stream a push.** Loki's ingester answers for the last stream of a push only: what it refused of an earlier
+  one (too far behind, rate, too many streams) is lost under a 204. With one stream the answer is the truth.
+- Live events keep the batch's order. Backfill goes out before, oldest first, in pushes that span at most
+  `timestamps.WINDOW`, so that a repeated push is always within what Loki accepts and drops as duplicate.
+- Everything here is a function of the batch, `now` and what was acknowledged before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from ...model import Batch, Rejected
+from .heads import Head, Heads
+from .labels import LabelGuard, label_text, stream_labels
+from .metadata import frame_metadata, pairs_of
+from .protobuf import Row
+from .timestamps import AHEAD, WINDOW, Lanes, Limit, parse_timestamp
+
+__all__ = ["LINE_BYTES", "Push", "Route", "Router"]
+
+LINE_BYTES: Final = 262_144
+"""Loki's default bound for a line; what is longer it refuses, and so do we before it."""
+
+_STREAMS: Final = 10_000
+_GIGA: Final = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Push:
+    """The entries of one stream. `lane`: its backfill lane as `Lanes` knows it; None for a live stream."""
+
+    labels: Mapping[str, str]
+    text: str
+    rows: list[Row] = field(default_factory=list)
+    lane: tuple[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Route:
+    """A batch on its way: the pushes in order, and the events that Loki would never take, by index."""
+
+    pushes: list[Push]
+    refused: dict[int, Rejected]
+    heads: Sequence[Head | None]
+    metas: list[bytes]
+
+
+@dataclass(slots=True)
+class Router:
+    """Routes batches; holds what must outlast one of them: known streams, lanes, learned limits."""
+
+    labels: tuple[str, ...]
+    static: Mapping[str, str]
+    metadata: tuple[str, ...]
+    guard: LabelGuard
+    limit: Limit
+    old_events: Literal["restamp", "dead_letter"] = "restamp"
+    lanes: Lanes = field(default_factory=Lanes)
+    _anchor: int | None = None
+    _streams: dict[tuple[Any, ...], tuple[Mapping[str, str], str]] = field(default_factory=dict)
+    _heads: Heads = field(init=False)
+    _frame: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._heads = Heads(self.labels, self.metadata)
+        self._frame = frame_metadata(self.metadata)
+        self._streams.clear()
+
+    def route(self, batch: Batch, now: float) -> Route:
+        """Return the pushes of `batch`; `now` in seconds since 1970."""
+        while True:
+            heads = self._heads.read(batch.lines)
+            route = self._sort(batch, heads, now)
+            if route is not None:
+                route.metas = self._frame(heads, batch.sequences, batch.spool)
+                return route
+
+    def pairs(self, head: Head, event_id: str) -> dict[str, str]:
+        """Return an event's structured metadata as a mapping (for the JSON encoding)."""
+        return pairs_of(head, self.metadata, event_id)
+
+    def _sort(self, batch: Batch, heads: Sequence[Head | None], now: float) -> Route | None:
+        """Sort events into pushes. None: a label was demoted, so begin again."""
+        oldest, youngest = int(now - self.limit.live_age), int(now) + AHEAD
+        live: dict[tuple[Any, ...], Push] = {}
+        late: list[tuple[int, int, int, tuple[Any, ...]]] = []
+        refused: dict[int, Rejected] = {}
+        values = self._heads.values
+        prefix, second, current = "", 0, False
+        for index, (head, sequence) in enumerate(zip(heads, batch.sequences, strict=True)):
+            if head is None:
+                refused[index] = Rejected("not a JSON object")
+                continue
+            if len(batch.lines[index]) > LINE_BYTES:
+                refused[index] = Rejected(f"line longer than Loki's {LINE_BYTES} bytes")
+                continue
+            stamp = head.t
+            try:
+                # Sinks see thousands of events a second: what a second is, is found once.
+                if stamp[:20] == prefix and len(stamp) == 27 and (micros := int(stamp[20:26])) >= 0:
+                    pass
+                else:
+                    second, micros = _time(stamp)
+                    # Only the exact form may be remembered: its other digits say nothing of the second.
+                    prefix = stamp[:20] if len(stamp) == 27 and stamp[19] == "." and stamp[26] == "Z" else ""
+                    current = oldest <= second <= youngest
+                key = values(head)
+                push = live.get(key)
+            except (TypeError, ValueError):
+                moment = parse_timestamp(stamp)
+                if moment is None:
+                    refused[index] = Rejected(f"no usable timestamp: {stamp!r:.80}")
+                    continue
+                second, micros = moment
+                prefix, current = "", oldest <= second <= youngest
+                key = tuple(map(str, values(head)))  # a label that is a list or an object has no hash
+                push = live.get(key)
+            nanos = micros * 1000 + sequence % 1000
+            if not current:
+                late.append((second, nanos, index, key))
+                continue
+            if push is None:
+                known = self._stream(key)
+                if known is None:
+                    return None
+                push = live[key] = Push(*known)
+            push.rows.append((index, second, nanos))
+        pushes: list[Push] = []
+        if late and not self._backfill(batch, late, now, pushes, refused):
+            return None
+        return Route(pushes + list(live.values()), refused, heads, [])
+
+    def _stream(self, key: tuple[Any, ...]) -> tuple[Mapping[str, str], str] | None:
+        """Return the labels of a stream, as mapping and as text. None: one of them was demoted just now."""
+        known = self._streams.get(key)
+        if known is None:
+            if fallen := self.guard.admit(self.labels, key):
+                self.labels = tuple(name for name in self.labels if name not in fallen)
+                self.metadata += tuple(fallen)
+                self._prepare()
+                return None
+            if len(self._streams) >= _STREAMS:
+                self._streams.clear()
+            labels = stream_labels(self.labels, key, self.static)
+            known = self._streams[key] = labels, label_text(labels)
+        return known
+
+    def _backfill(
+        self,
+        batch: Batch,
+        late: list[tuple[int, int, int, tuple[Any, ...]]],
+        now: float,
+        pushes: list[Push],
+        refused: dict[int, Rejected],
+    ) -> bool:
+        """Sort what is not live into pushes, oldest first. False: a label was demoted, so begin again."""
+        open_pushes: dict[str, Push] = {}
+        for event_second, event_nanos, index, key in sorted(late, key=lambda event: event[:3]):
+            known = self._stream(key)
+            if known is None:
+                return False
+            labels, text = known
+            second, nanos = event_second, event_nanos
+            acceptable = now - self.limit.max_age <= second <= now + AHEAD
+            stream = f"{batch.spool}{text}"
+            lane = self.lanes.choose(stream, second) if acceptable else None
+            if lane is None:
+                if self.old_events == "dead_letter":
+                    refused[index] = Rejected(_refusal(second, now, self.limit.max_age))
+                    continue
+                second, nanos = self._restamp(batch.sequences[index], now)
+                lane = -1
+            push = open_pushes.get(text)
+            begins = push.rows[0][1] if push is not None else 0
+            if push is None or push.lane != (stream, lane) or second - begins > WINDOW:
+                name = f"{batch.spool[:8]}-{'restamped' if lane < 0 else lane}"
+                marked = dict(sorted({**labels, "backfill": name}.items()))
+                push = open_pushes[text] = Push(marked, label_text(marked), lane=(stream, lane))
+                pushes.append(push)
+            push.rows.append((index, second, nanos))
+        return True
+
+    def _restamp(self, sequence: int, now: float) -> tuple[int, int]:
+        if self._anchor is None or now - self._anchor > self.limit.max_age / 2:
+            step = int(min(3600, max(self.limit.max_age / 4, 1)))
+            self._anchor = int(now) // step * step
+        return self._anchor + sequence // _GIGA % 3600, sequence % _GIGA
+
+
+def _time(stamp: Any) -> tuple[int, int]:
+    """Return second and microseconds; ValueError when there is no usable time."""
+    moment = parse_timestamp(stamp)
+    if moment is None:
+        raise ValueError(stamp)
+    return moment
+
+
+def _refusal(second: int, now: float, max_age: float) -> str:
+    if second > now:
+        return f"{second - now:.0f} s ahead of this machine's clock; Loki takes no more than {AHEAD + 60} s"
+    return f"{(now - second) / 3600:.1f} h old; Loki takes no more than {max_age / 3600:.1f} h, and no lane is free"

@@ -1,0 +1,237 @@
+"""The driver: routes a batch, sends its pushes, folds the answers into one verdict.
+
+Rules:
+
+- An attempt that is repeated (a retry, a half of a split) sorts its events by the clock of the first attempt, so
+  that an event does not change its stream in between and Loki can drop what it has already.
+- What concerns the whole server or tenant ends the batch: the remaining pushes are retried unsent. What concerns
+  one stream does not stop the others.
+- Nothing is retried here; the worker does that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...model import Batch, Delivered, Limits, Partial, Refusal, Rejected, Retry, Split, Verdict
+from ...ports import SinkContext
+from ...transport import Answer, HttpTransport, Tls, basic_auth, retry_after
+from .config import PUSH_PATH, LokiConfig
+from .jsonpush import json_push
+from .labels import KIND, LabelGuard
+from .protobuf import push_request
+from .routing import LINE_BYTES, Push, Route, Router
+from .timestamps import Limit
+from .verdict import Ruling, excerpt, judge
+
+__all__ = ["LokiSink"]
+
+_LOG: Final = logging.getLogger("logferry.sinks.loki")
+_OVERHEAD: Final = 300
+"""Bytes that framing and usual metadata add to a line."""
+
+_PUSH_BYTES: Final = 3_900_000
+"""Loki's own 4 MiB for a message between its parts, with a margin."""
+
+_PIN_SECONDS: Final = 15 * 60
+
+
+@dataclass(slots=True)
+class _Pin:
+    """The clock of an attempt that may have to be repeated."""
+
+    spool: str = ""
+    first: int = 0
+    last: int = -1
+    now: float = 0.0
+
+
+@dataclass(slots=True)
+class _Fold:
+    """What became of the events so far, by index."""
+
+    delivered: int = 0
+    refused: dict[int, Refusal] = field(default_factory=dict)
+    split: list[str] = field(default_factory=list)
+
+    def take(self, push: Push, ruling: Ruling) -> None:
+        verdict = ruling.verdict
+        if isinstance(verdict, Delivered):
+            self.delivered += len(push.rows)
+        elif isinstance(verdict, Split):
+            # Alone with another stream's events it cannot be halved by the worker: it comes back by itself first.
+            self.split.append(verdict.reason)
+            self.refused.update((index, Retry(verdict.reason)) for index, _, _ in push.rows)
+        else:
+            self.refused.update((index, verdict) for index, _, _ in push.rows)
+
+    def verdict(self, events: int) -> Verdict:
+        """Return the verdict on a batch of `events`."""
+        if not self.refused:
+            return Delivered()
+        retries = [refusal for refusal in self.refused.values() if isinstance(refusal, Retry)]
+        if self.delivered == 0 and len(retries) == events:
+            if self.split and all(retry.reason in self.split for retry in retries):
+                return Split(self.split[0])
+            plain = [retry for retry in retries if retry.reason not in self.split]
+            # One Retry for all: the one that asks for most patience.
+            return max(plain, key=lambda retry: (retry.pause, retry.after or 0.0))
+        if events == 1:
+            return next(iter(self.refused.values()))
+        return Partial(self.refused)
+
+
+class LokiSink:
+    """Delivers to Loki's push interface. `demoted`: labels that became metadata for having too many values."""
+
+    def __init__(
+        self, config: LokiConfig, context: SinkContext, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._config = config
+        self._name = context.name
+        self._clock = clock
+        self._pin = _Pin()
+        self._said = 0
+        # `kind` splits access, job and span events off: dashboards read them without parsing a line.
+        labels = (*config.labels, *(() if KIND in config.labels else (KIND,)))
+        metadata = tuple(n for n in config.structured_metadata if n not in labels and n != "event_id")
+        self._router = Router(
+            labels,
+            config.static_labels,
+            metadata,
+            LabelGuard(config.label_budget),
+            Limit(config.max_event_age),
+            config.old_events,
+        )
+        tls = Tls(config.tls.ca_file, config.tls.cert_file, config.tls.key_file, config.tls.verify)
+        self._transport = HttpTransport(config.base, _headers(config), config.timeout, tls)
+
+    @property
+    def limits(self) -> Limits:
+        """What one batch may hold."""
+        config = self._config
+        return Limits(
+            config.max_batch_events, config.max_batch_bytes, max_event_bytes=LINE_BYTES, overhead=_OVERHEAD
+        )
+
+    @property
+    def demoted(self) -> Sequence[str]:
+        """Fields that are no longer labels, because they took more than `label_budget` values."""
+        return tuple(self._router.guard.demoted)
+
+    def send(self, batch: Batch) -> Verdict:
+        """Deliver one batch: a push for each of its streams."""
+        now = self._attempt_time(batch)
+        route = self._router.route(batch, now)
+        self._say_demoted()
+        fold = _Fold(refused=dict(route.refused))
+        stop: Ruling | None = None
+        for push in route.pushes:
+            ruling = stop or self._push(push, route, batch, now)
+            fold.take(push, ruling)
+            if isinstance(ruling.verdict, Retry) and not ruling.stream:
+                stop = ruling
+        return fold.verdict(len(batch))
+
+    def check(self) -> Sequence[str]:
+        """Send an empty push: Loki answers 422 to it, and only Loki, and only with the right credentials."""
+        answer = self._transport.request("POST", PUSH_PATH, _compress(b""), _PROTOBUF)
+        if isinstance(answer, Retry):
+            return [f"{self._name}: {answer.reason}"]
+        if answer.status == 204 or (answer.status in {400, 422} and "valid stream" in answer.body):
+            return []
+        verdict = judge(answer.status, answer.body, events=1).verdict
+        return [f"{self._name}: {getattr(verdict, 'reason', '') or excerpt(answer.body)}"]
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._transport.close()
+
+    def _attempt_time(self, batch: Batch) -> float:
+        now, pin = self._clock(), self._pin
+        first, last = batch.sequences[0], batch.sequences[-1]
+        again = pin.spool == batch.spool and pin.first <= first and last <= pin.last
+        if not again or not 0 <= now - pin.now < _PIN_SECONDS:
+            self._pin = _Pin(batch.spool, first, last, now)
+            return now
+        return pin.now
+
+    def _push(self, push: Push, route: Route, batch: Batch, now: float) -> Ruling:
+        body, headers = self._encode(push, route, batch)
+        events = len(push.rows)
+        if len(body) > _PUSH_BYTES:
+            reason = f"a push of {len(body)} bytes is more than Loki takes"
+            return Ruling(Split(reason) if events > 1 else Rejected(reason), stream=True)
+        if headers is _PROTOBUF:
+            body = _compress(body)
+        answer = self._transport.request("POST", PUSH_PATH, body, headers)
+        if isinstance(answer, Retry):
+            return Ruling(answer)
+        return self._judge(answer, push, batch, now)
+
+    def _judge(self, answer: Answer, push: Push, batch: Batch, now: float) -> Ruling:
+        after = retry_after(answer.headers.get("retry-after"), self._clock())
+        ruling = judge(answer.status, answer.body, events=len(push.rows), attempt=batch.attempt, after=after)
+        lanes = self._router.lanes
+        if isinstance(ruling.verdict, Delivered):
+            if push.lane is not None and push.lane[1] >= 0:
+                lanes.stored(*push.lane, max(second for _, second, _ in push.rows))
+        elif answer.status == 400:
+            learned = (
+                self._router.limit.learn(answer.body, now)
+                if "too old" in answer.body or push.lane is None
+                else False
+            )
+            if push.lane is not None and push.lane[1] >= 0:
+                learned |= lanes.learn(*push.lane, answer.body)
+            if learned:
+                # Sorted anew they go where Loki takes them; what it has stored it drops as duplicate.
+                self._pin = _Pin()
+                return Ruling(Retry(f"Loki answered 400: {excerpt(answer.body)}", 0.0), stream=True)
+        return ruling
+
+    def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes, Mapping[str, str]]:
+        if self._config.encoding == "protobuf":
+            return push_request(push.text, push.rows, batch.lines, route.metas), _PROTOBUF
+
+        def pairs(index: int) -> dict[str, str]:
+            return self._router.pairs(route.heads[index], batch.event_id(index))
+
+        return json_push(push, batch.lines, pairs), _JSON
+
+    def _say_demoted(self) -> None:
+        for name in self._router.guard.demoted[self._said :]:
+            _LOG.warning(
+                "sink %s: label %r took more than %d values and is structured metadata from now on",
+                self._name,
+                name,
+                self._config.label_budget,
+            )
+        self._said = len(self._router.guard.demoted)
+
+
+_PROTOBUF: Final = {"Content-Type": "application/x-protobuf"}
+_JSON: Final = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+
+def _compress(body: bytes) -> bytes:
+    try:
+        from cramjam import snappy
+    except ImportError as missing:
+        raise ImportError('the loki sink needs cramjam: pip install "logferry[loki]"') from missing
+    return bytes(snappy.compress_raw(body))
+
+
+def _headers(config: LokiConfig) -> dict[str, str]:
+    headers = {"User-Agent": "logferry", **config.headers}
+    if config.tenant:
+        headers["X-Scope-OrgID"] = config.tenant
+    if config.username is not None and config.password is not None:
+        headers["Authorization"] = basic_auth(config.username, config.password.reveal())
+    if config.bearer_token is not None:
+        headers["Authorization"] = f"Bearer {config.bearer_token.reveal()}"
+    return headers

@@ -1,0 +1,192 @@
+"""HTTP as the sinks use it: one request, one answer, within one time-out. urllib3 does the work.
+
+Rules:
+
+- No retries and no redirects: the worker has the one retry policy, and a redirect would carry credentials away.
+- `timeout` bounds the whole answer, not each read: a server that sends one byte a second is a dead server. (Only
+  the resolver cannot be bounded: `getaddrinfo` takes as long as the system lets it.)
+- At most `BODY_BYTES` of an answer are read; what is longer costs the connection.
+- A failure to get an answer is a `Retry` value whose reason holds no header, no credential and no path.
+- One thread uses a transport at a time. Connections are made on first use and kept alive.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from .model import Retry
+
+if TYPE_CHECKING:
+    from urllib3.connectionpool import HTTPConnectionPool
+
+__all__ = ["BODY_BYTES", "Answer", "HttpTransport", "Tls", "basic_auth", "retry_after"]
+
+BODY_BYTES: Final = 64 * 1024
+_LONGEST_WAIT: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How the server's certificate is checked; `cert_file` and `key_file` are our own certificate."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `body` is cut at `BODY_BYTES`; header names are in lower case."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+
+def basic_auth(username: str, password: str) -> str:
+    """Return the value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for, at most an hour; None when it says nothing."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((moment - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), _LONGEST_WAIT)
+
+
+@dataclass(slots=True, repr=False)
+class HttpTransport:
+    """Talks to one server. `headers` go with each request and are never shown. Times are seconds.
+
+    `extra` names the extra to install when urllib3 is missing (`loki`).
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    timeout: float = 10.0
+    tls: Tls = field(default_factory=Tls)
+    extra: str = "loki"
+    _pool: HTTPConnectionPool | None = None
+
+    def __repr__(self) -> str:
+        return f"HttpTransport({self.url})"
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer | Retry:
+        """Send one request to `path` (below the url's own path) and return its answer, or why there is none."""
+        try:
+            from urllib3 import Timeout
+            from urllib3.exceptions import HTTPError
+
+            from .bounded_http import set_deadline
+        except ImportError as missing:
+            raise ImportError(f'this sink needs urllib3: pip install "logferry[{self.extra}]"') from missing
+        parts = urlsplit(self.url)
+        where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        try:
+            if self._pool is None:
+                self._pool = self._open()
+            set_deadline(self.timeout)
+            response = self._pool.urlopen(
+                method,
+                parts.path.rstrip("/") + path,
+                body=body,
+                headers={**self.headers, **(headers or {})},
+                retries=False,
+                redirect=False,
+                timeout=Timeout(total=self.timeout),
+                preload_content=False,
+                decode_content=False,
+            )
+            content = response.read(BODY_BYTES, decode_content=False)
+            answer = Answer(
+                response.status,
+                content.decode("utf-8", "replace"),
+                {name.lower(): value for name, value in response.headers.items()},
+            )
+            if len(content) >= BODY_BYTES:
+                response.close()  # not read to its end: the connection is of no more use
+            return answer
+        except (HTTPError, OSError, ValueError) as problem:
+            self.close()
+            return Retry(f"{where}: {_reason(problem, self.timeout)}")
+
+    def _open(self) -> HTTPConnectionPool:
+        from .bounded_http import open_pool
+
+        parts = urlsplit(self.url)
+        context = _context(self.tls) if parts.scheme == "https" else None
+        return open_pool(parts.hostname or "", parts.port, context)
+
+    def close(self) -> None:
+        """Close the connections; the next request makes new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Return the TLS context; OSError (which names the file) when a file cannot be used."""
+    for file in (tls.ca_file, tls.cert_file, tls.key_file):
+        if file is not None:
+            file.open("rb").close()  # else a missing file's error would not name it
+    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
+
+
+def _reason(problem: Exception, timeout: float) -> str:
+    """Say in words of ours why there was no answer: an exception's own text may hold headers or URLs."""
+    from urllib3 import exceptions
+
+    chain: list[BaseException] = [problem]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
+        chain.append(cause)
+    # urllib3 wraps what happened; some of its errors carry it as an argument instead.
+    chain += [arg for error in tuple(chain) for arg in error.args if isinstance(arg, BaseException)]
+    for error in chain:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate was not accepted: {error.verify_message}"
+        if isinstance(error, (socket.gaierror, exceptions.NameResolutionError)):
+            return "the name cannot be resolved"
+    for error in chain:
+        if isinstance(error, ConnectionRefusedError):
+            return "connection refused: nothing listens there"
+        if isinstance(error, exceptions.ConnectTimeoutError):
+            return f"no connection within {timeout:g} s"
+        if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
+            return f"no whole answer within {timeout:g} s"
+        if isinstance(error, ssl.SSLError):
+            return f"TLS failed: {error.reason or 'no TLS at the other side?'}"
+        if isinstance(error, (ConnectionError, exceptions.IncompleteRead)):
+            return "the connection was cut before the answer was whole"
+        if isinstance(error, OSError) and error.errno is not None:
+            file = f" ({error.filename})" if error.filename else ""
+            return f"{error.strerror or type(error).__name__}{file}"
+    if isinstance(problem, exceptions.ProtocolError):
+        return "what answered does not speak HTTP, or was cut off"
+    return f"no answer ({type(problem).__name__})"
