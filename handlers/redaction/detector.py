@@ -63,12 +63,10 @@ def detector(sources: Iterable[str], patterns: Sequence[str]) -> Callable[[list[
     match = whole.Match
 
     def may_hold(texts: list[str]) -> bool:
-        text = "\0".join(texts)
-        if match(text.encode("utf-8", "replace")):
+        joined = "\0".join(texts).encode("utf-8", "replace")
+        if match(joined) or (users is not None and users.search(joined) is not None):
             return True
-        if users is not None and users.search(text) is not None:
-            return True
-        return any(one.search(t) is not None for one in alone for t in texts)
+        return any(one.search(t.encode("utf-8", "replace")) is not None for one in alone for t in texts)
 
     return may_hold
 

@@ -5,7 +5,8 @@ Rules:
 - A name is sensitive when it ends in a sensitive term (`db_password`, `userPassword`, `user[password]`,
   `password2`); what follows a term makes it harmless (`token_count`, `passwordless`, `tokens`).
 - `ENDINGS` need a word's boundary before them, `SUFFIXES` do not (`dbpassword`); `EXACT` are words too common
-  for either, and are sensitive only as the whole name (`session`, `pin`).
+  for either, and are sensitive only as the whole name (`session`, `pin`,
+  `user[pin]`).
 - A name that begins with a question (`has_password`, `is_secret`) is harmless: its value is an answer.
 - `source` is an RE2 expression that hits whenever a text holds a sensitive name before `=`, `:` or `>`; it
   may hit more. Whatever is added to the name's grammar here or in `pairs.py` must be added to it too.
@@ -93,7 +94,7 @@ class Keys:
         tail = r"(?:[^a-z]{0,4})\Z"
         own = f"|(?:{_any(added)})\\Z" if added else ""
         self._sensitive = re.compile(f"(?:{_any(SUFFIXES)}){tail}|(?:^|[^a-z])(?:{_any(endings)}){tail}{own}")
-        self._exact = re.compile(f"[^a-z]{{0,2}}(?:{_any(EXACT)}){tail}")
+        self._exact = re.compile(rf"(?:.*[\[ ])?[^a-z]{{0,2}}(?:{_any(EXACT)}){tail}")
         self.is_sensitive = lru_cache(maxsize=4096)(self._decide)
         words = _any((*SUFFIXES, *endings, *EXACT))
         # Up to 4 characters of a name's tail and 8 of the gap before the separator, and some to spare.

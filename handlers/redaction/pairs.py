@@ -26,7 +26,7 @@ __all__ = ["pairs"]
 
 # Possessive, and begun only where a word begins: a megabyte of one letter is looked at once.
 _NAME: Final = re.compile(
-    r"(?<![\w.\-\[\]$])(?P<name>(?:[\w.\-\[\]$]|%5[BbDd])++(?: [\w.\-]{1,64}+){0,2})"
+    r"(?<![\w.\-\[\]$])(?P<name>(?:[\w.\-\[\]$]|%5[BbDd])++(?: [\w.\-\]%]{1,64}+){0,2})"
     r"""(?:[\\"'`\s]|%2[0-9]){0,8}(?P<sep>=>|:=|={1,3}|:|>|%3[ADad])[ \t]{0,8}"""
 )
 _ESCAPE: Final = re.compile(r"u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[nrtbfv]")

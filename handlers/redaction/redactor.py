@@ -194,7 +194,7 @@ class Redactor:
         cleaned = dict(event)
         for name in names:
             cleaned[name] = self._value(event[name], 0)
-        return self._without(cleaned, shape.sensitive)
+        return self._without(event if cleaned == event else cleaned, shape.sensitive)
 
     def _put(self, into: dict[str, Any], name: str, value: Any) -> None:
         """Store what stands for the `value` of a sensitive key."""
@@ -263,9 +263,10 @@ class Redactor:
         """Return `text` with every secret replaced, whatever the detector thinks of it."""
         if text in self._known:
             return text
+        whole = text
         try:
             text.encode()
-        except UnicodeEncodeError:  # lone surrogates, which no finder and no sink can take
+        except UnicodeEncodeError:  # lone surrogates, which RE2 cannot take
             text = text.encode("utf-8", "replace").decode()
         found = [
             (start, -end, kind, keep)
@@ -274,8 +275,8 @@ class Redactor:
             if not is_mark(text[start:end])
         ]
         if not found:
-            self._remember((text,))
-            return text
+            self._remember((whole,))
+            return whole
         pieces: list[str] = []
         done = 0
         for start, end, kind, keep in _merged(found):

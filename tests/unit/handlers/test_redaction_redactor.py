@@ -1,0 +1,380 @@
+"""What the redactor promises beside finding secrets: modes, settings, linear time, one decision."""
+
+from __future__ import annotations
+
+import copy
+import string
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logferry.handlers.redaction import RedactionError, Redactor
+from logferry.handlers.redaction import detector as detecting
+from logferry.handlers.redaction import redactor as redacting
+from logferry.handlers.redaction.keys import Keys
+from logferry.handlers.redaction.pairs import pairs
+from logferry.handlers.redaction.patterns import EMAIL, RULES
+from logferry.handlers.redaction.values import is_luhn, is_resident_id
+
+CARD = "4111" + "1111" * 3
+USERS = {"employee": r"E-\d{6}", "ticket": r"^T\d+$", "word": r"\bfoo\d\b"}
+
+
+def slow_clean(event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
+    """Clean an event with no detector, no shapes and no memory: the reference."""
+    reference = Redactor(patterns=USERS, emails=True)
+    reference._may_hold = lambda _texts: True
+    looked_at = {
+        "message",
+        "path",
+        "endpoint",
+        "user_agent",
+        "client_ip",
+        "error",
+        "error_pattern",
+        "extra",
+        *extras,
+    }
+    cleaned = {}
+    for name, value in event.items():
+        reference._known = {""}
+        if name in extras and reference.is_sensitive_key(name):
+            reference._put(cleaned, name, value)
+        else:
+            cleaned[name] = reference._value(value, 0) if name in looked_at else value
+    return cleaned
+
+
+# Pieces from which secrets, and things very like them, come about by chance.
+PIECES = st.sampled_from(
+    (
+        *(
+            "password",
+            "Pass",
+            "word",
+            "token",
+            "tokens",
+            "api",
+            "_",
+            "-",
+            " ",
+            "key",
+            "Key",
+            "KEY",
+            "session",
+            "pin",
+        ),
+        *(
+            "=",
+            ":",
+            "=>",
+            '"',
+            "'",
+            '\\"',
+            "\\\\",
+            "\\n",
+            "\n",
+            "&",
+            ";",
+            ",",
+            "[",
+            "]",
+            "{",
+            "}",
+            "(",
+            ">",
+            "<",
+            "%5B",
+        ),
+        *(
+            "%5D",
+            "%3D",
+            "%22",
+            "\0",
+            "\r\n",
+            "\t",
+            "é",
+            "卡",
+            "K",
+            "ſ",
+            "\ud800",
+            "Bearer ",
+            "Basic ",
+            "bearer",
+        ),
+        *(
+            "ey" + "JhbGciOiJI",
+            ".",
+            "://",
+            "u:p@",
+            "@",
+            "h.example",
+            "AKI" + "A",
+            "ABCDEFGH23456789",
+            "sk" + "-",
+        ),
+        *(
+            "gh" + "p_",
+            "abcdefghij0123456789",
+            "4111",
+            "1111",
+            "-----BEGIN ",
+            "PRIVATE KEY",
+            "-----",
+            "+",
+            "138",
+            "0013",
+        ),
+        *(
+            "8000",
+            "86",
+            "110105",
+            "19491231",
+            "002X",
+            "E-",
+            "123456",
+            "T42",
+            "foo1",
+            "Cookie",
+            "Authorization",
+            "sig",
+        ),
+    )
+)
+TEXTS = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=40))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXTS, TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+EXTRAS = st.dictionaries(
+    st.sampled_from(("a", "b", "c", "password", "x y", "token_count", "apiKey")), VALUES, max_size=5
+)
+BUILT_IN = st.dictionaries(
+    st.sampled_from(("path", "user_agent", "request_id", "error", "extra")), VALUES, max_size=2
+)
+SHARED = Redactor(patterns=USERS, emails=True)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(message=TEXTS, extras=EXTRAS, built_in=BUILT_IN)
+def test_fast_and_slow_decide_alike(message: str, extras: dict[str, Any], built_in: dict[str, Any]) -> None:
+    """With shapes, memory and detector the result is what it is without any of them; nothing given is changed."""
+    event = {"timestamp": "2026", "message": message, **built_in, **extras}
+    before = copy.deepcopy(event)
+    expected = slow_clean(event, tuple(extras))
+    for _ in range(2):
+        cleaned = SHARED.clean(event, tuple(extras))
+        assert cleaned == expected
+        assert (cleaned is event) or cleaned != event or expected == event
+    assert event == before
+    assert SHARED.counts.get("failed", 0) == 0
+
+
+@settings(max_examples=2500, deadline=None)
+@given(before=TEXTS, text=TEXTS, after=TEXTS)
+def test_the_detector_hits_whenever_a_finder_does(before: str, text: str, after: str) -> None:
+    """What any single finder finds in a text, its own detector finds wherever that text is joined to others."""
+    text = text.encode("utf-8", "replace").decode()
+    keys = Keys(["Loyalty-Number"])
+    joined = [before, text, after]
+    if any(True for _ in pairs(text, keys)):
+        assert detecting.detector([keys.source], [])(joined)
+    for rule in (*RULES, EMAIL):
+        if any(True for _ in rule.spans(text)):
+            assert detecting.detector([rule.detect], [])(joined), rule.kind
+    for name, pattern in USERS.items():
+        if any(True for _ in detecting.user_finder(name, pattern, allow_backtracking=False)(text)):
+            assert detecting.detector(["x{9}"], [pattern])(joined), name
+
+
+@given(st.text(alphabet=string.digits, min_size=12, max_size=18))
+def test_luhn_takes_one_check_digit(body: str) -> None:
+    """Of ten possible last digits exactly one passes."""
+    assert sum(is_luhn(body + d) for d in string.digits) == 1
+
+
+def test_resident_id() -> None:
+    """The check character decides, in either case."""
+    assert is_resident_id("11010519491231002X") and is_resident_id("11010519491231002x")
+    assert not is_resident_id("110105194912310021")
+
+
+def test_mask_keeps_the_last_four_of_cards_and_phones_only() -> None:
+    """A card and a phone stay recognisable; nothing else does."""
+    text = f"card {CARD} phone +44 20 7946 0958 password=abcdef1234"
+    assert Redactor().clean_text(text) == "card [REDACTED 1111] phone [REDACTED 0958] password=[REDACTED]"
+
+
+def test_hash_correlates() -> None:
+    """Equal values get equal marks under one key, and other marks under another."""
+    one, two = (Redactor(mode="hash", hash_key=key) for key in (b"a" * 16, b"b" * 16))
+    event = {"message": "password=abc", "password": "abc"}
+    cleaned = one.clean(event, ("password",))
+    mark = cleaned["password"]
+    assert cleaned == {"message": f"password={mark}", "password": mark}
+    assert len(mark) == len("[hash:]") + 16
+    assert two.clean_text("password=abc") != cleaned["message"]
+    assert one.clean_text(cleaned["message"]) == cleaned["message"]
+    assert one.clean(cleaned, ("password",)) == cleaned
+
+
+def test_drop_removes() -> None:
+    """Keys go, and so do matches in text."""
+    redactor = Redactor(mode="drop")
+    event = {"message": f"card {CARD}.", "token": "x", "a": [{"pwd": 1, "b": 2}]}
+    assert redactor.clean(event, ("token", "a")) == {"message": "card .", "a": [{"b": 2}]}
+    assert redactor.counts == {"card": 1, "key": 2}
+
+
+def test_users_keys_and_patterns() -> None:
+    """Added keys count in any spelling; added patterns run with and without anchors."""
+    redactor = Redactor(["loyalty_number", "кодовое слово"], USERS)
+    for line in (
+        "loyaltyNumber=abc9",
+        '{"Loyalty-Number": "abc9"}',
+        "кодовое слово: abc9",
+        "LOYALTYNUMBER: abc9",
+    ):
+        assert "abc9" not in redactor.clean_text(line)
+    event = {"message": "E-123456", "x": "T77", "y": "a T77", "z": ["(foo1)"]}
+    expected = {"message": "[REDACTED]", "x": "[REDACTED]", "y": "a T77", "z": ["([REDACTED])"]}
+    assert redactor.clean(event, ("x", "y", "z")) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"patterns": {"p": "("}}, r"redact\.patterns\.p: RE2 cannot use"),
+        ({"patterns": {"p": "(?=a)"}}, "look-around"),
+        ({"patterns": {"p": "a*"}}, "matches the empty text"),
+        ({"mode": "hash"}, "hash_key"),
+        ({"mode": "blur"}, "one of mask, hash, drop"),
+        ({"keys": ["--"]}, "no name"),
+    ],
+)
+def test_bad_settings_say_what_is_wrong(arguments: dict[str, Any], says: str) -> None:
+    """A setting that cannot work is refused at once, by name."""
+    with pytest.raises(RedactionError, match=says):
+        Redactor(**arguments)
+
+
+def test_without_re2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in kinds are found without RE2; own patterns need an explicit opt-in."""
+    monkeypatch.setattr(detecting, "_re2", lambda: None)
+    redactor = Redactor()
+    assert redactor.clean({"message": f"password=abc {CARD}"}, ()) == {
+        "message": "password=[REDACTED] [REDACTED 1111]"
+    }
+    clean = {"message": "ordinary", "a": 1}
+    assert redactor.clean(clean, ("a",)) is clean
+    with pytest.raises(RedactionError, match="need RE2"):
+        Redactor(patterns={"p": "E-1"})
+    assert Redactor(patterns={"p": "E-1"}, allow_backtracking=True).clean_text("x E-1") == "x [REDACTED]"
+
+
+def test_a_defect_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks inside, nothing is raised and no unexamined text passes."""
+    redactor = Redactor()
+
+    def broken(*_args: object) -> None:
+        raise RuntimeError
+
+    for attribute in ("_may_hold", "_finders"):
+        monkeypatch.setattr(redactor, attribute, broken)
+    event = {"trace_id": "0", "message": "password=abc", "a": ["abc"], "n": 1}
+    failed = "[redaction failed]"
+    for _ in range(2):
+        assert redactor.clean(event, ("a", "n")) == {"trace_id": "0", "message": failed, "a": failed, "n": 1}
+    assert redactor.clean_text("abc") == failed
+    assert "abc" not in str(redactor.clean_mapping({"a": "abc"}))
+    assert redactor.counts["failed"] == 4
+
+
+def test_too_deep_is_not_let_through() -> None:
+    """What is nested too deep to examine is replaced, not passed on."""
+    deep: Any = "password=abc"
+    for _ in range(5000):
+        deep = [deep]
+    cleaned = Redactor().clean({"message": "m", "a": deep}, ("a",))
+    while isinstance(cleaned["a"], list):
+        cleaned["a"] = cleaned["a"][0]
+    assert cleaned["a"] == "[redaction failed]"
+
+
+def test_a_shape_is_no_promise() -> None:
+    """Events whose values changed type since the shape was learned are examined as well."""
+    redactor = Redactor()
+    extras = ("a", "b")
+    secret = "password=abc"
+    for a, b in ((1, "x"), (secret, "x"), ("x", 1), ([secret], {"k": secret}), (1, [secret]), (None, secret)):
+        cleaned = redactor.clean({"message": "m", "a": a, "b": b}, extras)
+        assert "abc" not in str(cleaned)
+    assert "abc" not in str(redactor.clean({"message": "m", "b": secret}, extras))
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither known texts nor shapes grow without end, and no secret is ever remembered."""
+    monkeypatch.setattr(redacting, "_KNOWN", 100)
+    monkeypatch.setattr(redacting, "_SHAPES", 100)
+    redactor = Redactor()
+    for i in range(1000):
+        redactor.clean({"message": f"text {i}", f"k{i}": f"password=abc{i}"}, (f"k{i}",))
+    assert len(redactor._known) <= 101
+    assert len(redactor._shapes) <= 100
+    assert not any("abc" in str(text) for text in redactor._known)
+
+
+ADVERSARIAL = (
+    "a",
+    "9",
+    "-",
+    "ey" + "J",
+    '"',
+    "\\",
+    " ",
+    "=",
+    "://a:",
+    'password="',
+    "password=[",
+    "4111-",
+    "+1 ",
+    "a@",
+)
+
+
+@pytest.mark.parametrize("piece", ADVERSARIAL)
+def test_time_is_linear(piece: str) -> None:
+    """Ten times the text takes about ten times as long, up to a megabyte of what is worst for the finders."""
+    redactor = Redactor(emails=True)
+    seconds = []
+    for size in (100_000, 1_000_000):
+        text = piece * (size // len(piece)) + " password=x"
+        started = time.process_time()
+        redactor.clean_text(text)
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 40 * max(seconds[0], 0.02), seconds
+
+
+def test_import_does_not_need_re2() -> None:
+    """RE2 is imported when a redactor is made, not with the package."""
+    code = "import sys, logferry.handlers.redaction; sys.exit('re2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "cleaned"),
+    [
+        ("https://bob:hunter2@x.test/a?b=1", "https://bob:[REDACTED]@x.test/a?b=1"),
+        ("/login?token=abc&next=/home", "/login?token=[REDACTED]&next=/home"),
+        ("https://x.test:8443/a/b?page=2", "https://x.test:8443/a/b?page=2"),
+    ],
+)
+def test_urls(url: str, cleaned: str) -> None:
+    """Passwords and sensitive parameters go; the rest of a URL stays."""
+    assert Redactor().clean_url(url) == cleaned
