@@ -237,6 +237,8 @@ def _split(holder: dict[str, Any], name: str) -> None:
 
 def _clean(builder: EventBuilder, log_data: dict[str, Any]) -> dict[str, Any]:
     """Redact what a subclass's hooks have added."""
-    redactor = getattr(builder, "_redactor", None)
-    clean = getattr(redactor, "clean_mapping", None)
-    return log_data if clean is None else dict(clean(log_data))
+    clean = builder._clean  # noqa: SLF001 - the same redaction as the event's, whatever it is
+    if clean is None:
+        return log_data
+    plain = orjson.loads(orjson.dumps(log_data, default=str, option=orjson.OPT_NON_STR_KEYS))
+    return clean(plain, tuple(name for name in plain if name not in _BUILT_IN))

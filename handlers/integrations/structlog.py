@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from os import getpid
 from pathlib import PurePath
 from threading import current_thread, get_ident
+from traceback import format_stack
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,14 +66,19 @@ class NativeLogger:
         return self._failed.total()
 
     def write(
-        self, level: str, message: str, fields: Mapping[str, object], exc_info: object, frame: FrameType
+        self,
+        level: str,
+        message: str,
+        fields: Mapping[str, object],
+        exc_info: object,
+        source: Mapping[str, object],
     ) -> None:
         """Compose one event and offer it. Raises nothing but interrupts."""
         ident = get_ident()
         if ident not in BUSY and ident not in SUPPRESSED:
             try:
                 BUSY.add(ident)
-                self._write(ident, level, message, fields, exc_info, frame)
+                self._write(ident, level, message, fields, exc_info, source)
             finally:
                 BUSY.discard(ident)
             return
@@ -83,7 +89,7 @@ class NativeLogger:
             if depth > DEPTH:
                 self._failed[ident] += 1
             else:
-                self._write(ident, level, message, fields, exc_info, frame)
+                self._write(ident, level, message, fields, exc_info, source)
         finally:
             ascend()
 
@@ -94,7 +100,7 @@ class NativeLogger:
         message: str,
         fields: Mapping[str, object],
         exc_info: object,
-        frame: FrameType,
+        source: Mapping[str, object],
     ) -> None:
         try:
             event = self.compose(
@@ -103,7 +109,7 @@ class NativeLogger:
                 logger=self.name,
                 fields=fields,
                 exc_info=exc_info,
-                source=_source(frame),
+                source=source,
             )
             if self.offer(event):
                 return
@@ -222,7 +228,8 @@ class BoundLogger(structlog.BoundLoggerBase):
                 fields = {"event": fields}
             message = _text(fields.pop("event", message))
         exc_info = _exc_info(fields.pop("exc_info")) if "exc_info" in fields else None
-        self._logger.write(method.upper(), message, fields, exc_info, frame)
+        stack = _stack(frame) if "stack_info" in fields and fields.pop("stack_info") else None
+        self._logger.write(method.upper(), message, fields, exc_info, _source(frame, stack))
 
 
 def configure_structlog(
@@ -317,7 +324,12 @@ def _method(level: int) -> str:
     return "debug"
 
 
-def _source(frame: FrameType) -> dict[str, object]:
+def _stack(frame: FrameType) -> str:
+    """Return the stack as the standard library's `stack_info` has it."""
+    return "Stack (most recent call last):\n" + "".join(format_stack(frame)).rstrip("\n")
+
+
+def _source(frame: FrameType, stack: str | None) -> dict[str, object]:
     code = frame.f_code
     names = _code_names.get(code)
     if names is None:
@@ -331,8 +343,9 @@ def _source(frame: FrameType) -> dict[str, object]:
         "process": getpid(),
         "thread": current_thread().name,
     }
-    if sys.version_info >= (3, 12):
-        _add_task(source)
+    if stack is not None:
+        source["stack_info"] = stack
+    _add_task(source)
     return source
 
 
