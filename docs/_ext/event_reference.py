@@ -12,7 +12,7 @@ INTRODUCTION = """\
 # The event
 
 One JSON object on one line. The first six fields are always there; the rest when they have a value. Fields of
-your own (extras and bound context) stand at the top level under their own names; one that would override a field
+of the schema is kept in the object `extra`, and counted.
 of the schema is kept in the object `extra` instead, and counted.
 
 | field | type | always | where it goes | what it is |

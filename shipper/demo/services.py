@@ -91,7 +91,7 @@ def shop(stock_url: str) -> FastAPI:
     async def take() -> list[dict[str, Any]]:
         return [jobs.popleft() for _ in range(min(len(jobs), 50))]
 
-    app.add_middleware(TraceMiddleware, exclude=("/jobs",))
+    app.add_middleware(TraceMiddleware)
     return app
 
 
@@ -139,7 +139,7 @@ def mailer(shop_url: str) -> None:
                 jobs = []
             for job in jobs:
                 send_mail(job, mail, job_log)
-            time.sleep(0.1)
+            time.sleep(0.5)
 
 
 def send_mail(job: dict[str, Any], mail: logging.Logger, job_log: logging.Logger) -> None:
