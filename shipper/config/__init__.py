@@ -1,8 +1,8 @@
-"""Configuration: YAML or a mapping → checked values → a plan of what runs."""
+"""Configuration: YAML or a mapping → checked values (`load`) → what is to run (`plan.plan`)."""
 
 from __future__ import annotations
 
-from .load import load
+from .loading import load
 from .problems import ConfigError, Problem
 from .sections import Config
 

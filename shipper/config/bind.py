@@ -93,7 +93,7 @@ class Binder:
             if setting.required and setting.key not in table.entries:
                 example = f"write {setting.key}: {setting.example}" if setting.example else ""
                 about = f"{setting.key} is missing" + (f" ({setting.help})" if setting.help else "")
-                self.report(mark, path, about, example, False)
+                self.report(mark, path, about, example, not path)  # at the root the place is no key's
                 sound = False
         if not sound:
             return INVALID

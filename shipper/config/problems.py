@@ -84,11 +84,11 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else ""
 
 
-def masked_line(line: str, column: int, *, hide_value: bool) -> str:
-    """Return a source line fit to be printed: secrets masked, and the value behind `column` too if asked."""
-    if hide_value:
-        head, colon, rest = line[column - 1 :].partition(":")
-        if colon and rest.strip():
-            line = f"{line[: column - 1]}{head}: {_MASK}"
+def masked_line(line: str, hidden: int) -> str:
+    """Return a source line fit to be printed: secrets masked, and all behind the key at column `hidden`."""
+    if hidden <= len(line):
+        head, colon, rest = line[hidden - 1 :].partition(":")
+        if rest.strip() or not colon:
+            line = f"{line[: hidden - 1]}{head if colon else ''}: {_MASK}"
     line = _URL_USER.sub(f"://{_MASK}@", _VALUE_OF_SECRET.sub(rf"\1{_MASK}", line))
     return line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "…"

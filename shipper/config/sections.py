@@ -68,17 +68,6 @@ def _wrong_delivery(value: str) -> str:
     return "" if value == "thread" else f"{value} is not available yet; write thread"
 
 
-def _wrong_patterns(patterns: Mapping[str, str]) -> str:
-    for name, pattern in patterns.items():
-        if not pattern:
-            return f"the pattern {name} is empty: it would match everywhere"
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            return f"the pattern {name} is no regular expression: {error}"
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Logging:
     """Which records become events, and what the terminal shows."""
@@ -102,6 +91,11 @@ class EventSchema:
         "repair", help="repair casts what loses nothing and keeps the rest under `extra`"
     )
 
+    def __post_init__(self) -> None:
+        from ...handlers.schema import Schema
+
+        Schema("-", host="-", fields=self.fields)  # raises ValueError for a name that is built in
+
 
 @dataclass(frozen=True, slots=True)
 class Redact:
@@ -110,8 +104,7 @@ class Redact:
     keys: tuple[str, ...] = setting((), help="keys whose values are secret, added to the built-in ones")
     patterns: Mapping[str, str] = setting(
         factory=dict,
-        help="regular expressions of secrets in any text, by name",
-        check=_wrong_patterns,
+        help="regular expressions (RE2's syntax) of secrets in any text, by name",
         example="{employee_id: 'E-\\d{6}'}",
     )
     mode: Literal["mask", "hash", "drop"] = setting(
@@ -119,10 +112,20 @@ class Redact:
     )
     hash_key: Secret | None = setting(None, help="the key for `mode: hash`", example="file:/run/secrets/hash")
     emails: bool = setting(False, help="whether e-mail addresses are secret")
+    allow_backtracking: bool = setting(
+        False, help="run your patterns on Python's `re` where RE2 is not installed: some texts take very long"
+    )
 
     def __post_init__(self) -> None:
         if self.mode == "hash" and not self.hash_key:
             raise ValueError("mode: hash needs a hash_key; write hash_key: ${LOGFERRY_HASH_KEY}")
+        if self.patterns:
+            from ...handlers.redaction import RedactionError, Redactor
+
+            try:
+                Redactor(patterns=self.patterns, allow_backtracking=self.allow_backtracking)
+            except RedactionError as error:
+                raise ValueError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,16 @@ class Spool:
     when_full: Literal["drop_oldest", "drop_newest", "block"] = setting(
         "drop_oldest", help="what a full spool does; block waits, bounded"
     )
+    block_timeout: Duration = setting(
+        Duration(1.0), help="how long `when_full: block` may hold up a log call", maximum=60
+    )
     sync: Literal["always", "never"] | Duration = setting(
         Duration(1.0), help="how much a power cut may take: an interval, always or never"
     )
     group: str | None = setting(None, help="a group that may read the spool (for an agent of its own user)")
+    memory_bytes: Size = setting(
+        Size(16 << 20), help="what is held in memory while the disk cannot be written", minimum=1 << 16
+    )
 
 
 @dataclass(frozen=True, slots=True)

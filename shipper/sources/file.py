@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import logging
 import os
 import threading
 import time
@@ -38,6 +37,7 @@ from ..core.tail import (
     is_log_text,
     resume_at,
 )
+from ..diagnostics import say
 from ..ports import SourceContext, SourceKind
 from .errors import SourceError
 from .foreign import EventBatch
@@ -49,7 +49,6 @@ __all__ = ["SOURCE", "FileConfig", "FileSource"]
 
 _CHUNK: Final = 256 * 1024
 _MANY: Final = 1_000  # positions
-_log = logging.getLogger("logferry.sources.file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class FileSource:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self, *, once: bool) -> None:
-        """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was not read."""
+        """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
         stored = decode(self.context.appender.last_position(self.context.name))
         self._known = {(p.device, p.inode): p for p in stored}
         try:
@@ -213,7 +212,7 @@ class FileSource:
             self._fail(file.path, error)
             return False
         if length < file.stream.tell():
-            _log.warning("%s was truncated: reading it from its start", file.path)
+            say("WARNING", f"{file.path} was truncated: reading it from its start")
             self._finish(file)
             self._restart(file)
         if self._read(file):
@@ -246,7 +245,7 @@ class FileSource:
         if not is_log_text(head):
             stream.close()
             self._passed.add(name)
-            _log.warning("%s is compressed or binary: passed over", path)
+            say("WARNING", f"{path} is compressed or binary: passed over")
             return None
         offset = resume_at(self._known.values(), *key, stat.st_size, lambda length: head[:length])
         if at_end and not offset:
@@ -333,7 +332,7 @@ class FileSource:
         text = f"cannot read {path}: {error.strerror or error}"
         if text not in self._failures:
             self._failures.append(text)
-            _log.warning("%s", text)
+            say("WARNING", text)
 
 
 def _build(config: FileConfig, context: SourceContext, /) -> FileSource:

@@ -38,7 +38,7 @@ def split(data: bytes, cuts: list[int], limit: int) -> tuple[list[tuple[bytes, i
 
 @given(TEXT, st.lists(st.integers(0, 1000), max_size=20), st.integers(1, 12))
 def test_chunks_do_not_matter_to_the_splitter(data: bytes, cuts: list[int], limit: int) -> None:
-    """Fed in any pieces, the lines, their sizes and what is pending are the same, and nothing is uncounted."""
+    """Fed in any pieces, the lines, their sizes and what is pending are the same; nothing is uncounted."""
     lines, pending = split(data, cuts, limit)
     assert (lines, pending) == split(data, [], limit)
     assert sum(length for _, length in lines) + pending == len(data)

@@ -7,6 +7,7 @@ mistake of the file; only a file that is no YAML at all has a single one.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,21 +32,27 @@ _MAX_FILE: Final = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Problems:
-    """Collects problems of one source; knows its lines."""
+    """Collects problems of one source; knows its lines, and from which column on they may hold a secret."""
 
     file: str = ""
     lines: list[str] = field(default_factory=list)
     found: list[Problem] = field(default_factory=list)
+    hidden: dict[int, int] = field(default_factory=dict)
 
     def add(self, mark: Mark, path: str, message: str, suggestion: str = "", hide: bool = False) -> None:  # noqa: FBT001, FBT002 - the binder's callback
-        source = ""
-        if 0 < mark.line <= len(self.lines):
-            source = masked_line(self.lines[mark.line - 1], mark.column, hide_value=hide)
-        self.found.append(Problem(self.file, mark.line, mark.column, path, message, suggestion, source))
+        self.found.append(Problem(self.file, mark.line, mark.column, path, message, suggestion))
+        if hide:
+            self.hidden[mark.line] = min(mark.column, self.hidden.get(mark.line, mark.column))
 
     def stop(self) -> None:
         if self.found:
-            raise ConfigError(self.found)
+            raise ConfigError([replace(problem, source=self._source(problem)) for problem in self.found])
+
+    def _source(self, problem: Problem) -> str:
+        hidden = self.hidden.get(problem.line, sys.maxsize)
+        if not 0 < problem.line <= len(self.lines) or problem.column > hidden:
+            return ""
+        return masked_line(self.lines[problem.line - 1], hidden)
 
 
 def find_file(environ: Mapping[str, str] | None = None) -> Path:
@@ -78,7 +85,7 @@ def load(
         base = path.absolute().parent
     if not isinstance(tree, Table):
         problems.add(tree.mark, "", "expected a mapping of settings such as service: checkout")
-        raise ConfigError(problems.found)
+        problems.stop()
     config = _bind(tree, Binder(problems.add, variables, base))
     problems.stop()
     assert config is not None  # it is only when there was a problem
@@ -99,7 +106,8 @@ def _read(path: Path, problems: _Problems, *, asked: bool) -> str:
         problems.add(NOWHERE, "", f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
         problems.add(NOWHERE, "", f"is not UTF-8 (byte {error.start})")
-    raise ConfigError(problems.found)
+    problems.stop()
+    return ""
 
 
 def _bind(tree: Table, binder: Binder) -> Config | None:

@@ -1,0 +1,111 @@
+"""A checked configuration → the parts that run, as values: what `configure` and the commands start from.
+
+Nothing is opened here: sinks and sources are made by the pipeline from their kinds and options.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...handlers.record import EventBuilder
+from ...handlers.redaction import RedactionError, Redactor
+from ...handlers.schema import Schema
+from ..plan import LevelPlan, Plan, SinkSpec, SourceSpec
+from ..spool.settings import SpoolSettings
+from .defaults import state_dir
+from .problems import ConfigError, Problem
+from .sections import Spool, listen_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .sections import Config, Redact
+
+__all__ = ["plan", "redactor", "spool_path"]
+
+
+def plan(config: Config) -> Plan:
+    """Return what is to run; raises `ConfigError` for what only shows when the parts are put together."""
+    schema = _schema(config, config.service)
+    cleaner = redactor(config.redact, schema) if config.redact else None
+    sources = []
+    for name, source in config.sources.items():
+        own = _schema(config, source.common.service) if source.common.service else schema
+        # A reader of files has no request in hand: nothing bound in its thread belongs to a line.
+        builder = EventBuilder(own, cleaner, context=_nothing_bound)
+        sources.append(SourceSpec(name, source.kind, source.options, builder))
+    sinks = [
+        SinkSpec(name, sink.kind, sink.options, sink.common.min_level, sink.common.max_age)
+        for name, sink in config.sinks.items()
+    ]
+    return Plan(
+        schema=schema,
+        builder=EventBuilder(schema, cleaner),
+        spool=_spool(config),
+        sinks=sinks,
+        sources=sources,
+        levels=LevelPlan(
+            config.logging.level, config.logging.access, config.logging.loggers, config.environment
+        ),
+        console=config.logging.console,
+        shutdown_timeout=config.shutdown_timeout,
+        dead_letters_max_bytes=config.dead_letters.max_bytes,
+        metrics_listen=listen_address(config.metrics.listen) if config.metrics else None,
+    )
+
+
+def redactor(settings: Redact, schema: Schema | None = None) -> Redactor:
+    """Return the redactor that the section asks for; `ConfigError` when it cannot work."""
+    try:
+        return Redactor(
+            settings.keys,
+            settings.patterns,
+            settings.mode,
+            hash_key=settings.hash_key.reveal().encode() if settings.hash_key else None,
+            emails=settings.emails,
+            allow_backtracking=settings.allow_backtracking,
+            schema=schema,
+        )
+    except RedactionError as error:
+        raise ConfigError([Problem("", 0, 0, "redact", str(error))]) from None
+
+
+def spool_path(config: Config) -> Path | None:
+    """Return the spool's directory; None: in memory."""
+    if not isinstance(config.spool, Spool):
+        return None
+    return config.spool.path or state_dir(os.environ)
+
+
+def _spool(config: Config) -> SpoolSettings:
+    settings = config.spool
+    if not isinstance(settings, Spool):
+        return SpoolSettings(None, config.service)
+    return SpoolSettings(
+        spool_path(config),
+        config.service,
+        max_bytes=settings.max_bytes,
+        max_age=settings.max_age,
+        when_full=settings.when_full,
+        block_timeout=settings.block_timeout,
+        sync=settings.sync,
+        group=settings.group,
+        memory_bytes=settings.memory_bytes,
+    )
+
+
+def _schema(config: Config, service: str) -> Schema:
+    declared: Mapping[str, Any] = config.schema.fields
+    return Schema(
+        service,
+        config.environment,
+        version=config.version,
+        fields=declared,
+        on_violation=config.schema.on_violation,
+    )
+
+
+def _nothing_bound() -> Mapping[str, object]:
+    return {}
