@@ -27,6 +27,7 @@ from pathlib import Path
 import orjson
 
 from .durable import append, cut_torn_line, sync_directory
+from .spool.directory import file_name
 
 __all__ = ["DeadLetter", "DeadLetters"]
 
@@ -71,7 +72,7 @@ class DeadLetters:
     def __init__(self, directory: Path | None, sink: str, max_bytes: int) -> None:
         self.sink = sink
         self.max_bytes = max_bytes
-        self.path = None if directory is None else directory / f"{sink}.ndjson"
+        self.path = None if directory is None else directory / f"{file_name(sink)}.ndjson"
         self._memory: list[bytes] = []
 
     @property

@@ -71,7 +71,7 @@ class HealthServer:
         class Handler(BaseHTTPRequestHandler):
             timeout = 10  # seconds that a silent client is kept
 
-            def do_GET(self) -> None:  # noqa: N802 - the standard library's name
+            def do_GET(self) -> None:
                 suppress_thread()
                 page = _PAGES.get(self.path.partition("?")[0])
                 status, kind, body = page(observed) if page else (404, "text/plain", b"not found\n")

@@ -160,7 +160,7 @@ class Worker:
             return SinkState(lag=lag, pending=pending)
         return SinkState("paused" if trouble.paused else "retrying", trouble.reason, lag, pending)
 
-    # ── the thread ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── the thread ──
 
     def _run(self) -> None:
         suppress_thread()

@@ -1,0 +1,56 @@
+"""logferry: logs that arrive, with an account of every record.
+
+    import logging, logferry
+    logferry.configure("logferry.yaml")
+    logging.getLogger(__name__).info("order created", extra={"order_id": 42})
+
+The names below are loaded when they are first used: importing `logferry` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .handlers.context import bind, bound, clear, get_trace_context, set_trace_context, unbind
+    from .shipper.lifecycle import Handler, configure, flush, shutdown
+
+    __version__: str
+
+__all__ = [
+    "Handler",
+    "__version__",
+    "bind",
+    "bound",
+    "clear",
+    "configure",
+    "flush",
+    "get_trace_context",
+    "set_trace_context",
+    "shutdown",
+    "unbind",
+]
+
+_CONTEXT = ("bind", "bound", "clear", "get_trace_context", "set_trace_context", "unbind")
+_LIFECYCLE = ("Handler", "configure", "flush", "shutdown")
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name."""
+    if name in _CONTEXT:
+        value = getattr(import_module(".handlers.context", __name__), name)
+    elif name in _LIFECYCLE:
+        value = getattr(import_module(".shipper.lifecycle", __name__), name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("logferry")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,363 @@
+"""Spool, workers, sources and upkeep put together: the running thing.
+
+Rules
+
+- The outlet may be used before `start` and keeps what it is given: the spool needs nothing but itself.
+- After a fork the child has neither workers nor sinks of its parent. Its first record starts its own, with a
+  spool of its own. Nothing is started in a child that logs nothing, and no lock of the parent is used there.
+- `shutdown` is bounded. What is not sent by then waits in the spool. A worker that hangs is left behind.
+- What a process that died without shutdown left is adopted, delivered, and reported as one event, the death
+  notice (`kind: death`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..handlers.forward import suppress_thread
+from ..handlers.outlet import Outlet
+from ..handlers.record import EventBuilder
+from ..handlers.schema import Schema
+from .core.sift import Sieve
+from .deadletter import DeadLetters
+from .diagnostics import say
+from .health import HealthServer
+from .model import Account
+from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
+from .ports import Sink, SinkContext, Source, SourceContext
+from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
+from .spool.directory import file_name
+from .upkeep import Job, Upkeep
+from .worker import SinkState, Worker
+
+__all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
+
+ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
+GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
+
+
+def dead_letter_directory(settings: SpoolSettings) -> Path | None:
+    """Return where the service's dead letters lie; None when nothing is kept on disk."""
+    if settings.path is None:
+        return None
+    return settings.path / file_name(settings.service) / "dead-letters"
+
+
+class _Door:
+    """The pipeline's outlet. In a forked child the first record starts the child's own workers."""
+
+    __slots__ = ("_offer", "_revive", "stale")
+
+    def __init__(self, offer: Callable[[bytes], bool], revive: Callable[[], None]) -> None:
+        self._offer = offer
+        self._revive = revive
+        self.stale = False
+
+    def offer(self, event: bytes, /) -> bool:
+        """Take one event line; see `Outlet`."""
+        taken = self._offer(event)
+        if self.stale:
+            self._revive()
+        return taken
+
+
+class _Feeder:
+    """One source in a thread. A source that fails is started again, ever more slowly."""
+
+    def __init__(self, name: str, source: Source, *, once: bool) -> None:
+        self._name = name
+        self._source = source
+        self._once = once
+        self._stopping = threading.Event()
+        self.error = ""
+        self.thread = threading.Thread(target=self._run, name=f"logferry-source-{name}", daemon=True)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._stopping.set()
+        self._source.stop()
+
+    def _run(self) -> None:
+        suppress_thread()
+        wait = 1.0
+        while not self._stopping.is_set():
+            try:
+                self._source.run(once=self._once)
+            except Exception as error:  # noqa: BLE001 - one source's trouble is not the others'
+                self.error = f"{type(error).__name__}: {error}"
+                say("ERROR", f"source {self._name}: {self.error}", f"source {self._name}")
+            else:
+                self.error = ""
+                return
+            if self._once:
+                return
+            self._stopping.wait(wait)
+            wait = min(60.0, wait * 2)
+
+
+class Pipeline:
+    """Ships what is offered to `outlet` and what its sources read to every sink.
+
+    `spool` says where records wait. `shutdown_timeout` is seconds, `dead_letter_bytes` the bound on disk for
+    each sink, `metrics` the address of `/metrics`, `/healthz` and `/readyz`. Nothing is opened before
+    `start()` or the first record.
+    """
+
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        spool: SpoolSettings,
+        sinks: Sequence[SinkSpec],
+        builder: EventBuilder,
+        sources: Sequence[SourceSpec] = (),
+        shutdown_timeout: float = 5.0,
+        dead_letter_bytes: int = DEAD_LETTER_BYTES,
+        metrics: tuple[str, int] | None = None,
+    ) -> None:
+        self._schema = schema
+        self._settings = spool
+        self._sinks = tuple(sinks)
+        self._sources = tuple(sources)
+        self._builder = builder
+        self._metrics = metrics
+        self._dead_letter_bytes = dead_letter_bytes
+        self.shutdown_timeout = shutdown_timeout
+        self.spool = Spool(spool)
+        self._door = _Door(self.spool.offer, self._revive)
+        self._clear()
+        self._running = False
+        _all.add(self)
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Pipeline:
+        """Make the pipeline that a plan describes."""
+        return cls(
+            schema=plan.schema,
+            spool=plan.spool,
+            sinks=plan.sinks,
+            sources=plan.sources,
+            builder=plan.builder,
+            shutdown_timeout=plan.shutdown_timeout,
+            dead_letter_bytes=plan.dead_letters_max_bytes,
+            metrics=plan.metrics_listen,
+        )
+
+    def _clear(self) -> None:
+        """Have nothing that runs, and a lock that nobody holds."""
+        self._lock = threading.RLock()
+        self._workers: dict[str, Worker] = {}
+        self._feeders: list[_Feeder] = []
+        self._set: SpoolSet | None = None
+        self._upkeep: Upkeep | None = None
+        self._health: HealthServer | None = None
+
+    @property
+    def outlet(self) -> Outlet:
+        """Where events are offered; usable from any thread, signal handler and forked child."""
+        return self._door
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and not shut down."""
+        return self._running
+
+    @property
+    def health_address(self) -> tuple[str, int] | None:
+        """Where the health pages are served; None: nowhere."""
+        return self._health.address if self._health else None
+
+    def start(self, *, sources: bool = True) -> None:
+        """Start workers, upkeep and (with `sources`) the sources. Does nothing when it runs already.
+
+        Raises OSError when the metrics' address cannot be had.
+        """
+        with self._lock:
+            if self._running:
+                return
+            if self._metrics is not None:
+                self._health = HealthServer(self._metrics, self)
+            self._running = True
+            self._begin()
+            if sources:
+                self._feed(once=False)
+
+    def _begin(self) -> None:
+        self._set = SpoolSet(self._settings, self.spool)
+        for spec in self._sinks:
+            worker = self._workers[spec.name] = Worker(
+                spec.name, partial(self._make, spec), self.dead_letters(spec.name), sieve=_sieve(spec)
+            )
+            worker.attach(self.spool.cursor(spec.name), lambda: self.spool.accepted)
+        for worker in self._workers.values():
+            worker.start()
+        self._upkeep = Upkeep(
+            [
+                Job("sync", 1.0, self.spool.sync),
+                Job("adoption", ADOPT_EVERY, self._adopt),
+            ]
+        )
+        self._upkeep.start()
+
+    def _make(self, spec: SinkSpec) -> Sink:
+        return spec.kind.build(spec.options, SinkContext(spec.name, self._schema, self._settings.path))
+
+    def dead_letters(self, sink: str) -> DeadLetters:
+        """Return the dead letters of a sink."""
+        return DeadLetters(dead_letter_directory(self._settings), sink, self._dead_letter_bytes)
+
+    def _feed(self, *, once: bool) -> list[_Feeder]:
+        for spec in self._sources:
+            context = SourceContext(spec.name, spec.builder, self.spool, self._settings.path)
+            self._feeders.append(_Feeder(spec.name, spec.kind.build(spec.options, context), once=once))
+        for feeder in self._feeders:
+            feeder.thread.start()
+        return self._feeders
+
+    def read_sources_once(self) -> dict[str, str]:
+        """Read every source to its present end, after `start(sources=False)`; return the errors by source."""
+        feeders = dict(zip((spec.name for spec in self._sources), self._feed(once=True), strict=True))
+        for feeder in feeders.values():
+            feeder.thread.join()
+        self._feeders = []
+        return {name: feeder.error for name, feeder in feeders.items() if feeder.error}
+
+    def _adopt(self) -> None:
+        """Take over what dead processes left, report the deaths, and put away what is drained."""
+        spools = self._set
+        if spools is None:
+            return
+        for adopted in spools.adopt():
+            for name, worker in list(self._workers.items()):
+                worker.attach(adopted.cursor(name))
+            self._report(adopted)
+        spools.reclaim(list(self._workers))
+
+    def _report(self, adopted: AdoptedSpool) -> None:
+        death = adopted.death
+        if death is None:
+            return
+        fields = {
+            "kind": "death",
+            "died_process": death.pid,
+            "died_service": death.service,
+            "spool": adopted.id,
+        }
+        text = f"process {death.pid} died without shutdown"
+        event = self._builder.compose(level="ERROR", message=text, logger="logferry.death", fields=fields)
+        self.spool.offer(event)
+
+    # ── what is asked from outside ──
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything accepted before this call is settled at every sink; False: not in time.
+
+        `timeout` is seconds (default: `shutdown_timeout`). Settled: delivered, dead-lettered, filtered or
+        dropped.
+        """
+        deadline = time.monotonic() + (self.shutdown_timeout if timeout is None else timeout)
+        tickets = [worker.flush() for worker in list(self._workers.values())]
+        return all(t.settled.wait(max(0.0, deadline - time.monotonic())) for t in tickets)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Stop the sources, deliver what there is, stop; True when nothing is left waiting.
+
+        Takes at most `timeout` seconds (default: `shutdown_timeout`) and a little. Further calls do nothing.
+        """
+        with self._lock:
+            if not self._running:
+                return True
+            self._running = False
+            if self._door.stale:  # a child that has logged nothing: everything is its parent's
+                return True
+        deadline = time.monotonic() + (self.shutdown_timeout if timeout is None else timeout)
+        for feeder in self._feeders:
+            feeder.stop()
+        for feeder in self._feeders:
+            feeder.thread.join(max(0.0, deadline - time.monotonic()))
+        if self._upkeep is not None:
+            self._upkeep.stop(GRACE)
+        for worker in self._workers.values():
+            worker.stop(deadline - time.monotonic())
+        ended = [w.join(deadline + GRACE - time.monotonic()) for w in self._workers.values()]
+        if self._health is not None:
+            self._health.close()
+        pending = sum(account.pending for account in self.accounts().values())
+        if all(ended):
+            self.spool.close()
+        else:  # a cursor may still be in use by the thread that hangs
+            self.spool.sync()
+        if pending:
+            kept = "waits in the spool" if self._settings.path else "is lost: the spool is in memory"
+            say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
+        return all(ended) and not pending
+
+    def accounts(self) -> dict[str, Account]:
+        """Return the books by sink: all spools of the service, and those drained before."""
+        names = [spec.name for spec in self._sinks]
+        spools = self._set or SpoolSet(self._settings, self.spool)
+        return dict(spools.accounts(names))
+
+    def states(self) -> dict[str, SinkState]:
+        """Return how each sink is."""
+        return {name: worker.state() for name, worker in list(self._workers.items())}
+
+    def stopped_threads(self) -> list[str]:
+        """Return the names of threads that should run and don't."""
+        if not self._running or self._door.stale:
+            return []
+        stopped = [f"logferry-{name}" for name, worker in self._workers.items() if not worker.alive]
+        return stopped if self._upkeep is None or self._upkeep.alive else [*stopped, "logferry-upkeep"]
+
+    # ── forks ──
+
+    def _forked(self) -> None:
+        """Forget, in the child, what runs only in the parent."""
+        if self._health is not None:
+            self._health.release()
+        self._clear()
+        self._door.stale = self._running
+
+    def _revive(self) -> None:
+        """Start the child's own workers, once; whoever comes second goes on."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._door.stale:
+                self._door.stale = False
+                self._begin()
+                _end_with_multiprocessing(self)
+        except RuntimeError as error:  # no thread can be started: the interpreter is ending
+            say("WARNING", f"delivery does not start in this process: {error}")
+        finally:
+            self._lock.release()
+
+
+def _end_with_multiprocessing(pipeline: Pipeline) -> None:
+    """Shut down when a process of `multiprocessing` ends: it leaves with `os._exit`, past `atexit`."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, pipeline.shutdown, exitpriority=0)
+
+
+def _sieve(spec: SinkSpec) -> Sieve:
+    return Sieve(spec.min_level, spec.max_age)
+
+
+_all: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pipeline in list(_all):
+        pipeline._forked()  # noqa: SLF001 - the module's own hook
+
+
+os.register_at_fork(after_in_child=_after_fork)
