@@ -97,8 +97,11 @@ class Keys:
         self._exact = re.compile(rf"(?:.*[\[ ])?[^a-z]{{0,2}}(?:{_any(EXACT)}){tail}")
         self.is_sensitive = lru_cache(maxsize=4096)(self._decide)
         words = _any((*SUFFIXES, *endings, *EXACT))
+        couple = r"[^a-z]{0,4}\\{0,31}[\"']\s{0,4},"
+        option = f"--[a-z0-9_-]{{0,64}}(?:{words})[^a-z]{{0,4}} "
         # Up to 4 characters of a name's tail and 8 of the gap before the separator, and some to spare.
-        self.source = f"(?i:(?:{words})(?:%5[bd]|%2[0-9]|[^a-z=:>%]){{0,14}}(?:[=:>]|%3[ad]))"
+        pair = "(?:%5[bd]|%2[0-9]|[^a-z=:>%]){0,14}(?:[=:>]|%3[ad])"
+        self.source = f"(?i:(?:{words})(?:{pair}|{couple})|{option})"
 
     def _decide(self, name: str) -> bool:
         name = name[-_LONGEST:]

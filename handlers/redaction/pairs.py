@@ -10,6 +10,8 @@ Rules:
   a value that never ends (the text was cut) is redacted to the end.
 - A bare value ends at white space, or at `&` `,` `;` or a closing bracket or quote when what follows is not
   more of it: too much is redacted rather than too little.
+- A couple of quoted texts in brackets, `('cookie', 'a=b')`, is a pair as well (headers are often listed so),
+  and so is a command's option, `--password x`.
 - `Authorization: <scheme> ...` and `Cookie: a=b; c=d` are redacted to the end of their line.
 """
 
@@ -22,12 +24,21 @@ from typing import Final
 from .keys import Keys
 from .values import is_mark
 
-__all__ = ["pairs"]
+__all__ = ["couples", "pairs"]
 
 # Possessive, and begun only where a word begins: a megabyte of one letter is looked at once.
 _NAME: Final = re.compile(
     r"(?<![\w.\-\[\]$])(?P<name>(?:[\w.\-\[\]$]|%5[BbDd])++(?: [\w.\-\]%]{1,64}+){0,2})"
     r"""(?:[\\"'`\s]|%2[0-9]){0,8}(?P<sep>=>|:=|={1,3}|:|>|%3[ADad])[ \t]{0,8}"""
+)
+_COUPLE: Final = re.compile(
+    r"""[(\[]\s{0,4}[bBrRuU]{0,2}(?P<opening>\\{0,31}["'])(?P<name>[\w.\-]{1,64}+)(?P=opening)\s{0,4},\s{0,4}"""
+    r"""(?=[bBrRuU]{0,2}\\{0,31}["'])"""
+)
+_COUPLE_END: Final = re.compile(r"""\\{0,31}["']\s{0,4}[)\]]|\Z""")
+_OPTION: Final = re.compile(
+    r"""(?<![\w\-])--(?P<name>[A-Za-z0-9_\-]{1,64}+)[ ]{1,4}(?!-)"""
+    r"""(?P<value>"[^"]*+"|'[^']*+'|\S++)"""
 )
 _ESCAPE: Final = re.compile(r"u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[nrtbfv]")
 _OPEN: Final = re.compile(r"""(?:[bBrRuU]{1,2}(?=["']))?(?P<slashes>\\{0,31})(?P<quote>["'`])""")
@@ -59,6 +70,19 @@ def pairs(text: str, keys: Keys) -> Iterator[tuple[int, int]]:
             if not is_mark(text[start:end]):
                 yield start, end
             position = max(position, end)
+
+
+def couples(text: str, keys: Keys) -> Iterator[tuple[int, int]]:
+    """Yield where the values of sensitive names stand in couples and command options."""
+    for match in _COUPLE.finditer(text):
+        opened = _OPEN.match(text, match.end()) if keys.is_sensitive(match["name"]) else None
+        if opened is not None:
+            start, end = _quoted(text, opened)
+            if end > start and _COUPLE_END.match(text, end):
+                yield start, end
+    for match in _OPTION.finditer(text):
+        if keys.is_sensitive(match["name"]):
+            yield match.span("value")
 
 
 def _sensitive(match: re.Match[str], text: str, keys: Keys) -> str | None:

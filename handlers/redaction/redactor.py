@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,7 +22,7 @@ from typing import Any, Final
 from ..schema import FIELDS, Schema
 from .detector import Finder, detector, user_finder
 from .keys import Keys
-from .pairs import pairs
+from .pairs import couples, pairs
 from .patterns import EMAIL, RULES
 from .values import FAILED, Marker, Mode, is_mark
 
@@ -96,6 +96,7 @@ class Redactor:
         rules = (*RULES, EMAIL) if emails else RULES
         self._finders: list[tuple[str, Finder, bool]] = [
             ("key", lambda text: pairs(text, self._keys), False),
+            ("key", lambda text: couples(text, self._keys), False),
             *((rule.kind, rule.spans, rule.keep_last_four) for rule in rules),
             *(
                 (name, user_finder(name, pattern, allow_backtracking=allow_backtracking), False)
@@ -229,7 +230,15 @@ class Redactor:
     def _sensitive_inside(self, value: Any) -> bool:
         if type(value) is dict:
             return any(self.is_sensitive_key(str(k)) or self._sensitive_inside(v) for k, v in value.items())
-        return type(value) in {list, tuple} and any(self._sensitive_inside(item) for item in value)
+        if type(value) not in {list, tuple}:
+            return False
+        return self._is_couple(value) or any(self._sensitive_inside(item) for item in value)
+
+    def _is_couple(self, value: Any) -> bool:
+        """Tell whether a list of two texts is a sensitive name with its value."""
+        if len(value) != 2 or type(value[0]) is not str or type(value[1]) is not str:
+            return False
+        return self.is_sensitive_key(value[0])
 
     def _value(self, value: Any, depth: int) -> Any:
         if type(value) in _SCALARS:
@@ -242,8 +251,15 @@ class Redactor:
         if isinstance(value, dict):
             return dict(self._mapping(value, depth))
         if isinstance(value, (list, tuple)):
-            return [self._value(item, depth + 1) for item in value]
+            return self._items(value, depth)
         return self._slow(str(value))
+
+    def _items(self, items: Sequence[Any], depth: int) -> list[Any]:
+        if self._is_couple(items):  # headers, as ASGI and http.client list them
+            kept: dict[str, Any] = {}
+            self._put(kept, items[0], items[1])
+            return [self._slow(items[0]), *kept.values()]
+        return [self._value(item, depth + 1) for item in items]
 
     def _mapping(self, mapping: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
         taken: set[str] = set()

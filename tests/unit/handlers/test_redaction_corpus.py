@@ -350,7 +350,7 @@ def ordinary(rng: random.Random) -> str:
             f"2026-11-21T08:00:{rng.randrange(60):02}.{digits[:6]}Z started version {ip[:5]}",
             f"SELECT id, token_count FROM orders WHERE id = {digits[:7]} AND state IN ('new')",
             f"/var/lib/app/{hexes[:8]}/report-{digits[:8]}.csv written, {rng.randrange(10**7)} bytes",
-            f'{ip} - - [21/Nov/2026:08:00:00 +0000] "GET /api/v1/orders/{digits[:6]}?page=2 HTTP/1.1" 200 512',
+            f'{ip} - - [21/Nov/2026:08:00:00 +0000] "GET /v1/orders/{digits[:6]}?page=2 HTTP/1.1" 200 512',
             f'"-" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/131.0.0.0" {rng.random():.3f}',
             f"worker-{rng.randrange(64)} finished job {uuid}, retries={rng.randrange(4)}",
             f"commit {hexes}{hexes[:8]} by author on branch release/{rng.randrange(9)}.{rng.randrange(99)}",

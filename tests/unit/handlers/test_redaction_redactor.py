@@ -19,7 +19,7 @@ from logferry.handlers.redaction import RedactionError, Redactor
 from logferry.handlers.redaction import detector as detecting
 from logferry.handlers.redaction import redactor as redacting
 from logferry.handlers.redaction.keys import Keys
-from logferry.handlers.redaction.pairs import pairs
+from logferry.handlers.redaction.pairs import couples, pairs
 from logferry.handlers.redaction.patterns import EMAIL, RULES
 from logferry.handlers.redaction.values import is_luhn, is_resident_id
 
@@ -55,6 +55,7 @@ def slow_clean(event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]
 # Pieces from which secrets, and things very like them, come about by chance.
 PIECES = st.sampled_from(
     (
+        *("('cookie', '", "')", '["token",', "--", "--secret "),
         *(
             "password",
             "Pass",
@@ -190,10 +191,10 @@ KEYS = Keys(["Loyalty-Number"])
 @settings(max_examples=600, deadline=None)
 @given(before=TEXTS, text=TEXTS, after=TEXTS)
 def test_the_detector_hits_whenever_a_finder_does(before: str, text: str, after: str) -> None:
-    """What any single finder finds in a text, its own detector finds wherever that text is joined to others."""
+    """What a finder finds in a text, its own detector finds wherever that text is joined to others."""
     text = text.encode("utf-8", "replace").decode()
     joined = [before, text, after]
-    if any(True for _ in pairs(text, KEYS)):
+    if any(True for find in (pairs, couples) for _ in find(text, KEYS)):
         assert alone(KEYS.source)(joined)
     for rule in (*RULES, EMAIL):
         if any(True for _ in rule.spans(text)):
@@ -389,3 +390,21 @@ def test_import_does_not_need_re2() -> None:
 def test_urls(url: str, cleaned: str) -> None:
     """Passwords and sensitive parameters go; the rest of a URL stays."""
     assert Redactor().clean_url(url) == cleaned
+
+
+def test_headers_as_couples() -> None:
+    """A sensitive name and a text listed as two is a pair, as a value and in text; so is an option."""
+    redactor = Redactor()
+    event = {"message": "m", "headers": [["Host", "x"], ["cookie", "plain"]]}
+    assert redactor.clean(event, ("headers",))["headers"] == [["Host", "x"], ["cookie", "[REDACTED]"]]
+    for line in (
+        "[(b'authorization', b'plain x'), (b'host', b'x')]",
+        "[('host', 'x'), ('Cookie', 'plain')]",
+        '{"headers": [["x-api-key","plain"]]}',
+        '{\\"h\\": [[\\"x-api-key\\",\\"plain\\"]]}',
+        "run --password plain --verbose",
+        "run --db-password 'plain x' -v",
+    ):
+        assert "plain" not in redactor.clean_text(line)
+    line = "columns ['password', 'email', 'name'] --token-count 5"
+    assert redactor.clean_text(line) == line
