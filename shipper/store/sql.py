@@ -1,0 +1,179 @@
+"""A filter as SQL over the view `events`, meaning exactly what `core/filter_nodes.py` says.
+
+Values are always bound, never written into the text; names of columns are the schema's own and quoted. A
+condition may be NULL where the predicate is false, which WHERE takes as false; only `NOT` has to tell, so
+only there it is made false (bare comparisons are what Parquet's statistics and Bloom filters can use).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..core.filter_nodes import INTEGER, NUMBER, All, Any_, Node, Not, Test, Value, Word, fold
+
+__all__ = ["Condition", "compile_filter"]
+
+_FALSE: Final = "FALSE"
+_MOMENT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """SQL with `?` for `values`, and the columns that it reads."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+    columns: frozenset[str] = frozenset()
+
+
+def compile_filter(node: Node, known: Mapping[str, str]) -> Condition:
+    """Return the condition for `node`; `known`: the columns, name → schema type."""
+    match node:
+        case Word(text):
+            return Condition(
+                "contains(lower(coalesce(message, '')), ?)", (fold(text),), frozenset({"message"})
+            )
+        case Not(inner):
+            condition = compile_filter(inner, known)
+            return Condition(f"NOT coalesce({condition.sql}, FALSE)", condition.values, condition.columns)
+        case All(nodes):
+            return _joined(" AND ", [compile_filter(inner, known) for inner in nodes], "TRUE")
+        case Any_(nodes):
+            return _joined(" OR ", [compile_filter(inner, known) for inner in nodes], _FALSE)
+        case Test():
+            if node.field in known:
+                return _on_column(node, known[node.field])
+            return _on_json(node, known)
+
+
+def _joined(word: str, parts: Sequence[Condition], empty: str) -> Condition:
+    if not parts:
+        return Condition(empty)
+    sql = word.join(f"({part.sql})" for part in parts)
+    values = tuple(value for part in parts for value in part.values)
+    return Condition(sql, values, frozenset().union(*(part.columns for part in parts)))
+
+
+def _like(value: Value) -> str:
+    text = value.text
+    for special in "\\%_":
+        text = text.replace(special, f"\\{special}")
+    return text.replace("*", "%")
+
+
+def _number(text: str) -> int | float | None:
+    if not NUMBER.fullmatch(text):
+        return None
+    return int(text) if INTEGER.fullmatch(text) else float(text)
+
+
+def _placeholder(number: float) -> str:
+    return "CAST(? AS BIGINT)" if isinstance(number, int) else "CAST(? AS DOUBLE)"
+
+
+# A column ---------------------------------------------------------------------------------------------------
+
+
+def _on_column(test: Test, kind: str) -> Condition:
+    name = f'"{test.field}"'
+    if kind == "timestamp" and test.kind != "timestamp":
+        name, kind = f"strftime({name}, '{_MOMENT}')", "string"
+    used = frozenset({test.field})
+    text = {"string": name, "integer": f"CAST({name} AS VARCHAR)"}.get(kind)
+    match test.operator:
+        case "exists":
+            return Condition(f"{name} IS NOT NULL", (), used)
+        case "~":
+            sql = f"regexp_matches({text}, ?)"
+            return Condition(sql, (test.values[0].text,), used) if text else Condition(_FALSE)
+        case "=":
+            parts = [_column_equals(name, kind, text, value) for value in test.values]
+            return Condition(*_pair(_joined(" OR ", parts, _FALSE)), used)
+        case compare:
+            return _column_ordered(name, kind, compare, test.values[0].text, used)
+
+
+def _column_ordered(name: str, kind: str, compare: str, bound: str, used: frozenset[str]) -> Condition:
+    if kind == "timestamp":
+        return Condition(f"{name} {compare} CAST(? AS TIMESTAMP)", (bound,), used)
+    number = _number(bound)
+    if kind not in {"integer", "number"} or number is None:
+        return Condition(_FALSE)
+    return Condition(f"{name} {compare} {_placeholder(number)}", (number,), used)
+
+
+def _pair(condition: Condition) -> tuple[str, tuple[Any, ...]]:
+    return condition.sql, condition.values
+
+
+def _column_equals(name: str, kind: str, text: str | None, value: Value) -> Condition:
+    if value.wildcard:
+        return Condition(f"{text} LIKE ? ESCAPE '\\'", (_like(value),)) if text else Condition(_FALSE)
+    if kind == "string":
+        return Condition(f"{name} = ?", (value.text,))
+    if kind == "timestamp":
+        return Condition(f"{name} = CAST(? AS TIMESTAMP)", (value.text,))
+    if kind == "boolean" and value.text.lower() in {"true", "false"}:
+        return Condition(f"{name} = ?", (value.text.lower() == "true",))
+    number = _number(value.text)
+    if kind in {"integer", "number"} and number is not None:
+        return Condition(f"{name} = {_placeholder(number)}", (number,))
+    return Condition(_FALSE)
+
+
+# Something in JSON ------------------------------------------------------------------------------------------
+
+
+def _json_text(name: str, known: Mapping[str, str]) -> Condition:
+    """Return the JSON text of an undeclared field: by its literal name, else along its dots; else NULL."""
+    places = [("fields", f'$."{name}"')]
+    if "." in name:
+        root, *rest = name.split(".")
+        if root not in known:
+            places.append(("fields", "$." + ".".join(f'"{part}"' for part in (root, *rest))))
+        elif known[root] == "object":
+            places.append((root, "$." + ".".join(f'"{part}"' for part in rest)))
+    parts = ", ".join(f"nullif(CAST(json_extract({column}, ?) AS VARCHAR), 'null')" for column, _ in places)
+    values = tuple(path for _, path in places)
+    return Condition(f"coalesce({parts})", values, frozenset(column for column, _ in places))
+
+
+def _on_json(test: Test, known: Mapping[str, str]) -> Condition:
+    json = _json_text(test.field, known)
+    j, path = json.sql, json.values
+    string = f"CASE WHEN {j}[1] = '\"' THEN json_extract_string({j}, '$') END"
+    is_integer = f"regexp_full_match({j}, '-?[0-9]+')"
+    text = f"CASE WHEN {is_integer} THEN {j} ELSE {string} END"
+    match test.operator:
+        case "exists":
+            return Condition(f"{j} IS NOT NULL", path, json.columns)
+        case "~":
+            return Condition(f"regexp_matches({text}, ?)", (*path * 4, test.values[0].text), json.columns)
+        case "=":
+            parts: list[Condition] = []
+            for value in test.values:
+                if value.wildcard:
+                    parts.append(Condition(f"{text} LIKE ? ESCAPE '\\'", (*path * 4, _like(value))))
+                    continue
+                parts.append(Condition(f"{string} = ?", (*path * 2, value.text)))
+                if value.text.lower() in {"true", "false"}:
+                    parts.append(Condition(f"{j} = ?", (*path, value.text.lower())))
+                number = _number(value.text)
+                if isinstance(number, int):
+                    exact = f"CASE WHEN {is_integer} THEN TRY_CAST({j} AS BIGINT) = ?"
+                    parts.append(
+                        Condition(
+                            f"{exact} ELSE TRY_CAST({j} AS DOUBLE) = ? END",
+                            (*path * 2, number, *path, number),
+                        )
+                    )
+                elif number is not None:
+                    parts.append(Condition(f"TRY_CAST({j} AS DOUBLE) = ?", (*path, number)))
+            return Condition(*_pair(_joined(" OR ", parts, _FALSE)), json.columns)
+        case compare:
+            number = _number(test.values[0].text)
+            if number is None or test.kind == "timestamp":
+                return Condition(_FALSE)
+            return Condition(f"TRY_CAST({j} AS DOUBLE) {compare} ?", (*path, number), json.columns)
