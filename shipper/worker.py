@@ -205,6 +205,7 @@ class Worker:
     def _turn(self, sink: Sink) -> bool:
         """Take one batch from each spool; True when there is more to be had at once."""
         busy = False
+        self._wake.clear()  # whoever wakes it from here on is served by the next turn
         tickets = list(self._tickets)
         limits = sink.limits
         for lane in list(self._lanes):

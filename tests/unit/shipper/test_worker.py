@@ -284,6 +284,7 @@ def test_flush_interrupts_a_long_wait(bench: Bench) -> None:
     deadline = time.monotonic() + 5
     while worker.state().state == "ok" and time.monotonic() < deadline:
         time.sleep(0.002)
+    assert worker.state().error == "down"
     assert settled(worker)
     assert bench.messages() == ["a"]
     assert worker.state().state == "ok"
