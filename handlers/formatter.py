@@ -65,6 +65,7 @@ _SELECTED: Final = frozenset(
 _BUILT_IN: Final = frozenset(field.name for field in FIELDS)
 # Attributes that hold unredacted content; the event's redacted words stand for them.
 _RAW: Final = frozenset({"args", "msg", "message", "exc_info", "exc_text", "stack_info", "asctime"})
+_HARMLESS: Final = frozenset(RESERVED_ATTRS) - _RAW
 _WRITING: Final = frozenset(
     {"json_default", "json_encoder", "json_serializer", "json_indent", "json_ensure_ascii"}
 )
@@ -167,7 +168,7 @@ class JsonFormatter(_PythonJsonFormatter):
             log_data[self._get_rename(name)] = value
         if self._reserves:
             for name in RESERVED_ATTRS:
-                if name not in self._skip_fields and name not in _RAW and hasattr(record, name):
+                if name not in self._skip_fields and name in _HARMLESS and hasattr(record, name):
                     log_data.setdefault(self._get_rename(name), getattr(record, name))
         for name, value in self.static_fields.items():
             log_data[self._get_rename(name)] = value
@@ -227,7 +228,10 @@ class JsonFormatter(_PythonJsonFormatter):
         known = _EVENT_NAME.get(name)
         if known is not None:
             return event.get(known)
-        return None if name in _RAW else record.__dict__.get(name)
+        if name in _HARMLESS:
+            return record.__dict__.get(name)
+        apart = event.get("extra")  # an extra that collided with a field is kept there
+        return apart.get(name) if isinstance(apart, dict) else None
 
 
 def _split(holder: dict[str, Any], name: str) -> None:

@@ -251,7 +251,7 @@ def configure_structlog(
         structlog.configure(
             processors=[merge_contextvars, *processors, to_record],
             wrapper_class=structlog.stdlib.BoundLogger,
-            logger_factory=structlog.stdlib.LoggerFactory(),
+            logger_factory=lambda *args: logging.getLogger(_logger_name(args)),
             context_class=dict,
             cache_logger_on_first_use=cache,
         )
@@ -266,8 +266,7 @@ def configure_structlog(
     ready, events, failed = outlet, builder, Tally()
 
     def make(*args: object) -> NativeLogger:
-        name = str(args[0]) if args else _find_first_app_frame_and_name(["logferry"])[1]
-        return NativeLogger(name, ready, events, failed)
+        return NativeLogger(_logger_name(args), ready, events, failed)
 
     structlog.configure(
         processors=list(processors),
@@ -278,16 +277,31 @@ def configure_structlog(
     )
 
 
-def to_record(_logger: object, _method_name: str, event_dict: MutableMapping[str, Any]) -> Mapping[str, Any]:
+def _logger_name(args: tuple[object, ...]) -> str:
+    return str(args[0]) if args else _find_first_app_frame_and_name(["logferry"])[1]
+
+
+def to_record(logger: object, _method_name: str, event_dict: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Turn structlog's event dict into the keywords of a standard library log call (a last processor)."""
     special: dict[str, Any] = {
         name: event_dict.pop(name) for name in ("exc_info", "stack_info", "stacklevel") if name in event_dict
     }
+    if not isinstance(logger, structlog.stdlib._FixedFindCallerLogger):  # noqa: SLF001 - it skips frames itself
+        special["stacklevel"] = special.get("stacklevel", 1) - 1 + _structlog_frames(_frame(1))
     message = _text(event_dict.pop("event", ""))
     taken = {name: event_dict.pop(name) for name in _TAKEN & event_dict.keys()}
     if taken:
         event_dict["extra"] = {**taken, **event_dict.get("extra", {})}
     return {"msg": message, "extra": event_dict, **special}
+
+
+def _structlog_frames(frame: FrameType | None) -> int:
+    """Count structlog's frames below the application's: as many levels up is the caller."""
+    count = 0
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "structlog":
+        frame = frame.f_back
+        count += 1
+    return count
 
 
 def _text(event: object) -> str:

@@ -45,7 +45,7 @@ def test_the_mapping_never_changes() -> None:
         lambda: before.update(a=3),
         lambda: before.__setitem__("a", 3),
         lambda: before.pop("a"),
-        lambda: before.clear(),
+        before.clear,
         lambda: before.setdefault("z", 1),
         lambda: before.__ior__({"a": 3}),
     ):
@@ -119,7 +119,7 @@ def test_bound_decorates_generators() -> None:
             yield 3
         finally:
             seen.append(("closed", dict(current())))
-        return "end"  # noqa: B901 - the value of a generator
+        return "end"
 
     stepping: Any = numbers()
     assert next(stepping) == 1

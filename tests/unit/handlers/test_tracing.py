@@ -67,7 +67,7 @@ def test_valid_traceparents() -> None:
 
 
 def test_b3() -> None:
-    """A single header with 64 or 128 bits, with and without decision and parent; a lone decision is no trace."""
+    """64 or 128 bits, with and without decision and parent; a lone decision is no trace."""
     assert parse_b3(f"{TRACE}-{SPAN}") == (TRACE, SPAN, None)
     assert parse_b3(f"{SPAN}-{SPAN}-d") == ("0" * 16 + SPAN, SPAN, True)
     assert parse_b3(f"{TRACE}-{SPAN}-0-{SPAN}") == (TRACE, SPAN, False)
@@ -112,9 +112,16 @@ def test_precedence_and_what_loses() -> None:
         }
     )
     assert got == Incoming(
-        TRACE, SPAN, "r-1", "order-7", sampled=True, forwarded={"x-trace-id": "order-7", "x-request-id": "r-1"}
+        TRACE,
+        SPAN,
+        "r-1",
+        "order-7",
+        sampled=True,
+        forwarded={"x-trace-id": "order-7", "x-request-id": "r-1"},
     )
-    turned = from_headers([("x-request-id", "r-1"), ("traceparent", f"00-{TRACE}-{SPAN}-01")], ("x-request-id",))
+    turned = from_headers(
+        [("x-request-id", "r-1"), ("traceparent", f"00-{TRACE}-{SPAN}-01")], ("x-request-id",)
+    )
     assert (turned.correlation_id, turned.parent_id) == ("r-1", "")
 
 
@@ -128,12 +135,16 @@ def test_a_uuid_request_id_is_the_trace_and_forwarded_as_it_came() -> None:
 
 def test_malformed_and_contradicting_headers_are_ignored() -> None:
     """A header is input from strangers: the next one counts."""
-    got = from_headers([("traceparent", "nonsense"), ("x-trace-id", "a"), ("x-trace-id", "b"), ("x-request-id", "c")])
+    got = from_headers(
+        [("traceparent", "nonsense"), ("x-trace-id", "a"), ("x-trace-id", "b"), ("x-request-id", "c")]
+    )
     assert got.correlation_id == "c"
     assert from_headers({"x-request-id": "<script>"}) == Incoming()
 
 
-@given(st.lists(st.tuples(st.sampled_from(["traceparent", "b3", "x-trace-id", "X-Request-Id", "z"]), st.text())))
+@given(
+    st.lists(st.tuples(st.sampled_from(["traceparent", "b3", "x-trace-id", "X-Request-Id", "z"]), st.text()))
+)
 def test_headers_never_raise(headers: list[tuple[str, str]]) -> None:
     """Whatever strangers send, the result is well formed."""
     got = from_headers(headers)
