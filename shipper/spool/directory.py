@@ -1,0 +1,406 @@
+"""One spool's directory: made privately, locked by its owner, read by anybody who may.
+
+Rules
+- Directories on the way are opened without following links, and must belong to this user (the topmost one may
+  belong to root): a spool in a place that strangers can prepare is refused with `PermissionError`.
+- Modes are set on the open descriptor, whatever the umask: 0700 and 0600, with a group 2750 and 0640.
+- The lock is a `flock` on the file `lock`. Whoever can take it may treat the owner as dead. The descriptor is
+  never inherited by programs; a forked child closes its copy and never unlocks.
+- Making a directory races with adopters: after `flock` the creator looks whether its lock file is still there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import os
+import re
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from ..core.segments import Evicted, merged
+from .segment import MemorySegment, Readable, SegmentFile, segment_name
+
+__all__ = [
+    "Home",
+    "Owner",
+    "Shelf",
+    "file_name",
+    "group_id",
+    "is_directory",
+    "is_spool",
+    "maps_are_safe",
+    "name_of",
+    "open_private",
+    "prepare_directory",
+    "replace_file",
+    "spool_directories",
+]
+
+_SEGMENT = re.compile(r"(\d{8,})\.seg")
+_SPOOL = re.compile(r"[0-9a-f]{32}")
+# File systems whose maps and writes are coherent and whose pages do not vanish with a server.
+_LOCAL = frozenset(
+    "ext2 ext3 ext4 xfs btrfs tmpfs ramfs overlay zfs f2fs bcachefs jfs reiserfs nilfs2 erofs".split()
+)
+
+
+class Shelf(Protocol):
+    """A spool as readers see it."""
+
+    @property
+    def id(self) -> str:
+        """The spool's id, 32 hex digits."""
+        ...
+
+    def numbers(self) -> Sequence[int]:
+        """Return the numbers of the segments there are, in order."""
+        ...
+
+    def open(self, number: int) -> Readable | None:
+        """Open a segment; None when it is gone."""
+        ...
+
+    def alive(self) -> bool:
+        """Say whether the owner may still write."""
+        ...
+
+    def evicted(self) -> Sequence[Evicted]:
+        """Return what was given up on purpose."""
+        ...
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who made a spool: the content of its lock file."""
+
+    pid: int = 0
+    service: str = ""
+    started: float = 0.0
+
+
+def file_name(name: str) -> str:
+    """Return `name` as one path component: never empty, never hidden, never a way out."""
+    quoted = quote(name, safe=" @+,=") or "%"
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
+
+
+def name_of(component: str) -> str:
+    """Return the name that `file_name` made `component` of."""
+    return "" if component == "%" else unquote(component)
+
+
+def is_spool(name: str) -> bool:
+    """Say whether a directory called `name` is a spool's."""
+    return _SPOOL.fullmatch(name) is not None
+
+
+def maps_are_safe(path: Path, mountinfo: str | None = None) -> bool:
+    """Say whether files under `path` may be mapped: known local file systems only.
+
+    `mountinfo` is the text of `/proc/self/mountinfo`; None reads it. Without one (macOS) only what lies
+    under `/Volumes` or `/Network` is distrusted.
+    """
+    if mountinfo is None:
+        try:
+            mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return sys.platform == "darwin" and not str(path).startswith(("/Volumes/", "/Network/"))
+    target = os.path.realpath(path)
+    best, kind = "", ""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, rest = left.split(), right.split()
+        if len(fields) < 5 or not rest:
+            continue
+        mount = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[4])
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, rest[0]
+    return kind in _LOCAL
+
+
+def open_private(path: Path, *, root_allowed: bool = False) -> int:
+    """Open a directory that is no link and belongs to this user; return the descriptor.
+
+    Raises PermissionError when it is not ours, OSError when it cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    owner = os.fstat(fd).st_uid
+    if owner != os.geteuid() and not (root_allowed and owner == 0):
+        os.close(fd)
+        raise PermissionError(f"{path} belongs to user {owner}: a spool directory must belong to its user")
+    return fd
+
+
+def prepare_directory(path: Path, gid: int | None) -> None:
+    """Make a directory with private modes if it is not there. Raises OSError."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    fd = open_private(path)
+    try:
+        _restrict(fd, gid, directory=True)
+    finally:
+        os.close(fd)
+
+
+def group_id(group: str | None) -> int | None:
+    """Return the group's number; PermissionError when there is none of that name."""
+    if group is None:
+        return None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise PermissionError(f"spool.group: there is no group {group!r} on this machine") from None
+
+
+def replace_file(dir_fd: int, name: str, data: bytes, gid: int | None = None) -> None:
+    """Replace the file `name` in one step, on the disk before it is seen. Raises OSError."""
+    temporary = f"{name}.new"
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
+    )
+    try:
+        _restrict(fd, gid, directory=False)
+        os.write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+
+def _restrict(fd: int, gid: int | None, *, directory: bool) -> None:
+    if gid is not None:
+        os.fchown(fd, -1, gid)
+        os.fchmod(fd, 0o2750 if directory else 0o640)
+    else:
+        os.fchmod(fd, 0o700 if directory else 0o600)
+
+
+class Home:
+    """A spool's directory, open. `locked` says whether this process holds its lock."""
+
+    def __init__(self, path: Path, dir_fd: int, lock_fd: int, gid: int | None = None) -> None:
+        self.path = path
+        self.id = path.name
+        self.raw = bytes.fromhex(path.name)
+        self.dir_fd = dir_fd
+        self.lock_fd = lock_fd
+        self.gid = gid
+        self.memory: dict[int, MemorySegment] = {}
+        self._evicted: tuple[tuple[int, int], list[Evicted]] | None = None
+
+    @classmethod
+    def create(cls, base: Path, service: str, spool: str, *, group: str | None, started: float) -> Home:
+        """Make and lock the directory of spool `spool`. Raises OSError; FileExistsError: take another id."""
+        gid = group_id(group)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        prepare_directory(base, gid)
+        os.close(open_private(base, root_allowed=True))
+        prepare_directory(base / file_name(service), gid)
+        os.close(open_private(base / file_name(service)))
+        path = base / file_name(service) / spool
+        path.mkdir(mode=0o700)
+        dir_fd = open_private(path)
+        lock_fd = -1
+        try:
+            _restrict(dir_fd, gid, directory=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock_fd = os.open("lock", flags, 0o600, dir_fd=dir_fd)
+            _restrict(lock_fd, gid, directory=False)
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock_fd).st_nlink == 0:
+                raise FileExistsError(f"{path} was taken for a dead process's and removed")
+            os.write(lock_fd, msgspec.json.encode(Owner(os.getpid(), service, started)))
+        except BaseException as error:
+            os.close(dir_fd)
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            if isinstance(error, BlockingIOError):
+                raise FileExistsError(f"{path} is being looked at by another process") from error
+            raise
+        return cls(path, dir_fd, lock_fd, gid)
+
+    @classmethod
+    def adopt(cls, path: Path) -> Home | None:
+        """Take over a dead owner's spool; None when its owner lives or it is not ours. Raises nothing."""
+        try:
+            dir_fd = open_private(path)
+        except OSError:
+            return None
+        lock_fd = -1
+        try:
+            lock_fd = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock_fd).st_nlink == 0:
+                raise FileNotFoundError(path)
+        except OSError:
+            os.close(dir_fd)
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            return None
+        return cls(path, dir_fd, lock_fd)
+
+    @classmethod
+    def view(cls, path: Path) -> Home:
+        """Open a spool for reading only, its owner alive or not. Raises OSError."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return cls(path, os.open(path, flags), -1)
+
+    @property
+    def owner(self) -> Owner:
+        """Who made it; zeros when the lock file does not say."""
+        try:
+            fd = os.open("lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.dir_fd)
+        except OSError:
+            return Owner()
+        try:
+            return msgspec.json.decode(os.pread(fd, 4096, 0), type=Owner)
+        except (OSError, msgspec.MsgspecError):
+            return Owner()
+        finally:
+            os.close(fd)
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the segments there are, on disk and in memory, in order."""
+        try:
+            names = os.listdir(self.dir_fd) if self.dir_fd >= 0 else []
+        except OSError:
+            names = []
+        found = {int(match[1]) for name in names if (match := _SEGMENT.fullmatch(name))}
+        return sorted(found | set(self.memory))
+
+    def open(self, number: int) -> Readable | None:
+        """Open a segment for reading; None when it is gone."""
+        held = self.memory.get(number)
+        if held is not None:
+            return held
+        if self.dir_fd < 0:
+            return None
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            return SegmentFile(os.open(segment_name(number), flags, dir_fd=self.dir_fd))
+        except OSError:
+            return None
+
+    def create_file(self, name: str) -> int:
+        """Create a new private file and return its descriptor. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=self.dir_fd)
+        _restrict(fd, self.gid, directory=False)
+        return fd
+
+    def remove_segment(self, number: int) -> bool:
+        """Delete a segment; False when it was gone already."""
+        if self.memory.pop(number, None) is not None:
+            return True
+        if self.dir_fd < 0:
+            return False
+        try:
+            os.unlink(segment_name(number), dir_fd=self.dir_fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def alive(self) -> bool:
+        """Say whether an owner may still write: for whoever does not hold the lock, whether it is held."""
+        if self.lock_fd >= 0 or self.dir_fd < 0:
+            return False
+        try:
+            fd = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def evicted(self) -> list[Evicted]:
+        """Return what was given up on purpose, in order."""
+        if self.dir_fd < 0:
+            return [] if self._evicted is None else self._evicted[1]
+        try:
+            info = os.stat("evicted.json", dir_fd=self.dir_fd)
+            stamp = (info.st_mtime_ns, info.st_ino)
+            if self._evicted is None or self._evicted[0] != stamp:
+                fd = os.open("evicted.json", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.dir_fd)
+                with os.fdopen(fd, "rb") as file:
+                    self._evicted = (stamp, msgspec.json.decode(file.read(), type=list[Evicted]))
+        except (OSError, msgspec.MsgspecError):
+            return [] if self._evicted is None else self._evicted[1]
+        return self._evicted[1]
+
+    def note(self, ranges: list[Evicted]) -> None:
+        """Remember what was given up where there is no directory to write it down in."""
+        self._evicted = ((0, 0), ranges)
+
+    def evict(self, number: int, first: int, last: int, reason: str) -> bool:
+        """Write down that a segment's events are given up, then delete it; False when it was gone already.
+
+        In this order: what is written down but still there is simply read.
+        """
+        self.write_evicted(merged([*self.evicted(), Evicted(first, last, reason)]))
+        return self.remove_segment(number)
+
+    def write_evicted(self, ranges: list[Evicted]) -> None:
+        """Write down what was given up. Raises nothing."""
+        try:
+            replace_file(self.dir_fd, "evicted.json", msgspec.json.encode(ranges), self.gid)
+            info = os.stat("evicted.json", dir_fd=self.dir_fd)
+            self._evicted = ((info.st_mtime_ns, info.st_ino), ranges)
+        except OSError:  # a full disk: the reason is lost to other processes, the count is not
+            self._evicted = ((-1, -1), ranges)
+
+    def remove(self) -> None:
+        """Delete the directory and all in it; the lock goes last. Raises nothing."""
+        for folder in (self.path / "cursors", self.path):
+            try:
+                names = sorted(os.listdir(folder), key=lambda name: name == "lock")
+                for name in names:
+                    if name != "cursors":
+                        (folder / name).unlink(missing_ok=True)
+                folder.rmdir()
+            except OSError:
+                continue
+        self.close()
+
+    def close(self) -> None:
+        """Release lock and descriptors."""
+        held = (self.dir_fd, self.lock_fd)
+        self.dir_fd = self.lock_fd = -1
+        for fd in held:
+            if fd >= 0:
+                os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def spool_directories(path: Path) -> list[Path]:
+    """Return the spools under one service's directory, in name order."""
+    try:
+        with os.scandir(path) as entries:
+            names = [e.name for e in entries if is_spool(e.name) and e.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [path / name for name in sorted(names)]
+
+
+def is_directory(path: Path) -> bool:
+    """Say whether `path` is a directory and no link."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False

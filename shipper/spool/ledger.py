@@ -1,0 +1,97 @@
+"""`ledger.json`: the books of spools that are no more, by sink, and the positions of their sources.
+
+Rules
+- A drained spool is folded in first and deleted then. `folded` holds the ids that were folded in and may not be
+  deleted yet, so that being killed between the two counts nothing twice.
+- Written under `ledger.lock`, replaced in one step.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ..model import Account
+from .directory import Home, is_directory, open_private, replace_file, spool_directories
+from .scan import created_of, positions_of
+
+__all__ = ["Ledger", "fold", "known_positions", "read_ledger"]
+
+
+class Position(msgspec.Struct):
+    """A source's position, and when the spool that held it was made (nanoseconds)."""
+
+    at: bytes
+    made: int
+
+
+class Ledger(msgspec.Struct):
+    """The file's content."""
+
+    version: int = 1
+    sinks: dict[str, Account] = {}
+    positions: dict[str, Position] = {}
+    folded: list[str] = []
+
+
+def read_ledger(service: Path) -> Ledger:
+    """Return the ledger of the service's directory; an empty one when there is none."""
+    try:
+        return msgspec.json.decode((service / "ledger.json").read_bytes(), type=Ledger)
+    except FileNotFoundError:
+        return Ledger()
+
+
+@contextmanager
+def _locked(service: Path) -> Iterator[int]:
+    directory = open_private(service)
+    try:
+        lock = os.open(
+            "ledger.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
+        finally:
+            os.close(lock)
+    finally:
+        os.close(directory)
+
+
+def fold(home: Home, accounts: Mapping[str, Account]) -> None:
+    """Add a drained spool's books and positions to the ledger, then delete the spool. Raises OSError."""
+    service = home.path.parent
+    with _locked(service) as directory:
+        ledger = read_ledger(service)
+        if home.id not in ledger.folded:
+            for sink, account in accounts.items():
+                ledger.sinks.setdefault(sink, Account()).add(account)
+            made = created_of(home)
+            for source, position in positions_of(home).items():
+                held = ledger.positions.get(source)
+                if held is None or held.made <= made:
+                    ledger.positions[source] = Position(position, made)
+            ledger.folded = [i for i in ledger.folded if is_directory(service / i)] + [home.id]
+            replace_file(directory, "ledger.json", msgspec.json.encode(ledger), home.gid)
+        home.remove()
+
+
+def known_positions(service: Path) -> dict[str, bytes]:
+    """Return the newest position of each source, of all spools there are and the ledger."""
+    found = dict(read_ledger(service).positions)
+    for directory in spool_directories(service):
+        try:
+            home = Home.view(directory)
+        except OSError:
+            continue
+        made = created_of(home)
+        for source, position in positions_of(home).items():
+            if source not in found or found[source].made <= made:
+                found[source] = Position(position, made)
+        home.close()
+    return {source: position.at for source, position in found.items()}

@@ -1,0 +1,347 @@
+"""Reads a spool's events in order, past everything that can be wrong with it. No books, no writing but salvage.
+
+Rules
+- The next sequence is the truth. A frame before it is passed over; a frame behind it opens a gap, whose reason is
+  what was written down (evictions, refusals), else what the reader just saw (`damaged`, `memory_lost`,
+  `removed`). Events that were gone before a new reader began are `before`.
+- A batch ends at a gap, so that its sequences are a range.
+- A bad frame, and a zero where a frame should be, mean "not yet" while the owner lives. They mean damage when the
+  owner is dead, or when sound frames lie behind them for longer than `patience` seconds (an append that a
+  signal interrupts is finished within microseconds). Then reading goes on at the next sound frame.
+- Whether the owner lives is asked *before* the bytes are looked at: asked after, a last append would be missed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from ..core.framing import (
+    COUNT_FACTOR,
+    EVENT,
+    HEADER,
+    HEADER_SIZE,
+    KIND_FACTOR,
+    LENGTH_FACTOR,
+    LINES,
+    MARKER,
+    POSITIONS,
+    PRIME,
+    SEAL,
+    SHUTDOWN,
+    VIOLATION,
+    Frame,
+    parse,
+    resync,
+    salt_of,
+    split_prefix,
+)
+from ..core.segments import attribute
+from .directory import Shelf
+from .segment import DATA, Readable, parse_header, parse_hint
+
+__all__ = ["Gap", "Place", "Reader"]
+
+BLOCK = 128 * 1024
+_PEEK = 4096
+
+
+class Place(NamedTuple):
+    """Where reading goes on: all below `sequence` is known; its frame is not before `offset` in `segment`."""
+
+    segment: int = 0
+    offset: int = DATA
+    sequence: int = 1
+
+
+class Gap(NamedTuple):
+    """Sequences `first` to `last`, both inclusive, cannot be had, by reason."""
+
+    first: int
+    last: int
+    reasons: dict[str, int]
+
+
+class Reader:
+    """Reads from `place` on. `salvage` takes the bytes of damaged stretches: (segment, offset, bytes)."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        place: Place = Place(),  # noqa: B008 - an immutable value
+        *,
+        salvage: Callable[[int, int, bytes], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = 5.0,
+    ) -> None:
+        self._shelf = shelf
+        self._salvage = salvage
+        self._clock = clock
+        self._patience = patience
+        self._segment: Readable | None = None
+        self.damaged = 0  # stretches that were passed over
+        self.positions: dict[str, bytes] = {}
+        self.shut_down = False
+        self.seek(place)
+
+    def seek(self, place: Place) -> None:
+        """Go on from `place`; gaps found so far are forgotten."""
+        self._close()
+        self.place = place
+        self.next = place.sequence
+        self.gaps: list[Gap] = []
+        self.violations: dict[int, str] = {}
+        self.ended = False  # the owner is dead and there is nothing more
+        self._number = place.segment
+        self._salt = 0
+        self._base = place.offset  # file offset of the block's first byte
+        self._block = b""
+        self._at = 0  # offset in the block
+        self._carry: list[bytes] = []  # the rest of a frame of many lines, the next one last
+        self._reason = "damaged"
+        self._stuck: tuple[int, int, float] | None = None
+        self._marks: list[Place] = [place]
+
+    def here(self) -> Place:
+        """Return the place behind everything that was read."""
+        if self._carry:
+            return self._marks[-1]._replace(sequence=self.next)
+        return Place(self._number, self._base + self._at, self.next)
+
+    def settle(self, sequence: int) -> Place:
+        """Return the place to keep when all below `sequence` is done, and forget the places before it."""
+        if sequence >= self.next:
+            self._marks = [self.here()]
+            return self._marks[0]
+        marks = self._marks
+        while len(marks) > 1 and marks[1].sequence <= sequence:
+            del marks[0]
+        return marks[0]._replace(sequence=sequence)
+
+    def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> tuple[int, list[bytes]]:
+        """Return the first sequence and the next lines; no lines: nothing to be had now."""
+        lines: list[bytes] = []
+        room = max_bytes
+        self.violations = {}
+        while len(lines) < max_events:
+            if self._carry:
+                line = self._carry[-1]
+                room -= len(line) + overhead
+                if room < 0 and lines:
+                    break
+                lines.append(self._carry.pop())
+                self.next += 1
+                continue
+            left = self._take(lines, max_events, room, overhead)
+            if left is None:
+                break
+            room = left
+            if not self._carry and not self._refill(lines):
+                break
+        return self.next - len(lines), lines
+
+    def close(self) -> None:
+        """Let go of the segment's file."""
+        self._close()
+
+    def _close(self) -> None:
+        segment = getattr(self, "_segment", None)
+        if segment is not None:
+            segment.close()
+        self._segment = None
+
+    def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
+        """Take frames off the block; return the bytes left, None when the batch is complete."""
+        while True:
+            left = self._take_events(lines, max_events, room, overhead)
+            if left is None:
+                return None
+            room = left
+            frame = parse(self._block, self._at, self._salt)
+            if frame is None or frame.kind == SEAL:
+                return room
+            if frame.sequence > self.next:
+                if lines:
+                    return None
+                hint = self._hint() if frame.kind == SHUTDOWN else None
+                self._gap(frame.sequence, hint[1] if hint else self._reason)
+            self._reason = "damaged"
+            if frame.kind == VIOLATION and frame.sequence == self.next:
+                line = self._block[frame.start + frame.prefix : frame.stop]
+                if lines and len(line) + overhead > room:
+                    return None
+                room -= len(line) + overhead
+                reason = self._block[frame.start : frame.start + frame.prefix]
+                self.violations[self.next] = reason.decode("utf-8", "replace")
+                lines.append(line)
+                self.next += 1
+                self._at = frame.stop
+            elif frame[:2] == (EVENT, 0) and frame.count == 1 and frame.sequence == self.next:
+                continue  # behind a gap that is in the books now
+            else:
+                self._take_other(frame)
+            if self._carry:
+                return room
+
+    def _take_events(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
+        """Take frames of one event each, as long as they follow one another: the hot path."""
+        block, at, expected = self._block, self._at, self.next
+        limit = len(block) - HEADER_SIZE
+        unpack, append = HEADER.unpack_from, lines.append
+        fixed = self._salt + EVENT * KIND_FACTOR + COUNT_FACTOR
+        taken = len(lines)
+        left: int | None = room
+        while at <= limit:
+            if taken >= max_events:
+                left = None
+                break
+            marker, kind, prefix, length, sequence, count, check = unpack(block, at)
+            if kind != EVENT or sequence != expected or marker != MARKER or count != 1 or prefix:
+                break
+            begin = at + HEADER_SIZE
+            line = block[begin : begin + length]
+            if (
+                crc32(line, (fixed + sequence + length * LENGTH_FACTOR) % PRIME) != check
+                or len(line) != length
+            ):
+                break
+            room -= length + overhead
+            if room < 0 and taken:
+                left = None
+                break
+            append(line)
+            taken += 1
+            expected += 1
+            at = begin + length
+            left = room
+        self.next, self._at = expected, at
+        return left
+
+    def _take_other(self, frame: Frame) -> None:
+        """Take a frame of many lines, one that was read before, or one without events."""
+        payload = self._block[frame.start : frame.stop]
+        if frame.kind == LINES:
+            source, position = split_prefix(payload, frame.prefix)
+            if source or position:
+                self.positions[source] = position
+            fresh = payload[frame.prefix :].split(b"\n")[max(0, self.next - frame.sequence) :]
+            self._carry = fresh[::-1]
+        elif frame.kind == POSITIONS:
+            with suppress(msgspec.MsgspecError):
+                self.positions.update(msgspec.msgpack.decode(payload, type=dict[str, bytes]))
+        elif frame.kind == SHUTDOWN:
+            self.shut_down = True
+        self._at = frame.stop
+
+    def _gap(self, upto: int, reason: str) -> None:
+        """Everything from `next` to before `upto` cannot be had."""
+        if upto > self.next:
+            reasons = attribute(self.next, upto - 1, self._shelf.evicted(), reason)
+            self.gaps.append(Gap(self.next, upto - 1, reasons))
+            self.next = upto
+
+    def _refill(self, lines: list[bytes]) -> bool:
+        """Make the block begin with a sound frame; False when there is none to be had now."""
+        settled = not self._shelf.alive()
+        if self._segment is None:
+            return self._enter(lines, settled=settled)
+        at = self._base + self._at
+        self._base, self._at, self._block = at, 0, b""
+        block = self._load(at)
+        frame = parse(block, 0, self._salt)
+        if frame is None:
+            hint = self._hint()
+            if hint is not None and hint[0] > self.next:
+                block = self._load(at)  # what stands before a refusal was written before its note
+                frame = parse(block, 0, self._salt)
+                if frame is None and not block[:1].strip(b"\0"):
+                    if lines:
+                        return False
+                    self._gap(*hint)
+        if frame is None:
+            return self._stalled(at, block, lines, settled=settled)
+        if frame.kind == SEAL:
+            if lines and frame.sequence > self.next:
+                return False
+            hint = self._hint()
+            self._gap(frame.sequence, hint[1] if hint else "damaged")
+            return self._enter(lines, settled=settled)
+        self._block = block
+        self._marks.append(Place(self._number, at, self.next))
+        return True
+
+    def _hint(self) -> tuple[int, str] | None:
+        return parse_hint(self._segment.read(0, DATA)) if self._segment is not None else None
+
+    def _load(self, at: int) -> bytes:
+        """Read a block that holds the whole of its first frame, if the segment does."""
+        assert self._segment is not None
+        block = self._segment.read(at, _PEEK)
+        if not block or block[0] != MARKER or len(block) < HEADER_SIZE:
+            return block
+        needed = HEADER_SIZE + HEADER.unpack_from(block)[3]
+        return self._segment.read(at, min(max(BLOCK, needed), max(BLOCK, self._segment.size() - at)))
+
+    def _stalled(self, at: int, block: bytes, lines: list[bytes], *, settled: bool) -> bool:
+        """Wait for an unfinished frame, or pass over a damaged one."""
+        assert self._segment is not None
+        if not settled and not self._overdue(at, block):
+            return False
+        rest = self._segment.read(at, max(0, self._segment.size() - at))
+        found = resync(rest, 1, self._salt)
+        stretch = rest if found < 0 else rest[:found]
+        if stretch.strip(b"\0"):
+            self.damaged += 1
+            if self._salvage is not None:
+                self._salvage(self._number, at, stretch.rstrip(b"\0"))
+        if found < 0:
+            self._base = at + len(rest)
+            return self._enter(lines, settled=settled)
+        self._base, self._reason = at + found, "damaged"
+        return True
+
+    def _overdue(self, at: int, block: bytes) -> bool:
+        """Say whether there has been something behind this stretch for so long that it is damaged."""
+        behind = any(number > self._number for number in self._shelf.numbers())
+        if not behind and (not block or not block[0] or resync(block, 1, self._salt) < 0):
+            self._stuck = None
+            return False
+        now = self._clock()
+        if self._stuck is None or self._stuck[:2] != (self._number, at):
+            self._stuck = (self._number, at, now)
+        return now - self._stuck[2] >= self._patience
+
+    def _enter(self, lines: list[bytes], *, settled: bool) -> bool:
+        """Go to the segment of the place, or to the next one there is."""
+        opened = None
+        resume = self._segment is None and self._number > 0
+        for number in self._shelf.numbers():
+            if number > self._number or (resume and number == self._number):
+                opened = self._shelf.open(number)
+                if opened is not None:
+                    break
+        if opened is None:
+            if settled and not lines:
+                last = max((entry.last for entry in self._shelf.evicted()), default=0)
+                self._gap(last + 1, "damaged")
+                self.ended = True
+            return False
+        header = parse_header(opened.read(0, DATA))
+        if number != self._number:
+            fresh = self._number == 0
+            jumped = resume or number > self._number + 1
+            self._base, self._at, self._block = DATA, 0, b""
+            if fresh and header is not None and not lines:
+                self._gap(header.first, "before")
+            elif jumped and not fresh:
+                self._reason = "memory_lost" if header is not None and header.after_memory else "removed"
+        self._close()
+        self._segment, self._number = opened, number
+        self._salt = salt_of(bytes.fromhex(self._shelf.id), number)
+        self._marks.append(Place(number, self._base + self._at, self.next))
+        return True

@@ -1,0 +1,96 @@
+"""What can be learnt from a spool's segments without a reader's place. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from ..core.framing import LINES, POSITIONS, Frame, parse, resync, salt_of, split_prefix
+from .directory import Shelf
+from .segment import DATA, parse_header, parse_hint
+
+__all__ = ["Found", "created_of", "first_of", "frames", "last_of", "positions_of"]
+
+
+class Found(NamedTuple):
+    """A frame, the block it stands in, and how many bytes before it are damaged."""
+
+    frame: Frame
+    block: bytes
+    skipped: int
+
+
+def frames(shelf: Shelf, number: int) -> Iterator[Found]:
+    """Give the sound frames of a segment in order; nothing when it is gone."""
+    segment = shelf.open(number)
+    if segment is None:
+        return
+    block = segment.read(0, segment.size())
+    segment.close()
+    salt = salt_of(bytes.fromhex(shelf.id), number)
+    at = DATA
+    while True:
+        frame, skipped = parse(block, at, salt), 0
+        if frame is None:
+            found = resync(block, at + 1, salt)
+            if found < 0:
+                return
+            skipped, at = len(block[at:found].strip(b"\0")), found
+            frame = parse(block, at, salt)
+            assert frame is not None
+        yield Found(frame, block, skipped)
+        at = frame.stop
+
+
+def first_of(shelf: Shelf, number: int) -> int:
+    """Return the lowest sequence a segment can hold; 0 when it does not say."""
+    segment = shelf.open(number)
+    if segment is None:
+        return 0
+    header = parse_header(segment.read(0, DATA))
+    segment.close()
+    return header.first if header is not None else 0
+
+
+def last_of(shelf: Shelf) -> int:
+    """Return the last sequence the spool is known to have given out; 0 for none."""
+    last = max((entry.last for entry in shelf.evicted()), default=0)
+    for number in reversed(shelf.numbers()):
+        seen = max((f.frame.sequence + f.frame.count - 1 for f in frames(shelf, number)), default=0)
+        segment = shelf.open(number)
+        if segment is not None:
+            hint = parse_hint(segment.read(0, DATA))
+            segment.close()
+            seen = max(seen, hint[0] - 1 if hint else 0, first_of(shelf, number) - 1)
+        last = max(last, seen)
+        if seen:
+            break
+    return last
+
+
+def positions_of(shelf: Shelf) -> dict[str, bytes]:
+    """Return the newest position of each source: the newest segment begins with all that were known."""
+    positions: dict[str, bytes] = {}
+    for number in shelf.numbers()[-2:]:
+        for frame, block, _ in frames(shelf, number):
+            payload = block[frame.start : frame.stop]
+            if frame.kind == LINES and frame.prefix:
+                source, position = split_prefix(payload, frame.prefix)
+                positions[source] = position
+            elif frame.kind == POSITIONS:
+                positions.update(msgspec.msgpack.decode(payload, type=dict[str, bytes]))
+    return positions
+
+
+def created_of(shelf: Shelf) -> int:
+    """Return when the newest segment that says so was made, in nanoseconds; 0 for none."""
+    for number in reversed(shelf.numbers()):
+        segment = shelf.open(number)
+        if segment is not None:
+            header = parse_header(segment.read(0, DATA))
+            segment.close()
+            if header is not None:
+                return header.created
+    return 0

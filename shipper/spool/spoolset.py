@@ -1,0 +1,227 @@
+"""All spools of one service as the delivering side sees them: its own, and those that dead processes left.
+
+Rules
+- A dead owner's spool is adopted by taking its lock; nobody else can then.
+- A segment goes when the cursors of all configured sinks passed it, and those of sinks that are not configured any
+  more but moved within the last 24 hours.
+- A dead spool goes when all configured sinks have drained it: its books, those of forgotten sinks included (what
+  they did not get is `dropped["removed"]`), are in the ledger before anything is deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+from ..core.segments import deletable
+from ..model import Account
+from ..ports import Cursor
+from .books import read_books
+from .cursor import SpoolCursor
+from .death import DeathNotice, death_of
+from .directory import Home, file_name, name_of, spool_directories
+from .ledger import fold, read_ledger
+from .scan import last_of
+from .settings import SpoolSettings
+from .writer import Spool
+
+__all__ = ["AdoptedSpool", "SpoolSet"]
+
+KEEP_REMOVED = 24 * 3600.0
+
+
+class AdoptedSpool:
+    """A dead owner's spool, held by this process."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.id = home.id
+        self.directory = home.path
+        self._last = last_of(home)
+        self._cursors: dict[str, SpoolCursor] = {}
+
+    @cached_property
+    def death(self) -> DeathNotice | None:
+        """The notice, when the owner was killed; None when it shut down."""
+        return death_of(self.home)
+
+    @property
+    def accepted(self) -> int:
+        """How many sequences the owner gave out, as far as it is known."""
+        return self._last
+
+    def cursor(self, sink: str) -> Cursor:
+        """Return the cursor of `sink` on this spool; the same one each time."""
+        return self.own_cursor(sink)
+
+    def own_cursor(self, sink: str) -> SpoolCursor:
+        """Return the cursor with what only this package needs of it."""
+        found = self._cursors.get(sink)
+        if found is None or found.closed:
+            found = SpoolCursor(self.home, sink, home=lambda: self.home, last=lambda: self._last)
+            self._cursors[sink] = found
+        return found
+
+    def close(self) -> None:
+        """Let go of cursors, files and lock."""
+        for cursor in self._cursors.values():
+            cursor.close()
+        self.home.close()
+
+
+class SpoolSet:
+    """The spools of `settings.service` under `settings.path`. `clock` is the wall clock in seconds."""
+
+    def __init__(
+        self, settings: SpoolSettings, own: Spool | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._own = own
+        self._clock = clock
+        self._adopted: dict[str, AdoptedSpool] = {}
+        self._service = settings.path / file_name(settings.service) if settings.path is not None else None
+
+    @property
+    def adopted(self) -> list[AdoptedSpool]:
+        """The spools that were adopted and are not drained yet."""
+        return list(self._adopted.values())
+
+    def adopt(self) -> list[AdoptedSpool]:
+        """Lock and return dead owners' spools that were not adopted before. Raises nothing."""
+        fresh: list[AdoptedSpool] = []
+        if self._service is None:
+            return fresh
+        for directory in spool_directories(self._service):
+            if directory.name in self._adopted:
+                continue
+            home = Home.adopt(directory)
+            if home is None:
+                self._clear_stillborn(directory)
+                continue
+            spool = AdoptedSpool(home)
+            self._adopted[home.id] = spool
+            if self._own is not None:
+                self._own.adopted[directory] = home
+            if home.id in read_ledger(self._service).folded:
+                self._drop(spool)
+            else:
+                fresh.append(spool)
+        return fresh
+
+    def _clear_stillborn(self, directory: Path) -> None:
+        """A process killed while it made the directory left it without a lock."""
+        with suppress(OSError):
+            if directory.stat().st_mtime + 60 < self._clock():
+                directory.rmdir()  # only when it is empty
+
+    def reclaim(self, sinks: Collection[str]) -> int:
+        """Delete what all of `sinks` have passed, and dead spools that they drained; return how many segments.
+
+        Raises nothing: what cannot be deleted now is tried again at the next call.
+        """
+        gone = 0
+        own = self._own
+        if own is not None:
+            places = [own.own_cursor(sink).segment for sink in sinks] + self._removed(own.home, sinks)
+            for number in deletable(own.numbers(), places):
+                with suppress(OSError):
+                    gone += own.release(number)
+            if own.closed and own.home.dir_fd >= 0 and sinks:
+                cursors = [own.own_cursor(sink) for sink in sinks]
+                if all(cursor.drained for cursor in cursors):
+                    gone += self._fold(own.home, own.accepted)
+        for spool in self.adopted:
+            held = [spool.own_cursor(sink) for sink in sinks]
+            places = [cursor.segment for cursor in held] + self._removed(spool.home, sinks)
+            for number in deletable(spool.home.numbers(), places):
+                with suppress(OSError):
+                    gone += spool.home.remove_segment(number)
+            if spool.accepted == 0 or (held and all(cursor.drained for cursor in held)):
+                gone += self._fold(spool.home, spool.accepted)
+                if spool.home.dir_fd < 0:
+                    self._drop(spool)
+        return gone
+
+    def _removed(self, home: Home, sinks: Collection[str]) -> list[int]:
+        """Return the places of sinks that are not configured any more but moved within 24 hours."""
+        places = []
+        with suppress(OSError):
+            for entry in os.scandir(home.path / "cursors") if home.dir_fd >= 0 else ():
+                recent = entry.stat().st_mtime + KEEP_REMOVED > self._clock()
+                if recent and name_of(entry.name) not in sinks:
+                    books = read_books(home, entry.name)
+                    places.append(books.segment if books is not None else 0)
+        return places
+
+    def _fold(self, home: Home, accepted: int) -> int:
+        numbers = len(home.numbers())
+        accounts = _accounts_of(home, accepted)
+        for account in accounts.values():
+            if account.pending:
+                account.dropped["removed"] = account.dropped.get("removed", 0) + account.pending
+                account.pending = 0
+        try:
+            fold(home, accounts)
+        except OSError:
+            return 0
+        return numbers
+
+    def _drop(self, spool: AdoptedSpool) -> None:
+        del self._adopted[spool.id]
+        if self._own is not None:
+            self._own.adopted.pop(spool.directory, None)
+        if spool.home.dir_fd >= 0:
+            spool.home.remove()
+        spool.close()
+
+    def accounts(self, sinks: Collection[str]) -> dict[str, Account]:
+        """Return each sink's account over the ledger and all spools there are."""
+        total = {sink: Account() for sink in sinks}
+        folded: set[str] = set()
+        if self._service is not None:
+            ledger = read_ledger(self._service)
+            folded = set(ledger.folded)
+            for sink in sinks:
+                total[sink].add(ledger.sinks.get(sink, Account()))
+        known = set(folded)
+        if self._own is not None and self._own.id not in known:
+            known.add(self._own.id)
+            for sink in sinks:
+                total[sink].add(self._own.own_cursor(sink).account())
+        for spool in self.adopted:
+            if spool.id not in known:
+                known.add(spool.id)
+                for sink in sinks:
+                    total[sink].add(spool.own_cursor(sink).account())
+        for directory in spool_directories(self._service) if self._service is not None else ():
+            if directory.name not in known:
+                with suppress(OSError):
+                    home = Home.view(directory)
+                    held = _accounts_of(home, last_of(home))
+                    home.close()
+                    for sink in sinks:
+                        if sink in held:
+                            total[sink].add(held[sink])
+        return total
+
+    def close(self) -> None:
+        """Release the adopted spools, and the own one's lock if it is closed: others may deliver what is left."""
+        for spool in self.adopted:
+            spool.close()
+        self._adopted.clear()
+        if self._own is not None and self._own.closed:
+            self._own.home.close()
+
+
+def _accounts_of(home: Home, accepted: int) -> dict[str, Account]:
+    """Return the accounts in a spool's cursor files, by sink."""
+    accounts = {}
+    with suppress(OSError):
+        for name in os.listdir(home.path / "cursors"):
+            books = read_books(home, name)
+            if books is not None:
+                accounts[name_of(name)] = books.account(accepted)
+    return accounts

@@ -1,0 +1,329 @@
+"""Makes segments for the writer: on disk while that works, in memory while it does not, none when all is full.
+
+Rules
+- A call may be interrupted by a signal handler that logs and so calls here again. Numbers are taken in one step
+  without a call in it, so no two segments share one; whoever loses the race discards what he made. Numbers may
+  therefore be missing; sequences never are.
+- The bound on disk holds for the path, all processes together: what is there is counted when a segment is made,
+  under a lock that nobody waits long for.
+- An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes over,
+  one line on stderr says so, and the disk is tried again every `RETRY` seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+import msgspec
+
+from ..core.framing import POSITIONS, encode
+from ..core.segments import Evicted, grown, merged
+from ..diagnostics import say
+from .directory import Home, maps_are_safe, spool_directories
+from .scan import first_of, last_of
+from .segment import (
+    DATA,
+    TAIL,
+    VERSION,
+    MemorySegment,
+    SegmentHeader,
+    Writable,
+    WritableFile,
+    allocate,
+    segment_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .settings import SpoolSettings
+
+__all__ = ["Full", "Sealed", "Supply", "usage"]
+
+RETRY = 5.0
+_RETRY_FULL = 0.05
+_UNSYNCED = 4  # sealed segments whose files stay open for the next sync
+
+
+class Full(Exception):  # noqa: N818 - a state, not an error
+    """No segment can be had; `reason` is what refused events are counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A segment that takes no more: its sequences (inclusive), its size, and when that was (wall clock, s)."""
+
+    number: int
+    first: int
+    last: int
+    size: int
+    at: float
+    memory: bool
+
+
+def usage(path: Path) -> int:
+    """Return the bytes on disk under `path`, directories included. Raises nothing."""
+    total = 0
+    pending = [os.fspath(path)]
+    while pending:
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+    return total
+
+
+class Supply:
+    """Makes segments of one spool and knows those that were filled."""
+
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        mapped: Callable[[Path], bool] = maps_are_safe,
+        allocate: Callable[[int, int], None] = allocate,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._monotonic = monotonic
+        self._mapped = mapped
+        self._allocate = allocate
+        self.state: Literal["disk", "memory", "degraded"] = "disk" if settings.path else "memory"
+        self.home = Home(Path(uuid4().hex), -1, -1)
+        self.adopted: dict[Path, Home] = {}
+        self.sealed: list[Sealed] = []
+        self.positions: dict[str, bytes] = {}
+        self.given_up: dict[str, int] = {}  # events evicted, by reason
+        self._tried = False
+        self._number = 1
+        self._size = 0
+        self._after_memory = False
+        self._retry_at = 0.0
+        self._full_until = 0.0
+        self.unsynced: list[Writable] = []
+
+    @property
+    def wants_disk(self) -> bool:
+        """True when memory is in use although a path is set, and the disk may be tried again."""
+        return self.state == "degraded" and self._monotonic() >= self._retry_at
+
+    def make(self, needed: int, first: int, *, evict: bool) -> Writable:
+        """Return a fresh segment with room for a frame of `needed` bytes. Raises Full.
+
+        With `evict` older segments may be given up for it.
+        """
+        needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
+        if self.settings.path is not None and (self.state == "disk" or self.wants_disk):
+            try:
+                segment: Writable = self._on_disk(needed, first, evict=evict)
+            except OSError as error:
+                self._retry_at = self._monotonic() + RETRY
+                self.state = "degraded"
+                say(
+                    "WARNING",
+                    f"spool {self.settings.path}: {error}; keeping events in memory",
+                    "spool.degraded",
+                )
+            else:
+                if self.state == "degraded":
+                    say("WARNING", f"spool {self.settings.path}: back on disk", "spool.disk")
+                self.state = "disk"
+                return segment
+        return self._in_memory(needed, first, evict=evict)
+
+    def placed(self, old: Writable, old_last: int, new: Writable) -> None:
+        """`new` has taken the place of `old`, whose last sequence is `old_last`."""
+        memory = isinstance(new, MemorySegment)
+        self._size = 0 if memory != isinstance(old, MemorySegment) else new.capacity
+        self._after_memory = memory
+        if not old.capacity:
+            return
+        was_memory = isinstance(old, MemorySegment)
+        self.sealed.append(Sealed(old.number, old.first, old_last, old.capacity, self.clock(), was_memory))
+        if not was_memory:
+            self.unsynced.append(old)
+            while len(self.unsynced) > (_UNSYNCED if self.settings.sync != "never" else 0):
+                self.unsynced.pop(0).close()
+
+    def discard(self, segment: Writable) -> None:
+        """Take back a segment that was made but lost its race."""
+        segment.close()
+        with suppress(OSError):
+            self.home.remove_segment(segment.number)
+
+    def sync(self, current: Writable) -> None:
+        """Put everything on the disk. Raises OSError."""
+        waiting, self.unsynced = self.unsynced, []
+        for segment in waiting:
+            segment.sync()
+            segment.close()
+        current.sync()
+        if waiting and self.home.dir_fd >= 0:
+            os.fsync(self.home.dir_fd)
+
+    def expire(self) -> None:
+        """Give up sealed segments older than `max_age`."""
+        age = self.settings.max_age
+        while age is not None and self.sealed and self.sealed[0].at + age < self.clock():
+            self._give_up(self.sealed[0], "max_age")
+
+    def forget(self, number: int) -> bool:
+        """Delete a segment that all cursors passed; False when it was gone already."""
+        self.sealed = [entry for entry in self.sealed if entry.number != number]
+        return self.home.remove_segment(number)
+
+    def take_number(self) -> int:
+        """Return a segment number that nobody else gets."""
+        number = self._number
+        self._number = number + 1  # no call between the two
+        return number
+
+    def _in_memory(self, needed: int, first: int, *, evict: bool) -> Writable:
+        reason = "memory_full"
+        home = self.home
+        bound = self.settings.memory_bytes
+        while True:
+            room = bound - sum(segment.capacity for segment in home.memory.values())
+            size = grown(self._size, needed, bound, room)
+            if size:
+                break
+            oldest = next((entry for entry in self.sealed if entry.memory), None)
+            if not evict or oldest is None:
+                raise Full(reason)
+            self._give_up(oldest, reason)
+        created = int(self.clock() * 1e9)
+        segment = MemorySegment(self.take_number(), home.raw, size, first, created)
+        self._begin(segment, first)
+        home.memory[segment.number] = segment
+        return segment
+
+    def _on_disk(self, needed: int, first: int, *, evict: bool) -> Writable:
+        path = self.settings.path
+        assert path is not None
+        now = self._monotonic()
+        if now < self._full_until:
+            raise Full("full")
+        home = self._settle()
+        with self._path_lock(path):
+            while True:
+                room = self.settings.max_bytes - usage(path)
+                size = grown(self._size, needed, self.settings.max_bytes, room)
+                if size:
+                    break
+                if not evict or not self._evict_oldest(path):
+                    self._full_until = now + _RETRY_FULL
+                    raise Full("full")
+            number = self.take_number()
+            fd = home.create_file(segment_name(number))
+            try:
+                self._allocate(fd, size)
+                created = int(self.clock() * 1e9)
+                header = SegmentHeader(VERSION, self._after_memory, number, home.raw, first, created, size)
+                segment = WritableFile(fd, header, mapped=self._mapped(path))
+                self._begin(segment, first)
+            except BaseException:
+                os.close(fd)
+                home.remove_segment(number)
+                raise
+        if self.settings.sync == "always":
+            segment.fast = 0
+        return segment
+
+    def _begin(self, segment: Writable, first: int) -> None:
+        """A segment begins with all positions, so that the newest one always holds them."""
+        segment.opened = self.clock()
+        if self.positions:
+            frame = encode(segment.salt, POSITIONS, 0, msgspec.msgpack.encode(self.positions), first, 0)
+            segment.put(segment.pos, frame)
+            segment.pos += len(frame)
+
+    def _settle(self) -> Home:
+        """Return the spool's directory, made at the first need. Raises OSError."""
+        before = self.home
+        if before.dir_fd >= 0:
+            return before
+        path = self.settings.path
+        assert path is not None
+        spool = uuid4().hex if self._tried and not before.memory else before.id
+        self._tried = True
+        made = Home.create(
+            path, self.settings.service, spool, group=self.settings.group, started=self.clock()
+        )
+        made.memory = before.memory
+        if self.home is not before:  # an interruption made one first
+            made.memory = {}
+            made.remove()
+            return self.home
+        self.home = made
+        if before.evicted():
+            made.write_evicted(before.evicted())
+        return made
+
+    @contextmanager
+    def _path_lock(self, path: Path) -> Iterator[None]:
+        """Hold the path's lock, or after 20 ms go without: a stopped process must not stop the others."""
+        fd = -1
+        try:
+            fd = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            for _ in range(20):
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.001)
+            yield
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _evict_oldest(self, path: Path) -> bool:
+        """Give up the oldest segment of a dead spool, or else of this one; False when there is none."""
+        held = set(self.adopted)
+        for service in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+            for directory in spool_directories(service):
+                home = self.adopted.get(directory) if directory in held else Home.adopt(directory)
+                if home is None:
+                    continue
+                try:
+                    numbers = home.numbers()
+                    if not numbers:
+                        continue
+                    following = first_of(home, numbers[1]) - 1 if len(numbers) > 1 else 0
+                    last = following if following > 0 else last_of(home)
+                    if home.evict(numbers[0], first_of(home, numbers[0]) or 1, last, "full"):
+                        return True
+                finally:
+                    if directory not in held:
+                        home.close()
+        own = next((entry for entry in self.sealed if not entry.memory), None)
+        if own is None:
+            return False
+        self._give_up(own, "full")
+        return True
+
+    def _give_up(self, entry: Sealed, reason: str) -> None:
+        with suppress(ValueError):
+            self.sealed.remove(entry)
+        home = self.home
+        if home.dir_fd >= 0:
+            gone = home.evict(entry.number, entry.first, entry.last, reason)
+        else:
+            home.note(merged([*home.evicted(), Evicted(entry.first, entry.last, reason)]))
+            gone = home.remove_segment(entry.number)
+        if gone:
+            self.given_up[reason] = self.given_up.get(reason, 0) + entry.last - entry.first + 1

@@ -1,0 +1,421 @@
+"""The owner's end of a spool: takes events, from any thread, from signal handlers and finalisers.
+
+Rules
+- A place and a sequence are reserved in one stretch of code without a call in it. Between threads a re-entrant
+  lock keeps it whole; within a thread CPython runs signal handlers and finalisers only at calls and jumps back,
+  so an append that interrupts another one takes the place and the sequence after it. Order in the file is
+  order of sequences.
+- An exception that a signal handler throws into an append (`KeyboardInterrupt`) does not leave a hole: the frame
+  is finished first.
+- A new segment is made aside and takes its place in one such stretch, if the old one is still there; otherwise
+  it is discarded. The old one is closed with a frame of its own (`SEAL`), for which room was kept.
+- What is refused takes a sequence too, so that readers see it is missing; a note in the segment's header says
+  how far and why. A segment with a note takes no more frames.
+- After a fork the child begins a spool of its own on its first record, and closes the parent's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+from zlib import crc32
+
+from ...handlers.outlet import Violation
+from ..core.framing import (
+    COUNT_FACTOR,
+    EVENT,
+    HEADER,
+    HEADER_SIZE,
+    KIND_FACTOR,
+    LENGTH_FACTOR,
+    LINES,
+    MARKER,
+    PRIME,
+    SHUTDOWN,
+    VIOLATION,
+    encode,
+)
+from ..core.segments import Evicted
+from ..ports import Cursor
+from .cursor import SpoolCursor
+from .directory import Home, file_name
+from .ledger import known_positions
+from .segment import SEALED, MemorySegment, Readable, Writable
+from .settings import SpoolSettings
+from .supply import Full, Supply
+
+__all__ = ["SourceAppender", "Spool", "SpoolClosedError"]
+
+_EVENT_PART = COUNT_FACTOR + EVENT * KIND_FACTOR
+_NOTE_SIZE = 4096
+_living: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+class SpoolClosedError(RuntimeError):
+    """The spool was closed while a source waited to append."""
+
+
+class Spool:
+    """One process's spool for one service; an `Outlet` and an `Appender`.
+
+    No I/O before the first record. Keyword arguments besides `clock` (wall clock, seconds) go to `Supply` and
+    are there for tests.
+    """
+
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        **supply: Any,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._options = supply
+        self._begin()
+        _living.add(self)
+
+    def _begin(self) -> None:
+        """Start with nothing: at first, and in a forked child."""
+        self._lock = threading.RLock()
+        self._supply = Supply(self.settings, self._clock, **self._options)
+        self._segment = Writable(0, bytes(16), 0, 1)
+        self._next = 1
+        self._refused: dict[str, int] = {}
+        self._cursors: dict[str, SpoolCursor] = {}
+        self._past: dict[str, bytes] | None = None
+        self.closed = False
+
+    @property
+    def id(self) -> str:
+        """The spool's id, 32 hex digits; settled once there was a record."""
+        return self._supply.home.id
+
+    @property
+    def home(self) -> Home:
+        """The spool's directory (one without a place on disk, while it is in memory)."""
+        return self._supply.home
+
+    @property
+    def state(self) -> Literal["disk", "memory", "degraded"]:
+        """Where events go now; `degraded`: to memory although a path is set."""
+        return self._supply.state
+
+    @property
+    def accepted(self) -> int:
+        """How many sequences were given out, those of refused events included."""
+        return self._next - 1
+
+    # What readers in this process need (`directory.Shelf`).
+
+    def numbers(self) -> Sequence[int]:
+        """Return the numbers of the segments there are, in order."""
+        return self._supply.home.numbers()
+
+    def open(self, number: int) -> Readable | None:
+        """Open a segment for reading; None when it is gone."""
+        return self._supply.home.open(number)
+
+    def alive(self) -> bool:
+        """Say whether more may be written."""
+        return not self.closed
+
+    def evicted(self) -> Sequence[Evicted]:
+        """Return what was given up on purpose."""
+        return self._supply.home.evicted()
+
+    # Writing.
+
+    def offer(self, event: bytes, /) -> bool:
+        """Take one event line; False when it had to be refused, which is counted. Never raises of its own."""
+        if event.__class__ is not bytes:
+            return self._offer_other(event)
+        length = len(event)
+        with self._lock:
+            segment = self._segment
+            start = segment.pos
+            end = start + HEADER_SIZE + length
+            if end <= segment.fast:
+                sequence = self._next
+                segment.pos = end
+                self._next = sequence + 1
+                # Reserved. From here on others may come in between; they take what is behind.
+                buffer = segment.buffer
+                try:
+                    check = crc32(
+                        event, (segment.salt + _EVENT_PART + sequence + length * LENGTH_FACTOR) % PRIME
+                    )
+                    HEADER.pack_into(buffer, start, MARKER, EVENT, 0, length, sequence, 1, check)
+                    buffer[start + HEADER_SIZE : end] = event
+                except BaseException:
+                    segment.put(start, encode(segment.salt, EVENT, 0, event, sequence, 1))
+                    raise
+                return True
+        return self._offer_slowly(EVENT, 0, event)
+
+    def _offer_other(self, event: bytes) -> bool:
+        if isinstance(event, Violation):
+            reason = event.reason.replace("\x1e", " ").encode("utf-8", "replace")[:_NOTE_SIZE]
+            return self._offer_slowly(VIOLATION, len(reason), reason + event)
+        return self.offer(bytes(event))
+
+    def _offer_slowly(self, kind: int, prefix: int, payload: bytes) -> bool:
+        policy = self.settings.when_full
+        deadline = 0.0
+        while True:
+            try:
+                with self._lock:
+                    if self.closed:
+                        return False
+                    return self._place(kind, prefix, payload, 1, evict=policy == "drop_oldest") > 0
+            except Full as full:
+                now = time.monotonic()
+                deadline = deadline or now + self.settings.block_timeout
+                if policy != "block" or now >= deadline:
+                    with self._lock:
+                        self._refuse(full.reason)
+                    return False
+            self._sleep(0.01)
+
+    def append(self, lines: Sequence[bytes], position: bytes = b"", source: str = "") -> int:
+        """Append lines in one frame with the position of `source`; return the first sequence.
+
+        Waits while the spool is full and gives up nothing of others. Raises SpoolClosedError.
+        """
+        if not lines and not position:
+            return self._next
+        payload = b"\n".join(lines)
+        if payload.count(b"\n") != len(lines) - 1 and lines:
+            payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
+        prefix = source.encode() + b"\0" + position if source or position else b""
+        while True:
+            with suppress(Full), self._lock:
+                if self.closed:
+                    raise SpoolClosedError(f"the spool of {self.settings.service} is closed")
+                sequence = self._place(LINES, len(prefix), prefix + payload, len(lines), evict=False)
+                if prefix:
+                    self._supply.positions[source] = position
+                return sequence
+            self._sleep(0.05)
+
+    def last_position(self, source: str) -> bytes:
+        """Return the newest position of `source`, of this process or of those before it (`b""`: none)."""
+        held = self._supply.positions.get(source)
+        if held is not None:
+            return held
+        if self._past is None:
+            path = self.settings.path
+            self._past = known_positions(path / file_name(self.settings.service)) if path else {}
+        return self._past.get(source, b"")
+
+    def appender(self, source: str) -> SourceAppender:
+        """Return the appender that keeps positions under the name `source`."""
+        return SourceAppender(self, source)
+
+    def _place(self, kind: int, prefix: int, payload: bytes, count: int, *, evict: bool) -> int:
+        """Write one frame and return its first sequence. Raises Full. The lock is held."""
+        size = HEADER_SIZE + len(payload)
+        while True:
+            segment = self._segment
+            start = segment.pos
+            end = start + size
+            if end <= segment.cap:
+                sequence = self._next
+                segment.pos = end
+                self._next = sequence + count
+                try:
+                    self._write(segment, start, kind, prefix, payload, sequence, count)
+                except OSError:
+                    segment.cap = segment.fast = 0  # the disk refused the bytes: they go into a new segment
+                    continue
+                return sequence
+            self._roll(segment, size, evict=evict)
+
+    def _write(  # noqa: PLR0917, PLR0913 - a frame has that many fields
+        self,
+        segment: Writable,
+        start: int,
+        kind: int,
+        prefix: int,
+        payload: bytes,
+        sequence: int,
+        count: int,
+    ) -> None:
+        try:
+            segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
+        except OSError:
+            raise
+        except BaseException:
+            segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
+            raise
+        if self.settings.sync == "always":
+            segment.sync()
+
+    def _roll(self, segment: Writable, size: int, *, evict: bool) -> None:
+        """Put a fresh segment in the place of `segment`, unless somebody else has. Raises Full."""
+        fresh = self._supply.make(size, self._next, evict=evict)
+        if self._segment is not segment:
+            self._supply.discard(fresh)
+            return
+        # No call until the fresh segment stands in its place.
+        at = segment.pos
+        segment.pos = SEALED
+        segment.cap = segment.fast = 0
+        self._segment = fresh
+        fresh.first = upto = self._next
+        with suppress(OSError):
+            segment.seal(at, upto)
+        self._supply.placed(segment, upto - 1, fresh)
+
+    def _refuse(self, reason: str) -> None:
+        """Number an event and note that it is missing. The lock is held."""
+        if not self._segment.capacity:
+            self._start_without_room()
+        segment = self._segment
+        segment.cap = segment.fast = 0
+        self._next += 1
+        self._refused[reason] = self._refused.get(reason, 0) + 1
+        upto = 0
+        while (
+            upto != self._next
+        ):  # an interruption may have refused more, and must not be overwritten by less
+            upto = self._next
+            with suppress(OSError):
+                segment.hint(upto, reason)
+
+    def _start_without_room(self) -> None:
+        """Full before the first segment: the notes go into a small one in memory that takes no frames."""
+        home = self._supply.home
+        number = self._supply.take_number()
+        tiny = MemorySegment(number, home.raw, 256, self._next, int(self._clock() * 1e9))
+        tiny.cap = tiny.fast = 0
+        if not self._segment.capacity:
+            self._segment = tiny
+            home.memory[number] = tiny
+
+    # Keeping.
+
+    def cursor(self, sink: str) -> Cursor:
+        """Return the cursor of `sink` on this spool; the same one each time."""
+        return self.own_cursor(sink)
+
+    def own_cursor(self, sink: str) -> SpoolCursor:
+        """Return the cursor with what only this package needs of it."""
+        found = self._cursors.get(sink)
+        if found is None or found.closed:
+            found = self._cursors[sink] = SpoolCursor(
+                self, sink, home=lambda: self._supply.home, last=self._last
+            )
+        return found
+
+    def _last(self) -> int:
+        return self._next - 1
+
+    def sync(self) -> None:
+        """Put on disk what was written, give up what is too old, return to the disk. Raises nothing.
+
+        Call it every `settings.sync` seconds from a thread of your own: a log call never does.
+        """
+        with suppress(Full, OSError):
+            if self._supply.wants_disk or self._too_old():
+                with self._lock:
+                    if not self.closed:
+                        self._roll(self._segment, HEADER_SIZE, evict=False)
+            self._supply.expire()
+            if self.settings.sync != "never":
+                self._supply.sync(self._segment)
+
+    def _too_old(self) -> bool:
+        """Say whether the segment in use has been open for `max_age` and holds something."""
+        age, segment = self.settings.max_age, self._segment
+        return (
+            age is not None
+            and segment.first <= self._next - 1
+            and segment.capacity > 0
+            and segment.opened + age < self._clock()
+        )
+
+    def close(self, clean: bool = True) -> None:  # noqa: FBT001, FBT002 - the public signature
+        """Take no more. `clean` writes the frame that says so; the lock is released either way."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            segment = self._segment
+            at = segment.pos
+            segment.cap = segment.fast = 0
+            with suppress(OSError):
+                if clean and segment.capacity:
+                    segment.seal(at, self._next, SHUTDOWN)
+                if self.settings.sync != "never":
+                    self._supply.sync(segment)
+            segment.close()
+            if not self._cursors:
+                self._supply.home.close()
+
+    def release(self, number: int) -> bool:
+        """Delete a segment that all cursors passed."""
+        return self._supply.forget(number)
+
+    @property
+    def adopted(self) -> dict[Path, Home]:
+        """Spools of dead owners that this process holds, by directory; they may be evicted from as well."""
+        return self._supply.adopted
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures for people and metrics: bytes, segments, and what was dropped by reason."""
+        dropped = dict(self._refused)
+        for reason, count in self._supply.given_up.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        sealed = list(self._supply.sealed)
+        return {
+            "id": self.id,
+            "state": self.state,
+            "accepted": self.accepted,
+            "segments": len(sealed) + bool(self._segment.capacity),
+            "bytes": sum(entry.size for entry in sealed) + self._segment.capacity,
+            "dropped": dropped,
+        }
+
+    def _after_fork(self) -> None:
+        home, segment = self._supply.home, self._segment
+        with suppress(OSError):
+            for held in (home, *self._supply.adopted.values()):
+                held.close()  # closes this process's copies; the parent keeps its locks
+        for held_segment in (segment, *self._supply.unsynced):
+            held_segment.close()
+        was_closed = self.closed
+        self._begin()
+        self.closed = was_closed
+
+
+class SourceAppender:
+    """An `Appender` for one source: its positions are kept under its name."""
+
+    def __init__(self, spool: Spool, source: str) -> None:
+        self._spool = spool
+        self._source = source
+
+    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+        """Append whole lines in one frame with the position; waits while the spool is full."""
+        return self._spool.append(lines, position, self._source)
+
+    def last_position(self, source: str) -> bytes:
+        """Return the newest position stored by `source`."""
+        return self._spool.last_position(source)
+
+
+def _fork() -> None:
+    for spool in list(_living):
+        spool._after_fork()  # noqa: SLF001 - the same module
+
+
+os.register_at_fork(after_in_child=_fork)
