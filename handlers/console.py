@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import orjson
 
+from .filters import untouched
 from .formatter import make_builder
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ConsoleFormatter(Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, followed by its traceback if it has one."""
-        return render(orjson.loads(self.builder.build(record)), colour=self._colour)
+        return render(orjson.loads(self.builder.build(untouched(record))), colour=self._colour)
 
 
 def render(event: Mapping[str, Any], *, colour: bool = False) -> str:

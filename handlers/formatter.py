@@ -35,6 +35,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter as _PythonJsonFormatter
 
 from . import context
+from .filters import untouched
 from .record import EventBuilder
 from .schema import FIELDS, Schema
 
@@ -142,6 +143,7 @@ class JsonFormatter(_PythonJsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one JSON text; never changes the record or the caller's dict."""
+        record = untouched(record)
         if self._plain and type(record.msg) is not dict:
             return self.builder.build(record).decode()
         fields: dict[str, Any] = {}

@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
+from .filters import untouched
+
 if TYPE_CHECKING:
     from .outlet import Outlet
     from .record import EventBuilder
@@ -180,6 +182,8 @@ class ForwardHandler(logging.Handler):
                     return False
                 if isinstance(verdict, logging.LogRecord):  # since Python 3.12 a filter may replace it
                     record = verdict  # type: ignore[unreachable]  # unknown to 3.11's stubs
+            if "span_id" in record.__dict__:
+                record = untouched(record)
             if not self._offer(self._build(record)):
                 self._refused[ident] += 1
         except Exception:  # noqa: BLE001 - whatever it was, a log call does not raise

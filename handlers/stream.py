@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .filters import untouched
 from .formatter import make_builder
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line; failures are counted, never raised."""
         try:
-            made = self.builder.build(record) if self.formatter is None else self.formatter.format(record)
+            made = (
+                self.builder.build(untouched(record))
+                if self.formatter is None
+                else self.formatter.format(record)
+            )
             line = made if isinstance(made, bytes) else made.encode("utf-8", "backslashreplace")
             self._write(line + b"\n")
         except (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import threading
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from logferry.handlers import context
+from logferry.handlers.filters import TraceFilter
 from logferry.handlers.formatter import make_builder
 from logferry.handlers.forward import BUSY, DEPTH, SUPPRESSED, ForwardHandler, suppress_thread, suppressed
 from logferry.handlers.testing import Events, MemoryOutlet
@@ -82,6 +85,22 @@ def test_filters_are_honoured(wire: Wire) -> None:
     handler.addFilter(lambda record: 1 / 0 > 0)
     log.info("boom")
     assert handler.failed == 1
+
+
+def test_ids_for_text_formats_stay_out_of_events(wire: Wire) -> None:
+    """A console's TraceFilter on the same record is no collision with the event's own ids."""
+    log, handler, events = wire()
+    shown = logging.StreamHandler(io.StringIO())
+    shown.addFilter(TraceFilter())
+    log.removeHandler(handler)
+    log.addHandler(shown)
+    log.addHandler(handler)
+    with context.isolated():
+        ids = context.set_trace_context()
+        log.info("x")
+        log.info("y", extra={"span_id": "mine"})
+    assert (events[0]["trace_id"], "extra" in events[0]) == (ids.trace_id, False)
+    assert events[1]["extra"] == {"span_id": "mine"}
 
 
 def test_suppressed_threads_forward_nothing(wire: Wire) -> None:
