@@ -28,7 +28,7 @@ from . import parquet, retention
 from .layout import FreshFile, Layout, Manifest, ParquetFile, StoreError, locked, sync_directory
 from .merging import mergeable
 from .retention import Limits
-from .rewrite import columns, row
+from .rewrite import Rewriter, columns
 from .writer import ROLL_AGE, seal
 
 __all__ = ["Compactor", "Report", "main"]
@@ -182,13 +182,14 @@ class Compactor:
         outs: dict[str, tuple[Path, IO[bytes]]] = {}
         counts: dict[str, int] = {}
         damaged: list[bytes] = []
+        rewriter = Rewriter(known)
         with contextlib.ExitStack() as stack:
             for file in files:
                 written = datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
                 fallback = written.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 with file.path.open("rb") as lines:
                     for line in lines:
-                        made = row(line, known, fallback)
+                        made = rewriter.row(line, fallback)
                         if made is None:
                             damaged.append(line.rstrip(b"\n"))
                             continue

@@ -1,22 +1,21 @@
 """From an event line to a row: what has a column goes into it as it is, the rest into `fields`.
 
 Nothing is lost. A value whose JSON type does not fit its column (a field that was declared later, or with
-another type by another service) stays in `fields` under its name. Values are moved as the bytes they are.
-The same columns, read straight from fresh lines, are made in `source.py`.
+another type by another service) stays in `fields` under its name. The same columns, read straight from fresh lines, are made in `source.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
-import msgspec
 import orjson
 
 from ...handlers.schema import FIELDS
 
-__all__ = ["DERIVED", "SQL_TYPES", "columns", "row"]
+__all__ = ["DERIVED", "SQL_TYPES", "Rewriter", "columns"]
 
 # Objects are kept as their JSON text: every reader of Parquet has strings.
 SQL_TYPES: Final[Mapping[str, str]] = {
@@ -34,8 +33,18 @@ DERIVED: Final[Mapping[str, str]] = {
 }
 _RESERVED: Final = {"fields", "date", *DERIVED}
 
-_decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_string: Final = msgspec.json.Decoder(str).decode
+_CANONICAL: Final = re.compile(
+    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z", re.ASCII
+)
+_INT64: Final = range(-(2**63), 2**63)
+_PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "timestamp": (str,),
+}
 
 
 def columns(declared: Mapping[str, str]) -> dict[str, str]:
@@ -52,66 +61,56 @@ def columns(declared: Mapping[str, str]) -> dict[str, str]:
     return known
 
 
-def _is_integer(raw: bytes) -> bool:
-    return raw[0] in b"-0123456789" and not set(raw) & set(b".eE") and -(2**63) <= int(raw) < 2**63
+class Rewriter:
+    """Makes rows for one set of columns (name → schema type)."""
+
+    __slots__ = ("_accepted", "_checked")
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self._accepted = {name: _PYTHON_TYPES[kind] for name, kind in known.items()}
+        # Where the type alone does not tell: whole numbers beyond 64 bits, and text that is no time.
+        self._checked = {name: kind for name, kind in known.items() if kind in {"integer", "timestamp"}}
+
+    def row(self, line: bytes, fallback: str) -> tuple[str, bytes] | None:
+        """Return an event's UTC date and its row as a line of JSON; None when the line is no event.
+
+        `fallback`: the time (as events write it) for an event whose own cannot be read; what it had as
+        `timestamp` stays in `fields`.
+        """
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return None
+        if type(event) is not dict or type(event.get("event_id")) is not str:
+            return None
+        accepted = self._accepted
+        row = {name: value for name, value in event.items() if type(value) in accepted.get(name, ())}
+        for name, kind in self._checked.items():
+            if name in row:
+                value = _checked(row[name], kind)
+                if value is None:
+                    del row[name]
+                else:
+                    row[name] = value
+        if len(row) < len(event):
+            rest = {name: value for name, value in event.items() if name not in row and value is not None}
+            if rest:
+                row["fields"] = rest
+        moment: str = row.setdefault("timestamp", fallback)
+        return moment[:10], orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _is_moment(raw: bytes) -> bool:
-    if raw[0] != 0x22:
-        return False
+def _checked(value: Any, kind: str) -> Any:
+    """Return the value as its column takes it; None when it does not."""
+    if kind == "integer":
+        return value if value in _INT64 else None
+    if _CANONICAL.fullmatch(value):
+        return value
     try:
-        return datetime.fromisoformat(_string(raw)).tzinfo is not None
-    except ValueError:
-        return False
-
-
-_FITS: Final[Mapping[str, Callable[[bytes], bool]]] = {
-    "string": lambda raw: raw[0] == 0x22,
-    "integer": _is_integer,
-    "number": lambda raw: raw[0] in b"-0123456789",
-    "boolean": lambda raw: raw[0] in b"tf",
-    "object": lambda raw: raw[0] == 0x7B,
-    "timestamp": _is_moment,
-}
-
-
-def row(line: bytes, known: Mapping[str, str], fallback: str) -> tuple[str, bytes] | None:
-    """Return an event's UTC date and its row as JSON; None when the line is no event.
-
-    `known`: the columns. `fallback`: the time (as events write it) for an event whose own cannot be read;
-    what it had as `timestamp` stays in `fields`.
-    """
-    try:
-        event = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            return None
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    if "event_id" not in event:
-        return None
-    row: list[bytes] = []
-    rest: list[bytes] = []
-    moment = fallback
-    for name, value in event.items():
-        raw = bytes(value)
-        if raw == b"null":
-            continue
-        kind = known.get(name)
-        if kind is None or not _FITS[kind](raw):
-            rest.append(orjson.dumps(name) + b":" + raw)
-        elif name == "timestamp":
-            moment = _utc(_string(raw))
-        else:
-            row.append(b'"%b":%b' % (name.encode(), raw))
-    row.append(b'"timestamp":"%b"' % moment.encode())
-    if rest:
-        row.append(b'"fields":{%b}' % b",".join(rest))
-    return moment[:10], b"{%b}\n" % b",".join(row)
-
-
-def _utc(text: str) -> str:
-    if len(text) == 27 and text[-1] == "Z":
-        return text
-    try:
-        moment = datetime.fromisoformat(text).astimezone(UTC)
-    except OverflowError:  # the first or last day of the calendar, in another zone
-        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
