@@ -96,11 +96,13 @@ class Keys:
         self._sensitive = re.compile(f"(?:{_any(SUFFIXES)}){tail}|(?:^|[^a-z])(?:{_any(endings)}){tail}{own}")
         self._exact = re.compile(rf"(?:.*[\[ ])?[^a-z]{{0,2}}(?:{_any(EXACT)}){tail}")
         self.is_sensitive = lru_cache(maxsize=4096)(self._decide)
-        words = _any((*SUFFIXES, *endings, *EXACT))
-        couple = r"[^a-z]{0,4}\\{0,31}[\"']\s{0,4},"
-        option = f"--[a-z0-9_-]{{0,64}}(?:{words})[^a-z]{{0,4}} "
+        # Without case, RE2 takes a long s for an s, the Kelvin sign for a k: what is no letter keeps its case.
+        gap = "(?:%[0-9a-f]{2}|(?-i:[^A-Za-z0-9])){0,2}"
+        words = _any((*SUFFIXES, *endings, *EXACT)).replace(_GAP, gap)
+        couple = r"(?-i:[^A-Za-z]){0,4}\\{0,31}[\"']\s{0,4},"
+        option = f"--[a-z0-9_-]{{0,64}}(?:{words})(?-i:[^A-Za-z]){{0,4}} "
         # Up to 4 characters of a name's tail and 8 of the gap before the separator, and some to spare.
-        pair = "(?:%5[bd]|%2[0-9]|[^a-z=:>%]){0,14}(?:[=:>]|%3[ad])"
+        pair = "(?:%[0-9a-f]{2}|(?-i:[^A-Za-z=:>])){0,14}(?:[=:>]|%3[ad])"
         self.source = f"(?i:(?:{words})(?:{pair}|{couple})|{option})"
 
     def _decide(self, name: str) -> bool:

@@ -55,6 +55,7 @@ def slow_clean(event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]
 # Pieces from which secrets, and things very like them, come about by chance.
 PIECES = st.sampled_from(
     (
+        *("%20", "%", "api%5B"),
         *("('cookie', '", "')", '["token",', "--", "--secret "),
         *(
             "password",
