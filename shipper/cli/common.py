@@ -1,0 +1,111 @@
+"""What several commands share: the configuration option, the store, and errors as exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from .codes import UNAVAILABLE, USAGE
+from .output import stdout, warn
+
+if TYPE_CHECKING:
+    from ..config import Config, ConfigError
+    from ..store import Store
+
+__all__ = [
+    "config_option",
+    "duration",
+    "fail",
+    "load_config",
+    "open_store",
+    "report_config",
+    "spool_root",
+    "store_option",
+]
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False),
+    help="The configuration file (default: $LOGFERRY_CONFIG, else ./logferry.yaml).",
+)
+store_option = click.option(
+    "--store",
+    "store_path",
+    type=click.Path(file_okay=False),
+    help="The local store's directory (default: that of the configuration's local sink).",
+)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """End the command with a message and an exit code."""
+    warn(f"logferry: {text}")
+    raise SystemExit(code)
+
+
+def report_config(error: ConfigError) -> None:
+    """Print every mistake: with source lines and carets for people, as JSON lines on a pipe."""
+    out = stdout()
+    if out.people:
+        warn("\n".join(problem.pretty() for problem in error.problems))
+        count = len(error.problems)
+        warn(f"{count} mistake{'s' if count > 1 else ''}")
+        return
+    for problem in error.problems:
+        warn(str(problem))
+
+
+def load_config(path: str | None) -> Config:
+    """Return the checked configuration; its mistakes end the command with exit code 2."""
+    from ..config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        report_config(error)
+        raise SystemExit(USAGE) from None
+
+
+def spool_root(config: Config) -> Path:
+    """Return the directory of the spools; a spool in memory ends the command."""
+    from ..config.plan import spool_path
+
+    path = spool_path(config)
+    if path is None:
+        fail("this configuration keeps its spool in memory: there is nothing on disk to look at", UNAVAILABLE)
+    return path
+
+
+def open_store(store_path: str | None, config_path: str | None) -> Store:
+    """Return the local store that is named, or the one of the configuration's local sink."""
+    if store_path is None:
+        config = load_config(config_path)
+        paths = [s.options.path for s in config.sinks.values() if s.common.type == "local"]
+        if not paths:
+            fail("no sink of the configuration has the type local; name a store with --store", USAGE)
+        path = Path(paths[0])
+    else:
+        path = Path(store_path)
+    if not path.is_dir():
+        fail(f"there is no store at {path}: nothing has been delivered to it yet", UNAVAILABLE)
+    from ..store import Store
+
+    return Store(path)
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from ..config.fields import parse_duration
+
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+duration = _Duration()

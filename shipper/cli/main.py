@@ -1,0 +1,110 @@
+"""`logferry`: finds the command, imports it only then, and turns what goes wrong into exit codes.
+
+`--help` must be there at once: the table below holds each command's place and its one line of help, and a
+test compares it with what the commands say of themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from .codes import CODES, INTERRUPTED, PIPE, UNAVAILABLE, USAGE
+from .output import warn
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: Final = {
+    "init": ("init:init", "Write a commented starter configuration."),
+    "check": ("check:check", "Find every mistake in the configuration."),
+    "run": ("run:run", "Read the sources and deliver, until told to stop."),
+    "demo": ("demo:demo", "Run a real shop under load, ship its logs and watch."),
+    "tail": ("tail:tail", "Show events as they arrive in the local store."),
+    "query": ("query:query", "Search the local store."),
+    "trace": ("trace:trace", "Show all events of one trace, in order."),
+    "where": ("where:where", "Show what became of one event at each sink."),
+    "audit": ("audit:audit", "Prove that every record is accounted for."),
+    "spool": ("spool:spool", "List, verify and repair spools."),
+    "dead-letter": ("dead_letter:dead_letter", "List, show and replay what sinks refused."),
+    "completion": ("completion:completion", "Print the shell's completion script."),
+}
+
+_EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {text}" for code, text in CODES.items())
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f".{module}", __package__), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from ..config.problems import closest
+
+            raise click.UsageError(f"{error.message} {closest(args[0], COMMANDS)}", ctx) from None
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001, FBT001 - click's signature
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"logferry {version('logferry')}")
+        ctx.exit()
+
+
+@click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Print the version."
+)
+def cli() -> None:
+    """Ship logs, and account for every record.
+
+    Output is for people on a terminal and JSON lines on a pipe. NO_COLOR is honoured.
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(args, prog_name="logferry", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = USAGE
+    except BrokenPipeError:
+        # What is still buffered would raise again when the interpreter flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = PIPE
+    except ImportError as error:
+        if not (error.name or "").startswith("logferry") and "pip install" not in str(error):
+            raise
+        warn(f"logferry: {error}")
+        code = UNAVAILABLE
+    except PermissionError as error:
+        warn(f"logferry: {error.filename}: {error.strerror}")
+        code = UNAVAILABLE
+    sys.exit(code if isinstance(code, int) else 0)

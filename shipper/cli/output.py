@@ -1,0 +1,168 @@
+"""What the commands print: for people on a terminal, JSON lines on a pipe.
+
+Rules:
+- Decided by standard output alone; `NO_COLOR`, or a terminal that is `dumb`, takes the colours away.
+- What a log line holds never steers the terminal: control characters are shown, not sent.
+- Messages to the user go to stderr, results to stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from ..model import Account
+
+__all__ = ["Output", "account_row", "account_values", "event_line", "harmless", "stdout", "warn"]
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_COLOURS: Final = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "magenta", "DEBUG": "bright_black"}
+# What every line has in front, or nobody reads in a list.
+_HIDDEN: Final = frozenset(
+    {
+        *("timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module"),
+        *("function", "line", "environment", "version", "host", "process", "thread", "task", "error"),
+        *("event_id", "duration_le", "error_pattern", "log_file"),
+    }
+)
+
+
+def harmless(text: str) -> str:
+    """Return `text` with its control characters made visible; line breaks and tabs stay."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def warn(text: str) -> None:
+    """Tell the user something that is not a result."""
+    click.echo(harmless(text), err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where results go. `people`: a terminal; `colour`: it has colours."""
+
+    people: bool
+    colour: bool
+    stream: IO[str]
+
+    def json(self, row: Mapping[str, Any] | bytes) -> None:
+        """Write one JSON line."""
+        import orjson
+
+        text = row if isinstance(row, bytes) else orjson.dumps(row, default=str)
+        self.stream.write(text.decode("utf-8", "replace") + "\n")
+
+    def line(self, text: str = "", colour: str | None = None, *, bold: bool = False) -> None:
+        """Write one line for people."""
+        if self.colour and (colour or bold):
+            text = click.style(text, fg=colour, bold=bold)
+        self.stream.write(text + "\n")
+
+    def rows(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> int:
+        """Write rows: a table for people, JSON lines otherwise; return how many."""
+        if not self.people:
+            count = 0
+            for row in rows:
+                self.json(row)
+                count += 1
+            return count
+        held = list(rows)
+        self.table(held, columns or (list(held[0]) if held else []))
+        return len(held)
+
+    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        """Write an aligned table; numbers stand to the right."""
+        texts = [[_cell(row.get(column)) for column in columns] for row in rows]
+        widths = [max([len(column), *(len(text[i]) for text in texts)]) for i, column in enumerate(columns)]
+        right = [
+            all(isinstance(row.get(column), int | float | None) for row in rows) and bool(rows)
+            for column in columns
+        ]
+        self.line(_aligned(columns, widths, right), bold=True)
+        for text in texts:
+            self.line(_aligned(text, widths, right))
+
+    def flush(self) -> None:
+        """Send what was written on its way."""
+        self.stream.flush()
+
+
+def stdout() -> Output:
+    """Return the standard output as it is now."""
+    stream = sys.stdout
+    people = stream.isatty()
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Output(people, people and not plain, stream)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    text = "" if value is None else str(value)
+    return harmless(text).replace("\n", "⏎").replace("\t", " ")
+
+
+def _aligned(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    cells = (t.rjust(w) if r else t.ljust(w) for t, w, r in zip(texts, widths, right, strict=True))
+    return "  ".join(cells).rstrip()
+
+
+def event_line(event: Mapping[str, Any], *, colour: bool) -> str:
+    """Return an event as one line: time, level, service, message, then its own fields."""
+    level = str(event.get("level", ""))
+    shade = _COLOURS.get(level)
+    head = f"{str(event.get('timestamp', ''))[:23].replace('T', ' ')} {level:<8}"
+    message = _cell(event.get("message"))
+    error = event.get("error")
+    if isinstance(error, Mapping):
+        told = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ")
+        message += f"  ✗ {_cell(told)}" if told and told not in message else ""
+    fields = " ".join(
+        f"{name}={_cell(value)}" for name, value in event.items() if name not in _HIDDEN and value is not None
+    )
+    trace = str(event.get("trace_id") or "")
+    fields += f" trace={trace}" if trace else ""
+    service = harmless(str(event.get("service", "")))
+    if not colour:
+        return f"{harmless(head)} {service:<10} {message}  {fields}".rstrip()
+    dim = click.style(fields.strip(), fg="bright_black")
+    named = click.style(service.ljust(10), fg="cyan")
+    return f"{click.style(harmless(head), fg=shade)} {named} {message}  {dim}"
+
+
+def account_values(account: Account) -> dict[str, Any]:
+    """Return an account for JSON."""
+    return {
+        "accepted": account.accepted,
+        "delivered": account.delivered,
+        "pending": account.pending,
+        "dead_lettered": account.dead_lettered,
+        "filtered": dict(account.filtered),
+        "dropped": dict(account.dropped),
+        "retried": account.retried,
+        "duplicates": account.duplicates,
+        "unaccounted": account.balance,
+    }
+
+
+def account_row(account: Account) -> dict[str, Any]:
+    """Return an account as a row of a table: sums, and the reasons in words."""
+    row = account_values(account)
+    reasons = [f"{name} {count:,}" for part in ("filtered", "dropped") for name, count in row[part].items()]
+    return {
+        **row,
+        "filtered": sum(account.filtered.values()),
+        "dropped": sum(account.dropped.values()),
+        "reasons": ", ".join(reasons),
+    }
