@@ -91,6 +91,14 @@ def test_ids_endpoint_and_access_event(events: Events, kind: str) -> None:
     assert b"hunter2" not in b"".join(events.lines)
 
 
+def test_the_record_itself_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """Other handlers see the record too: its path is redacted before it is logged."""
+    with caplog.at_level("INFO", "logferry.access"):
+        get(TraceMiddleware(application()), "/orders/7?password=hunter2")
+    (access,) = [record for record in caplog.records if record.name == "logferry.access"]
+    assert "hunter2" not in str(access.__dict__)
+
+
 def test_without_headers_ids_are_made(events: Events) -> None:
     """A request without ids, or with malformed ones, gets new ones; the answer tells them."""
     answer = get(TraceMiddleware(application()), "/orders/7", **{"x-request-id": "<script>"})
