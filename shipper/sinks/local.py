@@ -46,7 +46,7 @@ class LocalConfig:
         Size(2 << 30), help="the oldest events go when the store takes more; null: no limit", minimum=1 << 20
     )
     compact: Literal["auto", "off"] = setting(
-        "auto", help="auto: turn NDJSON into Parquet in a process of its own when DuckDB is there; off: never"
+        "auto", help="auto: turn NDJSON into Parquet, in a process of its own, if DuckDB is there; off: never"
     )
     compact_every: Duration = setting(
         Duration(60.0), help="how often to see whether there is something to compact", minimum=1

@@ -1,7 +1,8 @@
 """From an event line to a row: what has a column goes into it as it is, the rest into `fields`.
 
-Nothing is lost. A value whose JSON type does not fit its column (a field that was declared later, or with
-another type by another service) stays in `fields` under its name. The same columns, read straight from fresh lines, are made in `source.py`.
+Nothing is lost: a value whose JSON type does not fit its column (a field that was declared later, or with
+another type by another service) stays in `fields` under its name, and so does a time that is none. The same
+columns, read straight from fresh lines, are made in `source.py`.
 """
 
 from __future__ import annotations
