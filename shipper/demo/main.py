@@ -9,15 +9,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from ..model import Account
 from ..spool import audit
-from ..store import Store
+from ..store import Store, StoreError
 from .live import Live
 from .processes import Fleet, free_port
-from .report import report
+from .report import Killed, report
 from .screen import Frame, open_screen
 
 __all__ = ["demo_directory", "run"]
@@ -61,9 +62,9 @@ def prepare(directory: Path, loki_url: str | None) -> Path:
 def totals(spool: Path) -> Account:
     """Return the books of the local sink over all services, read from the files on disk."""
     total = Account()
-    for accounts in audit(spool).accounts.values():
-        if "here" in accounts:
-            total.add(accounts["here"])
+    for (_, sink), account in audit(spool).accounts.items():
+        if sink == "here":
+            total.add(account)
     return total
 
 
@@ -71,9 +72,9 @@ def run(duration: float = 60.0, *, directory: Path | None = None, loki_url: str 
     """Run the demo for about `duration` seconds; return 0 when every record is accounted for and arrived."""
     directory = directory or demo_directory()
     config = prepare(directory, loki_url)
-    spool, store = directory / "spool", Store(directory / "logs")
+    spool, logs = directory / "spool", directory / "logs"
     fleet, live, stop = Fleet(directory, config), Live(time.time), threading.Event()
-    follower = threading.Thread(target=follow, args=(store, live, stop), daemon=True, name="demo-follower")
+    follower = threading.Thread(target=follow, args=(logs, live, stop), daemon=True, name="demo-follower")
     ports = {"shop": free_port(), "stock": free_port()}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     screen = open_screen(sys.stdout)
@@ -97,7 +98,7 @@ def run(duration: float = 60.0, *, directory: Path | None = None, loki_url: str 
 
         show(duration * 0.4)
         killed = fleet.last_words("stock", ports["stock"], words)
-        waited = sum(a["here"].pending for a in [audit(spool).accounts.get("stock", {})] if "here" in a)
+        waited = audit(spool).accounts[("stock", "here")].pending
         screen.say(f"✗ killed stock (process {killed}) with SIGKILL: {waited} records wait in its spool")
         show(duration * 0.4 + 2)
         fleet.start("stock", ports["stock"], urls["shop"])
@@ -112,10 +113,12 @@ def run(duration: float = 60.0, *, directory: Path | None = None, loki_url: str 
         fleet.stop()
         stop.set()
         screen.close()
-    return report(directory, config, store, audit(spool), words, waited)
+    return report(directory, config, Store(logs), audit(spool), Killed(words, waited))
 
 
-def follow(store: Store, live: Live, stop: threading.Event) -> None:
-    """Feed `live` with what arrives in `store`."""
-    for event in store.tail(stop=stop):
-        live.take(event)
+def follow(logs: Path, live: Live, stop: threading.Event) -> None:
+    """Feed `live` with what arrives in the store at `logs`, from when the first service has written to it."""
+    while not stop.wait(0.1):
+        with suppress(StoreError):
+            for event in Store(logs).tail(stop=stop.is_set):
+                live.take(event)

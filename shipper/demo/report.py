@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,28 @@ from ..model import Account
 from ..spool import AuditReport
 from ..store import Store
 
-__all__ = ["report"]
+__all__ = ["Killed", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """The service killed on the way: what it logged last, and how many records waited in its spool then."""
+
+    words: str
+    waited: int
+
 
 SECRETS = ("correct horse", "4111 1111 1111 1111")  # what the customers typed and nobody may find
 
 
-def report(directory: Path, config: Path, store: Store, books: AuditReport, words: str, waited: int) -> int:
+def report(directory: Path, config: Path, store: Store, books: AuditReport, killed: Killed) -> int:
     """Print what the run showed; return 0 when all of it is as promised, else 1."""
     say = _speaker()
-    accounts = {service: sinks["here"] for service, sinks in books.accounts.items() if "here" in sinks}
+    accounts = {service: account for (service, sink), account in books.accounts.items() if sink == "here"}
     total = Account()
     for account in accounts.values():
         total.add(account)
-    stored = int(store.sql("SELECT count(DISTINCT event_id) AS n FROM events")[0]["n"])
+    stored = int(store.sql("SELECT count(DISTINCT event_id) FROM events").rows[0][0])
     say("")
     say("The account (logferry audit)", "bold")
     for service, account in sorted(accounts.items()):
@@ -31,7 +41,7 @@ def report(directory: Path, config: Path, store: Store, books: AuditReport, word
     say(f"  {'all':<8} {_line(total)}")
     settled = total.balance == 0 and total.pending == 0 and stored == total.delivered
     say(f"  {stored:,} different events lie in {directory / 'logs'}", "green" if settled else "red")
-    good = _last_words(say, store, words, waited) & _no_secrets(say, directory) & settled
+    good = _last_words(say, store, killed) & _no_secrets(say, directory) & settled
     _slowest(say, store)
     say("\nThree errors", "bold")
     for event in store.query("level=ERROR", limit=3, order="desc"):
@@ -58,14 +68,14 @@ def _line(account: Account) -> str:
     )
 
 
-def _last_words(say: Callable[..., None], store: Store, words: str, waited: int) -> bool:
+def _last_words(say: Callable[..., None], store: Store, killed: Killed) -> bool:
     """Show that the killed service's last line arrived, and the notice of its death."""
-    found = list(store.query(f'"{words}"', limit=5))
+    found = list(store.query(f'"{killed.words}"', limit=5))
     deaths = list(store.query("kind=death", limit=5))
     say("\nThe service killed with SIGKILL", "bold")
     arrived = any(event.get("service") == "stock" for event in found)
     text = f"its last line, logged right before the kill, {'arrived' if arrived else 'IS MISSING'}"
-    say(f"  {text}; {waited} records had waited in its spool", "green" if arrived else "red")
+    say(f"  {text}; {killed.waited} records had waited in its spool", "green" if arrived else "red")
     for event in deaths:
         say(f"  {event['timestamp']}  {event['message']}", "yellow")
     return arrived and bool(deaths)
@@ -92,10 +102,10 @@ def _slowest(say: Callable[..., None], store: Store) -> None:
     found = store.sql(
         "SELECT trace_id FROM events WHERE kind = 'access' AND service = 'shop'"
         " ORDER BY duration_ms DESC LIMIT 1"
-    )
+    ).rows
     if not found:
         return
-    trace = str(found[0]["trace_id"])
+    trace = str(found[0][0])
     say(f"\nThe slowest trace: {trace}", "bold")
     for event in store.trace(trace):
         duration = event.get("duration_ms")
