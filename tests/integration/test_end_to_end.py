@@ -1,4 +1,4 @@
-"""The way of a record, whole: log calls → spool → a real Loki and the local store, complete and equal by id."""
+"""The way of a record, whole: log calls → spool → a real Loki and the local store, equal by id."""
 
 from __future__ import annotations
 
