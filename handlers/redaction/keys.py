@@ -96,7 +96,7 @@ class Keys:
         self._sensitive = re.compile(f"(?:{_any(SUFFIXES)}){tail}|(?:^|[^a-z])(?:{_any(endings)}){tail}{own}")
         self._exact = re.compile(rf"(?:.*[\[ ])?[^a-z]{{0,2}}(?:{_any(EXACT)}){tail}")
         self.is_sensitive = lru_cache(maxsize=4096)(self._decide)
-        # Without case, RE2 takes a long s for an s, the Kelvin sign for a k: what is no letter keeps its case.
+        # Without case, RE2 takes a long s for an s, a Kelvin sign for a k: what is no letter keeps its case.
         gap = "(?:%[0-9a-f]{2}|(?-i:[^A-Za-z0-9])){0,2}"
         words = _any((*SUFFIXES, *endings, *EXACT)).replace(_GAP, gap)
         couple = r"(?-i:[^A-Za-z]){0,4}\\{0,31}[\"']\s{0,4},"
