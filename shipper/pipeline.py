@@ -41,6 +41,7 @@ from .worker import SinkState, Worker
 __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 
 ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
+OPEN_REQUESTS = 100  # of those that a process left, so many are named
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
 
 
@@ -154,9 +155,11 @@ class Pipeline:
     def _clear(self) -> None:
         """Have nothing that runs, and a lock that nobody holds."""
         self._lock = threading.RLock()
+        self._guard = threading.RLock()  # held by whoever touches cursors
         self._workers: dict[str, Worker] = {}
         self._feeders: list[_Feeder] = []
         self._set: SpoolSet | None = None
+        self._final: dict[str, Account] | None = None  # the books when it was shut down
         self._upkeep: Upkeep | None = None
         self._health: HealthServer | None = None
 
@@ -194,16 +197,19 @@ class Pipeline:
         self._set = SpoolSet(self._settings, self.spool)
         for spec in self._sinks:
             worker = self._workers[spec.name] = Worker(
-                spec.name, partial(self._make, spec), self.dead_letters(spec.name), sieve=_sieve(spec)
+                spec.name,
+                partial(self._make, spec),
+                self.dead_letters(spec.name),
+                sieve=Sieve(spec.min_level, spec.max_age),
+                guard=self._guard,
             )
             worker.attach(self.spool.cursor(spec.name), lambda: self.spool.accepted)
         for worker in self._workers.values():
             worker.start()
+        sync = self._settings.sync
+        every = 1.0 if isinstance(sync, str) else float(sync)
         self._upkeep = Upkeep(
-            [
-                Job("sync", 1.0, self.spool.sync),
-                Job("adoption", ADOPT_EVERY, self._adopt),
-            ]
+            [Job("sync", every, self.spool.sync), Job("adoption", ADOPT_EVERY, self._adopt)]
         )
         self._upkeep.start()
 
@@ -216,7 +222,9 @@ class Pipeline:
 
     def _feed(self, *, once: bool) -> list[_Feeder]:
         for spec in self._sources:
-            context = SourceContext(spec.name, spec.builder, self.spool, self._settings.path)
+            context = SourceContext(
+                spec.name, spec.builder, self.spool.appender(spec.name), self._settings.path
+            )
             self._feeders.append(_Feeder(spec.name, spec.kind.build(spec.options, context), once=once))
         for feeder in self._feeders:
             feeder.thread.start()
@@ -235,25 +243,32 @@ class Pipeline:
         spools = self._set
         if spools is None:
             return
-        for adopted in spools.adopt():
-            for name, worker in list(self._workers.items()):
-                worker.attach(adopted.cursor(name))
+        with self._guard:
+            found = spools.adopt()
+            for adopted in found:
+                for name, worker in self._workers.items():
+                    worker.attach(adopted.cursor(name))
+        for adopted in found:
             self._report(adopted)
-        spools.reclaim(list(self._workers))
+        with self._guard:
+            spools.reclaim(list(self._workers))
 
     def _report(self, adopted: AdoptedSpool) -> None:
-        death = adopted.death
-        if death is None:
+        """Offer the death notice, once however often the spool changes hands."""
+        death, told = adopted.death, adopted.directory / "reported"
+        if death is None or told.exists():
             return
         fields = {
             "kind": "death",
             "died_process": death.pid,
-            "died_service": death.service,
-            "spool": adopted.id,
+            "last_event": death.last_event,
+            "open_requests": list(death.open_requests[:OPEN_REQUESTS]),
+            "spool": death.spool,
         }
         text = f"process {death.pid} died without shutdown"
         event = self._builder.compose(level="ERROR", message=text, logger="logferry.death", fields=fields)
-        self.spool.offer(event)
+        if self.spool.offer(event):
+            told.touch(mode=0o600)
 
     # ── what is asked from outside ──
 
@@ -290,21 +305,28 @@ class Pipeline:
         ended = [w.join(deadline + GRACE - time.monotonic()) for w in self._workers.values()]
         if self._health is not None:
             self._health.close()
-        pending = sum(account.pending for account in self.accounts().values())
-        if all(ended):
-            self.spool.close()
-        else:  # a cursor may still be in use by the thread that hangs
-            self.spool.sync()
+        self.spool.close()
+        self._final = self.accounts()
+        pending = sum(account.pending for account in self._final.values())
+        if all(ended) and self._set is not None:  # else a thread that hangs may still use them
+            with self._guard:
+                self._set.reclaim(list(self._workers))
+                for worker in self._workers.values():
+                    worker.close_cursors()
+                self._set.close()
         if pending:
             kept = "waits in the spool" if self._settings.path else "is lost: the spool is in memory"
             say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
         return all(ended) and not pending
 
     def accounts(self) -> dict[str, Account]:
-        """Return the books by sink: all spools of the service, and those drained before."""
+        """Return the books by sink over all spools of the service; after `shutdown` as they were then."""
+        if self._final is not None:
+            return self._final
         names = [spec.name for spec in self._sinks]
         spools = self._set or SpoolSet(self._settings, self.spool)
-        return dict(spools.accounts(names))
+        with self._guard:
+            return spools.accounts(names)
 
     def states(self) -> dict[str, SinkState]:
         """Return how each sink is."""
@@ -346,10 +368,6 @@ def _end_with_multiprocessing(pipeline: Pipeline) -> None:
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.Finalize(None, pipeline.shutdown, exitpriority=0)
-
-
-def _sieve(spec: SinkSpec) -> Sieve:
-    return Sieve(spec.min_level, spec.max_age)
 
 
 _all: weakref.WeakSet[Pipeline] = weakref.WeakSet()

@@ -9,6 +9,7 @@ Rules
 - Dead letters are on disk before the commit that counts them; a commit covers settled events only.
 - Nothing a sink does ends the thread: an exception is `Retry`. An error of the disk (commit, dead letters)
   gives the batch back to the spool, to be read again after a wait.
+- Cursors are touched under `guard` only, never while sending: whoever puts spools away holds it too.
 - `flush` and `stop` wake it at once, also out of a back-off.
 - Stopping: it goes on until everything is read or the deadline has passed. A sink that was failing before
   gets one more try. A worker that hangs in `send` is left behind and commits nothing any more.
@@ -20,10 +21,10 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ..handlers.forward import suppress_thread
 from .core.delivery import Delivery, Wait
@@ -87,6 +88,7 @@ class Worker:
         *,
         sieve: Sieve | None = None,
         delivery: Delivery | None = None,
+        guard: AbstractContextManager[Any] | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -95,6 +97,7 @@ class Worker:
         self._letters = letters
         self._sieve = sieve or Sieve()
         self._delivery = delivery or Delivery()
+        self._guard = guard or threading.Lock()
         self._now = now
         self._chance = chance
         self._sink: Sink | None = None
@@ -147,6 +150,12 @@ class Worker:
         self._left = self._thread.is_alive()
         return not self._left
 
+    def close_cursors(self) -> None:
+        """Close the cursors, after it has ended and nobody needs the books any more."""
+        for cursor in self.cursors():
+            with suppress(OSError):  # nothing depends on it any more
+                cursor.close()
+
     def state(self) -> SinkState:
         """Return how the sink is."""
         trouble, batch = self._trouble, self._delivery.batch
@@ -197,7 +206,7 @@ class Worker:
         """Give the batch back to the spool and wait; True: go on."""
         self._delivery.abandon()
         for lane in self._lanes:
-            with suppress(Exception):  # what is broken with it will be said at the next read
+            with suppress(Exception), self._guard:  # what is broken with it will be said at the next read
                 lane.cursor.rewind()
         seconds = self._delivery.backoff.delay(failures, self._chance())
         return self._pause(Wait(seconds, f"{type(error).__name__}: {error}"))
@@ -210,24 +219,26 @@ class Worker:
         limits = sink.limits
         for lane in list(self._lanes):
             limit = lane.limit() if self._deadline is None else math.inf
-            batch = lane.cursor.read(limits.max_events, limits.max_bytes, limits.overhead)
+            with self._guard:
+                batch = lane.cursor.read(limits.max_events, limits.max_bytes, limits.overhead)
+                violations = lane.cursor.violations() if batch is not None else {}
+                if batch is None and lane.cursor.drained:
+                    self._lanes.remove(lane)
+                    lane.cursor.close()
             if batch is not None:
-                self._carry(sink, lane, batch)
+                self._carry(sink, lane, batch, violations)
                 busy = busy or lane.committed < limit
                 if self._over():
                     break
-            elif lane.cursor.drained:
-                self._lanes.remove(lane)
-                lane.cursor.close()
             for ticket in tickets:
                 ticket.mark(lane, empty=batch is None)
         self._tickets = [ticket for ticket in self._tickets if not ticket.settled.is_set()]
         return busy
 
-    def _carry(self, sink: Sink, lane: _Lane, batch: Batch) -> None:
+    def _carry(self, sink: Sink, lane: _Lane, batch: Batch, violations: Mapping[int, str]) -> None:
         """Send one batch until each of its events is settled, or until it must be given up."""
         delivery = self._delivery
-        fates = self._sieve.fates(batch, lane.cursor.violations(), self._now())
+        fates = self._sieve.fates(batch, violations, self._now())
         delivery.begin(batch, sink.limits, fates)
         while not delivery.done:
             verdict = self._send(sink, delivery.part())
@@ -240,7 +251,8 @@ class Worker:
             self._commit(lane)
             if not self._pause(wait):
                 delivery.abandon()
-                lane.cursor.rewind()
+                with self._guard:
+                    lane.cursor.rewind()
                 return
         self._commit(lane)
         delivery.abandon()
@@ -269,7 +281,8 @@ class Worker:
             outcome.dead_lettered = self._bury(dead)
             if outcome.dead_lettered < len(dead):
                 outcome.dropped["dead_letters_full"] = len(dead) - outcome.dead_lettered
-        lane.cursor.commit(settled.upto, outcome)
+        with self._guard:
+            lane.cursor.commit(settled.upto, outcome)
         lane.committed = settled.upto
 
     def _bury(self, dead: Sequence[tuple[str, str, bytes]]) -> int:
@@ -308,9 +321,6 @@ class Worker:
                 self._sink.close()
             except Exception as error:  # noqa: BLE001 - the end must be reached whatever the sink does
                 say("WARNING", f"sink {self.name} did not close: {type(error).__name__}: {error}")
-        for lane in self._lanes:
-            with suppress(Exception):  # nothing depends on it any more
-                lane.cursor.close()
         for ticket in self._tickets:
             for lane in list(ticket.open):
                 ticket.mark(lane, empty=False)

@@ -12,7 +12,7 @@ Sinks made from a configuration are found by their names: `memory_sink("mem")`. 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,9 @@ class MemorySink:
     def __init__(self, config: MemoryConfig | None = None, *, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._max = (config or MemoryConfig()).max_events
-        self._lines: dict[str, bytes] = {}
+        self._lines: OrderedDict[str, bytes] = (
+            OrderedDict()
+        )  # gives up its oldest at no cost, as a dict does not
         self._lock = threading.Lock()
         self.answers: deque[Verdict | Exception] = deque()
         self.batches: int = 0
@@ -75,7 +77,7 @@ class MemorySink:
                 duplicates += key in self._lines
                 self._lines[key] = line
             while len(self._lines) > self._max:
-                del self._lines[next(iter(self._lines))]
+                self._lines.popitem(last=False)
         return duplicates
 
     def ids(self) -> list[str]:

