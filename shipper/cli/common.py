@@ -21,6 +21,7 @@ __all__ = [
     "load_config",
     "open_store",
     "report_config",
+    "spool_option",
     "spool_root",
     "store_option",
 ]
@@ -37,6 +38,12 @@ store_option = click.option(
     "store_path",
     type=click.Path(file_okay=False),
     help="The local store's directory (default: that of the configuration's local sink).",
+)
+spool_option = click.option(
+    "--spool",
+    "spool_path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The directory of the spools (default: that of the configuration).",
 )
 
 

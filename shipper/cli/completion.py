@@ -1,3 +1,4 @@
+# ruff: noqa: D301 - click reads the character \b, not its name
 """`logferry completion`: the script that teaches a shell the commands and options."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ __all__ = ["completion"]
 
 @click.command(short_help="Print the shell's completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:  # noqa: D301 - click reads the character \b
+def completion(shell: str) -> None:
     """Print the completion script for SHELL.
 
     \b
