@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import base64
+import http.client
 import socket
 import ssl
 from collections.abc import Mapping
@@ -168,25 +169,32 @@ def _reason(problem: Exception, timeout: float) -> str:
         chain.append(cause)
     # urllib3 wraps what happened; some of its errors carry it as an argument instead.
     chain += [arg for error in tuple(chain) for arg in error.args if isinstance(arg, BaseException)]
-    for error in chain:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate was not accepted: {error.verify_message}"
-        if isinstance(error, (socket.gaierror, exceptions.NameResolutionError)):
-            return "the name cannot be resolved"
-    for error in chain:
-        if isinstance(error, ConnectionRefusedError):
-            return "connection refused: nothing listens there"
-        if isinstance(error, exceptions.ConnectTimeoutError):
-            return f"no connection within {timeout:g} s"
-        if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
-            return f"no whole answer within {timeout:g} s"
-        if isinstance(error, ssl.SSLError):
-            return f"TLS failed: {error.reason or 'no TLS at the other side?'}"
-        if isinstance(error, (ConnectionError, exceptions.IncompleteRead)):
-            return "the connection was cut before the answer was whole"
-        if isinstance(error, OSError) and error.errno is not None:
-            file = f" ({error.filename})" if error.filename else ""
-            return f"{error.strerror or type(error).__name__}{file}"
-    if isinstance(problem, exceptions.ProtocolError):
-        return "what answered does not speak HTTP, or was cut off"
+    for kind, text in (
+        (ssl.SSLCertVerificationError, "its certificate was not accepted"),
+        (socket.gaierror, "the name cannot be resolved"),
+        (exceptions.NameResolutionError, "the name cannot be resolved"),
+        (ConnectionRefusedError, "connection refused: nothing listens there"),
+        (ssl.SSLError, "TLS failed: does the other side speak it?"),
+        (ConnectionError, "the connection was cut before the answer was whole"),
+        (exceptions.IncompleteRead, "the connection was cut before the answer was whole"),
+        (FileNotFoundError, "a file of the tls settings is not there"),
+        (PermissionError, "a file of the tls settings cannot be read"),
+        (TimeoutError, f"no whole answer within {timeout:g} s"),
+        (exceptions.ReadTimeoutError, f"no whole answer within {timeout:g} s"),
+        (exceptions.ConnectTimeoutError, f"no connection within {timeout:g} s"),
+        (http.client.HTTPException, "what answered does not speak HTTP"),
+        (exceptions.ProtocolError, "what answered does not speak HTTP, or was cut off"),
+    ):
+        for error in chain:
+            if isinstance(error, kind):
+                return text + _detail(error)
     return f"no answer ({type(problem).__name__})"
+
+
+def _detail(error: BaseException) -> str:
+    """Return what is safe to say more: the verifier's finding, a file's name."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f": {error.verify_message}"
+    if isinstance(error, OSError) and isinstance(error.filename, (str, Path)):
+        return f": {error.filename}"
+    return ""

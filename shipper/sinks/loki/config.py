@@ -3,13 +3,14 @@
 Everything that Loki would refuse for every event is refused here: it would otherwise look like an outage.
 """
 
+# ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
+
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -61,7 +62,7 @@ class LokiConfig:
         ("service", "level", "environment"), help="fields that name a stream; few, with few values"
     )
     static_labels: Mapping[str, str] = setting(
-        factory=lambda: MappingProxyType({}), help="labels that every stream has", example="{cluster: eu-1}"
+        factory=dict, help="labels that every stream has", example="{cluster: eu-1}"
     )
     structured_metadata: tuple[str, ...] = setting(
         _DEFAULT_METADATA, help="fields to filter by without parsing the line; event_id always is"
@@ -73,9 +74,7 @@ class LokiConfig:
     username: str | None = setting(None, help="for basic authentication")
     password: Secret | None = setting(None, help="for basic authentication")
     bearer_token: Secret | None = setting(None, help="sent as Authorization: Bearer")
-    headers: Mapping[str, str] = setting(
-        factory=lambda: MappingProxyType({}), help="further headers of each request"
-    )
+    headers: Mapping[str, str] = setting(factory=dict, help="further headers of each request")
     tls: TlsConfig = setting(factory=TlsConfig, help="certificates")
     timeout: Duration = setting(
         Duration(10.0), help="for one request, from connecting to the last byte", minimum=0.05, maximum=300

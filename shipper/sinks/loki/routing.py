@@ -20,7 +20,7 @@ from .heads import Head, Heads
 from .labels import LabelGuard, label_text, stream_labels
 from .metadata import frame_metadata, pairs_of
 from .protobuf import Row
-from .timestamps import AHEAD, WINDOW, Lanes, Limit, parse_timestamp
+from .timestamps import WINDOW, Bounds, Lanes, Limit, parse_timestamp
 
 __all__ = ["LINE_BYTES", "Push", "Route", "Router"]
 
@@ -75,11 +75,11 @@ class Router:
         self._frame = frame_metadata(self.metadata)
         self._streams.clear()
 
-    def route(self, batch: Batch, now: float) -> Route:
-        """Return the pushes of `batch`; `now` in seconds since 1970."""
+    def route(self, batch: Batch, bounds: Bounds) -> Route:
+        """Return the pushes of `batch`, sorted by `bounds`."""
         while True:
             heads = self._heads.read(batch.lines)
-            route = self._sort(batch, heads, now)
+            route = self._sort(batch, heads, bounds)
             if route is not None:
                 route.metas = self._frame(heads, batch.sequences, batch.spool)
                 return route
@@ -88,9 +88,9 @@ class Router:
         """Return an event's structured metadata as a mapping (for the JSON encoding)."""
         return pairs_of(head, self.metadata, event_id)
 
-    def _sort(self, batch: Batch, heads: Sequence[Head | None], now: float) -> Route | None:
+    def _sort(self, batch: Batch, heads: Sequence[Head | None], bounds: Bounds) -> Route | None:
         """Sort events into pushes. None: a label was demoted, so begin again."""
-        oldest, youngest = int(now - self.limit.live_age), int(now) + AHEAD
+        oldest, youngest = bounds.live_from, bounds.youngest
         live: dict[tuple[Any, ...], Push] = {}
         late: list[tuple[int, int, int, tuple[Any, ...]]] = []
         refused: dict[int, Rejected] = {}
@@ -135,7 +135,7 @@ class Router:
                 push = live[key] = Push(*known)
             push.rows.append((index, second, nanos))
         pushes: list[Push] = []
-        if late and not self._backfill(batch, late, now, pushes, refused):
+        if late and not self._backfill(batch, late, bounds, pushes, refused):
             return None
         return Route(pushes + list(live.values()), refused, heads, [])
 
@@ -158,7 +158,7 @@ class Router:
         self,
         batch: Batch,
         late: list[tuple[int, int, int, tuple[Any, ...]]],
-        now: float,
+        bounds: Bounds,
         pushes: list[Push],
         refused: dict[int, Rejected],
     ) -> bool:
@@ -170,14 +170,14 @@ class Router:
                 return False
             labels, text = known
             second, nanos = event_second, event_nanos
-            acceptable = now - self.limit.max_age <= second <= now + AHEAD
+            acceptable = bounds.oldest <= second <= bounds.youngest
             stream = f"{batch.spool}{text}"
             lane = self.lanes.choose(stream, second) if acceptable else None
             if lane is None:
                 if self.old_events == "dead_letter":
-                    refused[index] = Rejected(_refusal(second, now, self.limit.max_age))
+                    refused[index] = Rejected(_refusal(second, bounds))
                     continue
-                second, nanos = self._restamp(batch.sequences[index], now)
+                second, nanos = self._restamp(batch.sequences[index], bounds.now)
                 lane = -1
             push = open_pushes.get(text)
             begins = push.rows[0][1] if push is not None else 0
@@ -204,7 +204,10 @@ def _time(stamp: Any) -> tuple[int, int]:
     return moment
 
 
-def _refusal(second: int, now: float, max_age: float) -> str:
-    if second > now:
-        return f"{second - now:.0f} s ahead of this machine's clock; Loki takes no more than {AHEAD + 60} s"
-    return f"{(now - second) / 3600:.1f} h old; Loki takes no more than {max_age / 3600:.1f} h, and no lane is free"
+def _refusal(second: int, bounds: Bounds) -> str:
+    away = second - bounds.now
+    if away > 0:
+        return f"{away:.0f} s ahead of this machine's clock: further than Loki takes"
+    if second < bounds.oldest:
+        return f"{-away / 3600:.1f} h old: Loki takes {(bounds.now - bounds.oldest) / 3600:.1f} h"
+    return f"{-away / 3600:.1f} h old, and all backfill streams are too far ahead of it"

@@ -25,7 +25,7 @@ from .jsonpush import json_push
 from .labels import KIND, LabelGuard
 from .protobuf import push_request
 from .routing import LINE_BYTES, Push, Route, Router
-from .timestamps import Limit
+from .timestamps import Bounds, Limit
 from .verdict import Ruling, excerpt, judge
 
 __all__ = ["LokiSink"]
@@ -42,12 +42,12 @@ _PIN_SECONDS: Final = 15 * 60
 
 @dataclass(slots=True)
 class _Pin:
-    """The clock of an attempt that may have to be repeated."""
+    """The bounds of an attempt that may have to be repeated."""
 
-    spool: str = ""
-    first: int = 0
-    last: int = -1
-    now: float = 0.0
+    spool: str
+    first: int
+    last: int
+    bounds: Bounds
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class LokiSink:
         self._config = config
         self._name = context.name
         self._clock = clock
-        self._pin = _Pin()
+        self._pin: _Pin | None = None
         self._said = 0
         # `kind` splits access, job and span events off: dashboards read them without parsing a line.
         labels = (*config.labels, *(() if KIND in config.labels else (KIND,)))
@@ -125,13 +125,13 @@ class LokiSink:
 
     def send(self, batch: Batch) -> Verdict:
         """Deliver one batch: a push for each of its streams."""
-        now = self._attempt_time(batch)
-        route = self._router.route(batch, now)
+        bounds = self._bounds(batch)
+        route = self._router.route(batch, bounds)
         self._say_demoted()
         fold = _Fold(refused=dict(route.refused))
         stop: Ruling | None = None
         for push in route.pushes:
-            ruling = stop or self._push(push, route, batch, now)
+            ruling = stop or self._push(push, route, batch, bounds)
             fold.take(push, ruling)
             if isinstance(ruling.verdict, Retry) and not ruling.stream:
                 stop = ruling
@@ -151,16 +151,15 @@ class LokiSink:
         """Release the connection."""
         self._transport.close()
 
-    def _attempt_time(self, batch: Batch) -> float:
+    def _bounds(self, batch: Batch) -> Bounds:
         now, pin = self._clock(), self._pin
         first, last = batch.sequences[0], batch.sequences[-1]
-        again = pin.spool == batch.spool and pin.first <= first and last <= pin.last
-        if not again or not 0 <= now - pin.now < _PIN_SECONDS:
-            self._pin = _Pin(batch.spool, first, last, now)
-            return now
-        return pin.now
+        again = pin is not None and pin.spool == batch.spool and pin.first <= first and last <= pin.last
+        if pin is None or not again or not 0 <= now - pin.bounds.now < _PIN_SECONDS:
+            pin = self._pin = _Pin(batch.spool, first, last, self._router.limit.bounds(now))
+        return pin.bounds
 
-    def _push(self, push: Push, route: Route, batch: Batch, now: float) -> Ruling:
+    def _push(self, push: Push, route: Route, batch: Batch, bounds: Bounds) -> Ruling:
         body, headers = self._encode(push, route, batch)
         events = len(push.rows)
         if len(body) > _PUSH_BYTES:
@@ -171,28 +170,29 @@ class LokiSink:
         answer = self._transport.request("POST", PUSH_PATH, body, headers)
         if isinstance(answer, Retry):
             return Ruling(answer)
-        return self._judge(answer, push, batch, now)
+        return self._judge(answer, push, batch, bounds)
 
-    def _judge(self, answer: Answer, push: Push, batch: Batch, now: float) -> Ruling:
+    def _judge(self, answer: Answer, push: Push, batch: Batch, bounds: Bounds) -> Ruling:
         after = retry_after(answer.headers.get("retry-after"), self._clock())
         ruling = judge(answer.status, answer.body, events=len(push.rows), attempt=batch.attempt, after=after)
-        lanes = self._router.lanes
-        if isinstance(ruling.verdict, Delivered):
-            if push.lane is not None and push.lane[1] >= 0:
-                lanes.stored(*push.lane, max(second for _, second, _ in push.rows))
-        elif answer.status == 400:
-            learned = (
-                self._router.limit.learn(answer.body, now)
-                if "too old" in answer.body or push.lane is None
-                else False
-            )
-            if push.lane is not None and push.lane[1] >= 0:
-                learned |= lanes.learn(*push.lane, answer.body)
-            if learned:
-                # Sorted anew they go where Loki takes them; what it has stored it drops as duplicate.
-                self._pin = _Pin()
-                return Ruling(Retry(f"Loki answered 400: {excerpt(answer.body)}", 0.0), stream=True)
+        lane = push.lane if push.lane is not None and push.lane[1] >= 0 else None
+        if isinstance(ruling.verdict, Delivered) and lane is not None:
+            self._router.lanes.stored(*lane, max(second for _, second, _ in push.rows))
+        if answer.status == 400 and self._learn(answer.body, push, lane, bounds):
+            # Sorted anew, the refused go where Loki takes them; what it has stored it drops as duplicate.
+            return Ruling(Retry(f"Loki answered 400: {excerpt(answer.body)}", 0.0), stream=True)
         return ruling
+
+    def _learn(self, body: str, push: Push, lane: tuple[str, int] | None, used: Bounds) -> bool:
+        """Take what a refusal says of the server's bounds. True: sending again makes sense."""
+        if lane is not None and self._router.lanes.learn(*lane, body):
+            return True
+        if lane is not None and "too far behind" in body:
+            return False
+        bounds = self._router.limit.learn(body, used)
+        if bounds is not None and self._pin is not None:
+            self._pin.bounds = bounds
+        return bounds is not None and (push.lane is None or lane is not None)
 
     def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes, Mapping[str, str]]:
         if self._config.encoding == "protobuf":

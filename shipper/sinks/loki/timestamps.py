@@ -16,11 +16,11 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["AHEAD", "LIVE_AGE", "WINDOW", "Lanes", "Limit", "parse_timestamp"]
+__all__ = ["AHEAD", "LIVE_AGE", "WINDOW", "Bounds", "Lanes", "Limit", "parse_timestamp"]
 
 LIVE_AGE: Final = 30 * 60
 AHEAD: Final = 9 * 60
@@ -60,6 +60,20 @@ def parse_timestamp(text: object) -> tuple[int, int] | None:
 _SECOND: Final = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When an attempt's events are live, and acceptable at all: seconds since 1970, both ends included."""
+
+    now: float
+    live_from: int
+    oldest: int
+
+    @property
+    def youngest(self) -> int:
+        """The last second that Loki takes."""
+        return int(self.now) + AHEAD
+
+
 @dataclass(slots=True)
 class Limit:
     """How old an event may be, in seconds: as configured, or less from when the server has said so.
@@ -70,19 +84,27 @@ class Limit:
     max_age: float
     live_age: float = LIVE_AGE
 
-    def learn(self, body: str, now: float) -> bool:
-        """Take the bounds out of a refusal. True when one is news, so that sending again makes sense."""
+    def bounds(self, now: float) -> Bounds:
+        """Return the bounds of an attempt at `now`."""
+        return Bounds(now, int(now - self.live_age), int(now - self.max_age))
+
+    def learn(self, body: str, used: Bounds) -> Bounds | None:
+        """Take the bounds out of a refusal of an attempt that `used` some; None when there is nothing new.
+
+        What is returned is exact to a second: of the repeated attempt only what was refused changes its stream
+        or its stamp. Later attempts keep a minute's distance.
+        """
         if (bound := _bound(body)) is None:
-            return False
-        # A minute of margin: the next attempt comes later than the refusal.
-        age = max(now - bound - 60, 0.0)
-        if "timestamp too old" in body and 0 < age < self.max_age:
-            self.max_age = age
-            return True
-        if "too far behind" in body and age < self.live_age:
-            self.live_age = age
-            return True
-        return False
+            return None
+        edge, age = int(bound) + 1, max(used.now - bound - 60, 0.0)
+        news = used
+        if "timestamp too old" in body and edge > used.oldest:
+            news = replace(news, oldest=edge)
+            self.max_age = min(self.max_age, max(age, 60.0))
+        if "too far behind" in body and edge > used.live_from:
+            news = replace(news, live_from=edge)
+            self.live_age = min(self.live_age, age)
+        return news if news != used else None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,55 @@
+"""Fixtures for real servers: one of each kind for a test process, on loopback, ended by its own pid.
+
+A server that cannot be had is skipped with one line that says how to get it; with LOGFERRY_REQUIRE_SERVERS=1, as
+in CI, that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# tests/ is no package (importmode=importlib): this makes `servers` importable for all test files.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from servers.cache import binary  # noqa: E402 - the path comes first
+from servers.loki import LokiServer  # noqa: E402 - the path comes first
+
+
+def require(name: str) -> None:
+    """Skip, or fail where servers are required, when the binary of server `name` is missing."""
+    if binary(name).exists():
+        return
+    message = (
+        f"{name} is not installed: python tests/servers/install.py {name} (needs Go, about 7 minutes, once)"
+    )
+    if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def loki_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LokiServer]]:
+    """Make further Lokis, with limits of their own (`loki_factory(auth=True, limits={...})`), started."""
+    require("loki")
+    running: list[LokiServer] = []
+
+    def make(**options: Any) -> LokiServer:
+        server = LokiServer(tmp_path_factory.mktemp("loki"), **options)
+        running.append(server)
+        return server.start()
+
+    yield make
+    for server in running:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def loki(loki_factory: Callable[..., LokiServer]) -> LokiServer:
+    """Loki with room for many events; tests keep apart by a label of their own."""
+    return loki_factory()

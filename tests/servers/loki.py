@@ -1,0 +1,138 @@
+"""A real Loki on a free loopback port, its data in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from .cache import binary
+
+__all__ = ["LokiServer"]
+
+_PAGE = 5_000
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class LokiServer:
+    """Starts, restarts and kills one Loki; reads back what it holds.
+
+    `limits` are entries of Loki's limits_config. The server is ours alone: it is killed by its own pid.
+    """
+
+    def __init__(self, data: Path, *, auth: bool = False, limits: dict[str, Any] | None = None) -> None:
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._http = urllib3.PoolManager(retries=False, timeout=30)
+        self._process: subprocess.Popen[bytes] | None = None
+        data.mkdir(parents=True, exist_ok=True)
+        template = (Path(__file__).parent / "loki" / "config.yaml").read_text()
+        facts = {
+            "AUTH": str(auth).lower(),
+            "HTTP": str(self.port),
+            "GRPC": str(free_port()),
+            "DATA": str(data),
+            # Room for tests that push a lot; what a test wants refused, it sets itself.
+            "LIMITS": json.dumps(
+                {
+                    "ingestion_rate_mb": 1000,
+                    "ingestion_burst_size_mb": 1000,
+                    "per_stream_rate_limit": "1GB",
+                    "per_stream_rate_limit_burst": "1GB",
+                    "max_query_series": 10000,
+                    **(limits or {}),
+                }
+            ),
+        }
+        for name, value in facts.items():
+            template = template.replace(f"@{name}@", value)
+        (data / "config.yaml").write_text(template)
+
+    def start(self, seconds: float = 60) -> LokiServer:
+        """Start and wait until it takes pushes; raises RuntimeError with its last words when it does not."""
+        log = self.data / "loki.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [binary("loki"), f"-config.file={self.data / 'config.yaml'}"],
+                cwd=self.data,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                if self._http.request("GET", f"{self.url}/ready").status == 200:
+                    return self
+            except urllib3.exceptions.HTTPError:
+                pass
+            time.sleep(0.05)
+        self.kill()
+        raise RuntimeError(f"Loki did not start: {log.read_text(errors='replace')[-2000:]}")
+
+    def kill(self) -> None:
+        """Kill it as a power cut would; `start` brings it back with its data."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def get(self, path: str, tenant: str | None = None, **query: Any) -> Any:
+        """Return the JSON answer of a GET."""
+        headers = {"X-Scope-OrgID": tenant} if tenant else {}
+        answer = self._http.request("GET", f"{self.url}{path}?{urlencode(query)}", headers=headers)
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: {answer.status} {answer.data[:500]!r}")
+        return json.loads(answer.data)
+
+    def flush(self) -> None:
+        """Make entries older than three hours visible: queries for such times do not ask what is in memory."""
+        self._http.request("POST", f"{self.url}/flush")
+
+    def page(
+        self, query: str, start: int, end: int, tenant: str | None = None
+    ) -> list[tuple[int, str, dict[str, str]]]:
+        """Return up to 5,000 entries from `start` (ns) to before `end`, oldest first: time, line, all labels."""
+        found = self.get(
+            "/loki/api/v1/query_range",
+            tenant,
+            query=query,
+            start=start,
+            end=end,
+            limit=_PAGE,
+            direction="forward",
+        )
+        entries = [
+            (int(value[0]), value[1], stream["stream"])
+            for stream in found["data"]["result"]
+            for value in stream["values"]
+        ]
+        return sorted(entries, key=lambda entry: entry[0])
+
+    def entries(
+        self, query: str, start: int, end: int, tenant: str | None = None
+    ) -> list[tuple[int, str, dict[str, str]]]:
+        """Return all entries between two times (ns), in pages. Labels hold the structured metadata as well."""
+        whole: list[tuple[int, str, dict[str, str]]] = []
+        while True:
+            page = self.page(query, start, end, tenant)
+            if len(page) < _PAGE:
+                return whole + page
+            last = page[-1][0]
+            assert page[0][0] != last, "more than a page of entries in one nanosecond"
+            # The page may have been cut within the last nanosecond: read that one again.
+            whole += [entry for entry in page if entry[0] != last]
+            start = last
