@@ -294,6 +294,19 @@ class Pipeline:
             if self._door.stale:  # a child that has logged nothing: everything is its parent's
                 return True
         deadline = time.monotonic() + (self.shutdown_timeout if timeout is None else timeout)
+        ended = self._stop(deadline)
+        self.spool.close()
+        self._final = self.accounts()
+        if ended:  # else a thread that hangs may still use them
+            self._put_away()
+        pending = sum(account.pending for account in self._final.values())
+        if pending:
+            kept = "waits in the spool" if self._settings.path else "is lost: the spool is in memory"
+            say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
+        return ended and not pending
+
+    def _stop(self, deadline: float) -> bool:
+        """End all threads; False when one hangs."""
         for feeder in self._feeders:
             feeder.stop()
         for feeder in self._feeders:
@@ -305,19 +318,16 @@ class Pipeline:
         ended = [w.join(deadline + GRACE - time.monotonic()) for w in self._workers.values()]
         if self._health is not None:
             self._health.close()
-        self.spool.close()
-        self._final = self.accounts()
-        pending = sum(account.pending for account in self._final.values())
-        if all(ended) and self._set is not None:  # else a thread that hangs may still use them
+        return all(ended)
+
+    def _put_away(self) -> None:
+        """Delete what is drained, and let others have the rest."""
+        if self._set is not None:
             with self._guard:
                 self._set.reclaim(list(self._workers))
                 for worker in self._workers.values():
                     worker.close_cursors()
                 self._set.close()
-        if pending:
-            kept = "waits in the spool" if self._settings.path else "is lost: the spool is in memory"
-            say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
-        return all(ended) and not pending
 
     def accounts(self) -> dict[str, Account]:
         """Return the books by sink over all spools of the service; after `shutdown` as they were then."""
