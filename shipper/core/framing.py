@@ -71,7 +71,7 @@ class Frame(NamedTuple):
     kind: int
     prefix: int
     sequence: int
-    count: int
+    events: int
     start: int
     stop: int
 

@@ -78,6 +78,11 @@ class SpoolCursor:
             self.read(0, 0)  # looks for an end without taking anything
         return reader.ended and self._books.sequence >= reader.next and not reader.gaps
 
+    @property
+    def done(self) -> bool:
+        """True when all that was given out is in the books and no more will be; safe from any thread."""
+        return not self._shelf.alive() and self._books.sequence > self._last()
+
     def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> Batch | None:
         """Return the next events, or None. Never blocks; see `ports.Cursor`."""
         reader = self._reader

@@ -181,7 +181,7 @@ class Reader:
                 lines.append(line)
                 self.next += 1
                 self._at = frame.stop
-            elif frame[:2] == (EVENT, 0) and frame.count == 1 and frame.sequence == self.next:
+            elif frame[:2] == (EVENT, 0) and frame.events == 1 and frame.sequence == self.next:
                 continue  # behind a gap that is in the books now
             else:
                 self._take_other(frame)
@@ -332,14 +332,20 @@ class Reader:
                 self.ended = True
             return False
         header = parse_header(opened.read(0, DATA))
+        if lines and header is not None and header.first > self.next:
+            opened.close()  # the gap begins a batch of its own
+            return False
         if number != self._number:
             fresh = self._number == 0
             jumped = resume or number > self._number + 1
             self._base, self._at, self._block = DATA, 0, b""
-            if fresh and header is not None and not lines:
-                self._gap(header.first, "before")
-            elif jumped and not fresh:
+            if fresh:
+                self._reason = "before"
+            elif jumped:
                 self._reason = "memory_lost" if header is not None and header.after_memory else "removed"
+            if header is not None:
+                self._gap(header.first, self._reason)
+                self._reason = "damaged"
         self._close()
         self._segment, self._number = opened, number
         self._salt = salt_of(bytes.fromhex(self._shelf.id), number)

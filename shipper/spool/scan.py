@@ -58,7 +58,7 @@ def last_of(shelf: Shelf) -> int:
     """Return the last sequence the spool is known to have given out; 0 for none."""
     last = max((entry.last for entry in shelf.evicted()), default=0)
     for number in reversed(shelf.numbers()):
-        seen = max((f.frame.sequence + f.frame.count - 1 for f in frames(shelf, number)), default=0)
+        seen = max((f.frame.sequence + f.frame.events - 1 for f in frames(shelf, number)), default=0)
         segment = shelf.open(number)
         if segment is not None:
             hint = parse_hint(segment.read(0, DATA))

@@ -187,7 +187,8 @@ class Writable:
 
     def put(self, at: int, data: bytes) -> None:
         """Copy bytes in: the first 24 (a frame's header) before the rest."""
-        self.buffer[at : at + HEADER_SIZE] = data[:HEADER_SIZE]
+        head = data[:HEADER_SIZE]
+        self.buffer[at : at + len(head)] = head
         if len(data) > HEADER_SIZE:
             self.buffer[at + HEADER_SIZE : at + len(data)] = data[HEADER_SIZE:]
 

@@ -131,7 +131,7 @@ class SpoolSet:
                     gone += own.release(number)
             if own.closed and own.home.dir_fd >= 0 and sinks:
                 cursors = [own.own_cursor(sink) for sink in sinks]
-                if all(cursor.drained for cursor in cursors):
+                if all(cursor.done for cursor in cursors):
                     gone += self._fold(own.home, own.accepted)
         for spool in self.adopted:
             held = [spool.own_cursor(sink) for sink in sinks]
@@ -139,7 +139,7 @@ class SpoolSet:
             for number in deletable(spool.home.numbers(), places):
                 with suppress(OSError):
                     gone += spool.home.remove_segment(number)
-            if spool.accepted == 0 or (held and all(cursor.drained for cursor in held)):
+            if spool.accepted == 0 or (held and all(cursor.done for cursor in held)):
                 gone += self._fold(spool.home, spool.accepted)
                 if spool.home.dir_fd < 0:
                     self._drop(spool)

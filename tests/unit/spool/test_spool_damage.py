@@ -1,0 +1,211 @@
+"""Whatever happens to a spool's bytes, reading never raises and never loses a sound frame."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logferry.shipper.core.framing import EVENT, HEADER_SIZE, encode, parse, resync, salt_of
+from logferry.shipper.ports import Outcome
+from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, repair, verify
+from logferry.shipper.spool.scan import frames
+
+EVENTS = [b'{"n":%d,"x":"%s"}' % (n, b"x" * (n * 7 % 50)) for n in range(8)]
+
+
+def small_spool(tmp_path: Path, *, clean: bool = False) -> tuple[Path, list[tuple[int, int]]]:
+    """Make a dead owner's small spool; return its segment and each frame's extent in the file."""
+    spool = Spool(SpoolSettings(tmp_path / "spool", "shop", max_bytes=1 << 20))
+    for line in EVENTS:
+        spool.offer(line)
+    spool.close(clean=clean)
+    spool.home.close()
+    (segment,) = (tmp_path / "spool" / "shop").glob("*/*.seg")
+    home_spool = SpoolSet(spool.settings)
+    (adopted,) = home_spool.adopt()
+    extents = [
+        (found.frame.start - HEADER_SIZE, found.frame.stop) for found in frames(adopted.home, 1) if found.frame.events
+    ]
+    home_spool.close()
+    return segment, extents
+
+
+def drain(base: Path) -> list[bytes]:
+    """Adopt and deliver everything; check the books; return the lines."""
+    spools = SpoolSet(SpoolSettings(base, "shop"))
+    lines: list[bytes] = []
+    for adopted in spools.adopt():
+        cursor = adopted.cursor("a")
+        while not cursor.drained:
+            batch = cursor.read(3, 1 << 20)
+            if batch is None:
+                continue
+            lines += batch.lines
+            cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+        assert cursor.account().balance == 0
+        assert cursor.account().pending == 0
+        assert cursor.account().delivered == len(lines)
+        _ = adopted.death
+    assert audit(base, "shop").problems == []
+    spools.reclaim(["a"])
+    total = spools.accounts(["a"])["a"]
+    assert total.balance == 0
+    assert total.delivered == len(lines)
+    spools.close()
+    return lines
+
+
+def test_every_truncation(tmp_path: Path) -> None:
+    """Cut at any byte, all frames that are whole come out."""
+    segment, extents = small_spool(tmp_path)
+    whole = segment.read_bytes()
+    base = tmp_path / "spool"
+    shutil.rmtree(base / "shop" / segment.parent.name / "cursors", ignore_errors=True)
+    keep = tmp_path / "keep"
+    shutil.copytree(base, keep)
+    for cut in [*range(extents[-1][1] + 2)]:
+        shutil.rmtree(base)
+        shutil.copytree(keep, base)
+        segment.write_bytes(whole[:cut])
+        expected = [line for line, (_, stop) in zip(EVENTS, extents, strict=True) if stop <= cut]
+        assert drain(base) == expected, cut
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_every_changed_byte(tmp_path: Path, clean: bool) -> None:
+    """With any one byte changed, all frames but the one it belongs to come out."""
+    segment, extents = small_spool(tmp_path, clean=clean)
+    whole = segment.read_bytes()
+    base = tmp_path / "spool"
+    keep = tmp_path / "keep"
+    shutil.copytree(base, keep)
+    randomness = random.Random(7)
+    for at in range(extents[-1][1] + 30):
+        shutil.rmtree(base)
+        shutil.copytree(keep, base)
+        changed = bytearray(whole)
+        changed[at] ^= randomness.choice([0x1E, 0xFF, 1, 128, 0x1E ^ changed[at] or 1])
+        segment.write_bytes(changed)
+        expected = [line for line, (start, stop) in zip(EVENTS, extents, strict=True) if not start <= at < stop]
+        assert drain(base) == expected, at
+
+
+def test_any_subset_of_pages_may_be_lost(tmp_path: Path) -> None:
+    """After a power cut any pages may be zeros: every frame that touches none of them comes out."""
+    base = tmp_path / "spool"
+    spool = Spool(SpoolSettings(base, "shop"))
+    sent = [b'{"n":%d,"x":"%s"}' % (n, b"x" * (n % 900)) for n in range(400)]
+    for line in sent:
+        spool.offer(line)
+    spool.close(clean=False)
+    spool.home.close()
+    spools = SpoolSet(spool.settings)
+    (adopted,) = spools.adopt()
+    where: dict[int, list[tuple[int, int]]] = {
+        number: [(f.frame.start - HEADER_SIZE, f.frame.stop) for f in frames(adopted.home, number) if f.frame.events]
+        for number in adopted.home.numbers()
+    }
+    spools.close()
+    keep = tmp_path / "keep"
+    shutil.copytree(base, keep)
+    for seed in range(20):
+        randomness = random.Random(seed)
+        shutil.rmtree(base)
+        shutil.copytree(keep, base)
+        expected: list[bytes] = []
+        at = 0
+        for number, extents in where.items():
+            (path,) = base.glob(f"shop/*/{number:08d}.seg")
+            data = bytearray(path.read_bytes())
+            lost = {page for page in range(len(data) // 4096) if randomness.random() < 0.2}
+            for page in lost:
+                data[page * 4096 : page * 4096 + 4096] = bytes(4096)
+            path.write_bytes(data)
+            for start, stop in extents:
+                if not lost & set(range(start // 4096, (stop - 1) // 4096 + 1)):
+                    expected.append(sent[at])
+                at += 1
+        assert drain(base) == expected, seed
+
+
+def test_damage_is_counted_and_kept(tmp_path: Path) -> None:
+    """A damaged frame is counted as dropped for that reason, and its bytes are kept aside."""
+    segment, extents = small_spool(tmp_path)
+    data = bytearray(segment.read_bytes())
+    data[extents[3][0] + HEADER_SIZE + 2] ^= 0xFF
+    segment.write_bytes(data)
+    base = tmp_path / "spool"
+    (found,) = verify(base)
+    assert (found.damaged, found.missing) == (1, {"damaged": 1})
+    (mended,) = repair(base)
+    (copy,) = mended.salvaged
+    assert copy.read_bytes() == bytes(data[extents[3][0] : extents[3][1]])
+    drain(base)
+    assert SpoolSet(SpoolSettings(base, "shop")).accounts(["a"])["a"].dropped == {"damaged": 1}
+
+
+def test_a_bad_frame_of_a_living_owner_is_waited_for_and_then_passed(tmp_path: Path) -> None:
+    """At the tail it may be unfinished; with sound frames behind it for `patience` seconds it is damaged."""
+    spool = Spool(SpoolSettings(tmp_path / "spool", "shop"))
+    for line in EVENTS:
+        spool.offer(line)
+    spool._segment.buffer[96 + HEADER_SIZE] ^= 0xFF
+    now = [0.0]
+    from logferry.shipper.spool.cursor import SpoolCursor
+
+    cursor = SpoolCursor(spool, "a", home=lambda: spool.home, last=lambda: spool.accepted, clock=lambda: now[0])
+    assert cursor.read(10, 10_000) is None
+    now[0] = 4.9
+    assert cursor.read(10, 10_000) is None
+    now[0] = 5.1
+    batch = cursor.read(10, 10_000)
+    assert list(batch.lines) == EVENTS[1:]
+    cursor.commit(8, Outcome(delivered=7))
+    assert cursor.account().dropped == {"damaged": 1}
+    assert cursor.account().balance == 0
+
+
+def test_garbage_in_place_of_cursor_and_lists(tmp_path: Path) -> None:
+    """Damaged cursor files and lists cost repetition, never an exception."""
+    segment, _ = small_spool(tmp_path)
+    spools = SpoolSet(SpoolSettings(tmp_path / "spool", "shop"))
+    (adopted,) = spools.adopt()
+    cursor = adopted.cursor("a")
+    cursor.read(3, 10_000)
+    cursor.commit(3, Outcome(delivered=3))
+    spools.close()
+    (segment.parent / "cursors" / "a").write_bytes(b"\xff" * 16384)
+    (segment.parent / "evicted.json").write_bytes(b"[{")
+    assert drain(tmp_path / "spool") == EVENTS
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=60), max_size=12), st.binary(max_size=40), st.integers(0, 1 << 40))
+def test_resync_finds_every_frame_behind_any_rubbish(payloads: list[bytes], rubbish: bytes, first: int) -> None:
+    """Rubbish before frames, markers included, hides none of them."""
+    salt = salt_of(bytes(16), 3)
+    block = rubbish + b"".join(encode(salt, EVENT, 0, p, first + i, 1) for i, p in enumerate(payloads))
+    found, at = [], 0
+    while (at := resync(block, at, salt)) >= 0:
+        frame = parse(block, at, salt)
+        assert frame is not None
+        found.append(block[frame.start : frame.stop])
+        at = frame.stop
+    assert found == payloads
+    if payloads:
+        assert resync(block, 0, salt_of(bytes(16), 4)) < 0  # another segment's frames are none here
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=80), st.integers(0, (1 << 64) - 1), st.data())
+def test_no_single_bit_goes_unnoticed(payload: bytes, sequence: int, data: st.DataObject) -> None:
+    """A frame with one bit changed is no frame, or not where it was."""
+    frame = bytearray(encode(123, EVENT, 0, payload, sequence, 1))
+    bit = data.draw(st.integers(0, len(frame) * 8 - 1))
+    frame[bit // 8] ^= 1 << bit % 8
+    assert parse(bytes(frame), 0, 123) is None

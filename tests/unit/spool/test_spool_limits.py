@@ -1,0 +1,264 @@
+"""A full spool, a full disk, old events: what is given up is bounded, counted, and has a reason."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from logferry.shipper.core.segments import LARGEST, SMALLEST, Evicted, attribute, deletable, grown, merged
+from logferry.shipper.ports import Cursor, Outcome
+from logferry.shipper.spool import SpoolSet, audit
+from logferry.shipper.spool.supply import usage
+
+
+def deliver(cursor: Cursor) -> list[bytes]:
+    lines: list[bytes] = []
+    while (batch := cursor.read(50, 1 << 20)) is not None:
+        lines += batch.lines
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    return lines
+
+
+def offer_many(spool, count: int, size: int = 400) -> int:
+    return sum(spool.offer(b"%06d" % n + b"x" * size) for n in range(count))
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+def test_a_full_spool_keeps_its_bound(make_spool, tmp_path: Path, policy: str) -> None:
+    """The path never takes more than `max_bytes`; what had to go is counted as `full`."""
+    spool = make_spool(max_bytes=400_000, when_full=policy)
+    cursor = spool.cursor("a")
+    taken = offer_many(spool, 3000)
+    assert usage(tmp_path / "spool") <= 400_000
+    assert (taken == 3000) == (policy == "drop_oldest")
+    lines = deliver(cursor)
+    account = cursor.account()
+    assert account.balance == account.pending == 0
+    assert account.accepted == 3000
+    assert account.dropped == {"full": 3000 - len(lines)}
+    assert spool.stats()["dropped"] == account.dropped
+    numbers = [int(line[:6]) for line in lines]
+    assert numbers == sorted(numbers)
+    assert numbers[-1 if policy == "drop_oldest" else 0] == (2999 if policy == "drop_oldest" else 0)
+    assert audit(tmp_path / "spool", None).problems == []
+
+
+def test_refused_events_are_known_to_other_processes(make_spool, tmp_path: Path) -> None:
+    """A killed writer's refusals are in its segment: whoever adopts it counts them."""
+    spool = make_spool(max_bytes=200_000, when_full="drop_newest")
+    taken = offer_many(spool, 1000)
+    spool.close(clean=False)
+    spool.home.close()
+    spools = SpoolSet(spool.settings)
+    (adopted,) = spools.adopt()
+    cursor = adopted.cursor("a")
+    assert len(deliver(cursor)) == taken
+    assert cursor.account().accepted == 1000
+    assert cursor.account().dropped == {"full": 1000 - taken}
+
+
+def test_room_again_after_a_refusal(make_spool) -> None:
+    """When segments were delivered and deleted, events are taken again; the hole between is `full`."""
+    now = [0.0]
+    spool = make_spool(
+        max_bytes=200_000, when_full="drop_newest", options={"monotonic": lambda: now[0]}
+    )
+    cursor = spool.cursor("a")
+    spools = SpoolSet(spool.settings, spool)
+    taken = offer_many(spool, 1000)
+    assert len(deliver(cursor)) == taken
+    assert spools.reclaim(["a"]) > 0
+    now[0] += 1
+    assert spool.offer(b"again")
+    assert deliver(cursor) == [b"again"]
+    assert cursor.account().dropped == {"full": 1000 - taken}
+    assert cursor.account().balance == 0
+
+
+def test_block_waits_and_then_refuses(make_spool) -> None:
+    """`block` sleeps at most `block_timeout`, then the event is refused and counted."""
+    slept: list[float] = []
+    spool = make_spool(
+        max_bytes=100_000, when_full="block", block_timeout=0.05, options={"sleep": slept.append}
+    )
+    while not slept:
+        spool.offer(b"x" * 1000)
+    assert spool.stats()["dropped"] == {"full": 1}
+
+
+def test_sources_wait_and_evict_nothing(make_spool) -> None:
+    """An append on a full spool waits until there is room; nothing that was accepted goes."""
+    waited = []
+
+    def deliver_a_little(_seconds: float) -> None:
+        waited.append(1)
+        deliver(cursor)
+        spools.reclaim(["a"])
+        now[0] += 1
+
+    now = [0.0]
+    spool = make_spool(max_bytes=200_000, options={"sleep": deliver_a_little, "monotonic": lambda: now[0]})
+    spools = SpoolSet(spool.settings, spool)
+    cursor = spool.cursor("a")
+    for _ in range(300):
+        spool.append([b"x" * 500] * 5)
+    deliver(cursor)
+    assert waited
+    assert cursor.account().delivered == 1500
+    assert not cursor.account().dropped
+
+
+def test_old_segments_expire(make_spool) -> None:
+    """What is older than `max_age` is given up for that reason, the segment in use included."""
+    now = [1000.0]
+    spool = make_spool(max_age=60.0, options={"clock": lambda: now[0]})
+    cursor = spool.cursor("a")
+    offer_many(spool, 500)
+    now[0] += 61
+    spool.sync()
+    now[0] += 61
+    spool.sync()
+    spool.offer(b"young")
+    assert deliver(cursor) == [b"young"]
+    assert cursor.account().dropped == {"max_age": 500}
+    assert cursor.account().balance == 0
+
+
+def test_no_space_means_memory_and_back(make_spool, tmp_path: Path, capsys) -> None:
+    """Without space events go to memory, bounded and counted, with one warning; later to the disk again."""
+    now = [0.0]
+    broken = [False]
+
+    def allocate(fd: int, size: int) -> None:
+        if broken[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
+
+    spool = make_spool(
+        memory_bytes=300_000, options={"allocate": allocate, "monotonic": lambda: now[0]}
+    )
+    cursor = spool.cursor("a")
+    offer_many(spool, 100)
+    broken[0] = True
+    assert offer_many(spool, 2000) == 2000
+    assert spool.state == "degraded"
+    broken[0] = False
+    now[0] += 10
+    spool.sync()
+    assert spool.state == "disk"
+    offer_many(spool, 100)
+    lines = deliver(cursor)
+    account = cursor.account()
+    assert account.balance == account.pending == 0
+    assert set(account.dropped) == {"memory_full"}
+    assert account.dropped["memory_full"] == 2200 - len(lines)
+    assert capsys.readouterr().err.count("No space") <= 1
+
+
+def test_what_was_in_a_dead_process_memory_is_known_to_be_lost(make_spool, tmp_path: Path) -> None:
+    """Another process finds the hole that memory segments left and counts it as `memory_lost`."""
+    now = [0.0]
+    broken = [False]
+
+    def allocate(fd: int, size: int) -> None:
+        if broken[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.truncate(fd, size)
+
+    spool = make_spool(options={"allocate": allocate, "monotonic": lambda: now[0]})
+    offer_many(spool, 200)
+    broken[0] = True
+    offer_many(spool, 300)
+    broken[0] = False
+    now[0] += 10
+    spool.sync()
+    offer_many(spool, 10)
+    spool.close(clean=False)
+    spool.home.close()
+    spools = SpoolSet(spool.settings)
+    (adopted,) = spools.adopt()
+    cursor = adopted.cursor("a")
+    lines = deliver(cursor)
+    assert cursor.account().accepted == 510
+    assert cursor.account().dropped == {"memory_lost": 510 - len(lines)}
+    assert cursor.account().balance == 0
+
+
+def test_a_dead_spool_is_evicted_before_ones_own(make_spool, tmp_path: Path) -> None:
+    """Room for a living process comes from what dead ones left, and is counted in their books."""
+    first = make_spool(max_bytes=600_000)
+    offer_many(first, 700)
+    first.close()
+    first.home.close()
+    second = make_spool(max_bytes=600_000)
+    offer_many(second, 700)
+    assert not second.stats()["dropped"]
+    spools = SpoolSet(second.settings, second)
+    (adopted,) = spools.adopt()
+    lines = deliver(adopted.cursor("a"))
+    account = adopted.cursor("a").account()
+    assert account.dropped == {"full": 700 - len(lines)}
+    assert account.dropped["full"] > 0
+    assert account.balance == 0
+
+
+def test_memory_only_is_bounded(make_spool) -> None:
+    """A spool in memory keeps to its bound; delivered segments are given back."""
+    spool = make_spool(memory=True, memory_bytes=200_000)
+    cursor = spool.cursor("a")
+    offer_many(spool, 2000)
+    assert spool.stats()["bytes"] <= 200_000
+    lines = deliver(cursor)
+    assert cursor.account().dropped == {"memory_full": 2000 - len(lines)}
+    assert cursor.account().balance == 0
+    SpoolSet(spool.settings, spool).reclaim(["a"])
+    assert spool.stats()["segments"] == 1
+
+
+def test_a_removed_sink_does_not_keep_a_dead_spool(make_spool) -> None:
+    """A sink that is not configured any more: what it did not get is `removed` in the ledger."""
+    first = make_spool()
+    offer_many(first, 10)
+    first.cursor("old").read(3, 10_000)
+    first.cursor("old").commit(3, Outcome(delivered=3))
+    first.close()
+    first.home.close()
+    second = make_spool()
+    spools = SpoolSet(second.settings, second)
+    (adopted,) = spools.adopt()
+    deliver(adopted.cursor("new"))
+    spools.reclaim(["new"])
+    accounts = spools.accounts(["old", "new"])
+    assert accounts["old"].dropped == {"removed": 7}
+    assert accounts["old"].balance == accounts["new"].balance == 0
+
+
+def test_growth_is_bounded() -> None:
+    """Segments double up to the largest size, shrink to the room there is, and fit the event at hand."""
+    assert grown(0, 100, 1 << 30, 1 << 30) == SMALLEST
+    assert grown(SMALLEST, 100, 1 << 30, 1 << 30) == 2 * SMALLEST
+    assert grown(LARGEST, 100, 1 << 30, 1 << 30) == LARGEST
+    assert grown(LARGEST, 20 << 20, 1 << 30, 1 << 30) == 20 << 20
+    assert grown(LARGEST, 100, 1 << 30, 10_000) == 8192
+    assert grown(0, 100, 1 << 30, 4095) == 0
+    assert grown(0, 20_000, 1 << 30, 10_000) == 0
+
+
+def test_only_passed_segments_may_go() -> None:
+    """The slowest cursor decides, the newest segment stays."""
+    assert deletable([1, 2, 3], [3, 3]) == [1, 2]
+    assert deletable([1, 2, 3], [9]) == [1, 2]
+    assert deletable([1, 2, 3], [2, 3]) == [1]
+    assert deletable([1, 2, 3], [0]) == []
+    assert deletable([1, 2], []) == []
+
+
+def test_a_hole_is_split_by_reason() -> None:
+    """Every missing sequence gets exactly one reason."""
+    evicted = merged([Evicted(5, 9, "full"), Evicted(1, 4, "full"), Evicted(20, 30, "max_age")])
+    assert evicted == [Evicted(1, 9, "full"), Evicted(20, 30, "max_age")]
+    assert attribute(3, 25, evicted, "damaged") == {"full": 7, "damaged": 10, "max_age": 6}
+    assert attribute(40, 41, evicted, "damaged") == {"damaged": 2}

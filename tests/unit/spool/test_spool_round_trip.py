@@ -1,0 +1,229 @@
+"""What goes into a spool comes out of it, in order, once, and in the books."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from logferry.handlers.outlet import Violation
+from logferry.shipper.ports import Cursor, Outcome
+from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, list_spools, verify
+
+
+def take_all(cursor: Cursor, *, commit: bool = True, size: int = 7) -> list[bytes]:
+    lines: list[bytes] = []
+    expected = None
+    while (batch := cursor.read(size, 1 << 20)) is not None:
+        assert len(batch.sequences) == len(batch.lines)
+        if expected is not None:
+            assert batch.sequences[0] >= expected
+        expected = batch.sequences[-1] + 1
+        lines += batch.lines
+        if commit:
+            cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    if commit:
+        assert cursor.account().balance == 0
+    return lines
+
+
+def event(number: int, size: int = 0) -> bytes:
+    return b'{"n":%d,"x":"%s"}' % (number, b"x" * size)
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_events_come_out_as_they_went_in(make_spool, memory: bool) -> None:
+    """Over many segments, on disk and in memory, every event comes out once and in order."""
+    spool = make_spool(memory=memory)
+    sent = [event(n, n % 700) for n in range(3000)]
+    assert all(spool.offer(line) for line in sent)
+    cursor = spool.cursor("a")
+    assert take_all(cursor) == sent
+    assert cursor.account().accepted == cursor.account().delivered == 3000
+    assert spool.stats()["segments"] > 3
+
+
+def test_nothing_on_disk_before_the_first_record(make_spool, tmp_path: Path) -> None:
+    """A spool that takes nothing leaves nothing."""
+    spool = make_spool()
+    cursor = spool.cursor("a")
+    assert cursor.read(1, 1) is None
+    spool.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_keeps_its_limits(make_spool) -> None:
+    """Counts and bytes, overhead included, are never exceeded, but one event is always given."""
+    spool = make_spool()
+    for n in range(10):
+        spool.offer(b"x" * 100)
+    cursor = spool.cursor("a")
+    assert len(cursor.read(3, 10_000)) == 3
+    assert len(cursor.read(100, 350, 10)) == 3
+    assert len(cursor.read(100, 1)) == 1
+    spool.append([b"y" * 100] * 5)
+    assert len(cursor.read(100, 10_000)) == 8
+    assert cursor.read(100, 10_000) is None
+
+
+def test_rewind_gives_the_same_again(make_spool) -> None:
+    """What was read and not committed comes again, also from within a frame of many lines."""
+    spool = make_spool()
+    spool.append([b"1", b"2", b"3", b"4"])
+    spool.offer(b"5")
+    cursor = spool.cursor("a")
+    assert list(cursor.read(3, 100).lines) == [b"1", b"2", b"3"]
+    cursor.commit(2, Outcome(delivered=2))
+    cursor.rewind()
+    batch = cursor.read(10, 100)
+    assert (list(batch.sequences), list(batch.lines)) == ([3, 4, 5], [b"3", b"4", b"5"])
+    assert cursor.account().pending == 3
+    assert cursor.account().balance == 0
+
+
+def test_a_violation_keeps_its_reason(make_spool) -> None:
+    """A violation is read like an event, with the reason beside it."""
+    spool = make_spool()
+    spool.offer(b"{}")
+    assert spool.offer(Violation(b'{"bad":1}', "order_id is no integer"))
+    batch = (cursor := spool.cursor("a")).read(10, 100)
+    assert list(batch.lines) == [b"{}", b'{"bad":1}']
+    assert cursor.violations() == {2: "order_id is no integer"}
+
+
+def test_each_sink_has_its_own_pace(make_spool) -> None:
+    """One sink's commits move only its own cursor, and a segment goes when both passed it."""
+    spool = make_spool()
+    for n in range(1000):
+        spool.offer(event(n, 400))
+    spools = SpoolSet(spool.settings, spool)
+    fast, slow = spool.cursor("fast"), spool.cursor("slow")
+    assert len(take_all(fast)) == 1000
+    assert spools.reclaim(["fast", "slow"]) == 0
+    before = spool.stats()["segments"]
+    assert len(take_all(slow)) == 1000
+    assert spools.reclaim(["fast", "slow"]) == before - 1
+    assert spool.stats()["segments"] == 1
+
+
+def test_a_new_sink_starts_at_what_is_left(make_spool) -> None:
+    """What was delivered and deleted before a sink existed is `before` in its books, not lost."""
+    spool = make_spool()
+    for n in range(1000):
+        spool.offer(event(n, 400))
+    take_all(spool.cursor("old"))
+    SpoolSet(spool.settings, spool).reclaim(["old"])
+    late = spool.cursor("new")
+    lines = take_all(late)
+    account = late.account()
+    assert 0 < len(lines) < 1000
+    assert account.filtered == {"before": 1000 - len(lines)}
+    assert not account.dropped
+
+
+def test_an_event_larger_than_any_segment(make_spool) -> None:
+    """A huge event gets a segment of its own size."""
+    spool = make_spool()
+    big = b"x" * (20 << 20)
+    assert spool.offer(b"1")
+    assert spool.offer(big)
+    assert spool.offer(b"2")
+    cursor = spool.cursor("a")
+    assert [len(line) for line in take_all(cursor)] == [1, len(big), 1]
+
+
+def test_a_restart_goes_on_where_the_last_one_stopped(make_spool, tmp_path: Path) -> None:
+    """A closed spool is adopted by the next process, which delivers the rest; then only the ledger is left."""
+    first = make_spool()
+    for n in range(10):
+        first.offer(event(n))
+    cursor = first.cursor("a")
+    cursor.read(4, 1000)
+    cursor.commit(4, Outcome(delivered=3, dead_lettered=1))
+    cursor.close()
+    first.close()
+    first.home.close()
+    second = make_spool()
+    spools = SpoolSet(second.settings, second)
+    (adopted,) = spools.adopt()
+    assert spools.adopt() == []
+    assert adopted.death is None
+    rest = take_all(adopted.cursor("a"))
+    assert rest == [event(n) for n in range(4, 10)]
+    assert adopted.cursor("a").drained
+    assert spools.accounts(["a"])["a"].delivered == 9
+    spools.reclaim(["a"])
+    account = spools.accounts(["a"])["a"]
+    assert (account.accepted, account.delivered, account.dead_lettered, account.balance) == (10, 9, 1, 0)
+    assert list_spools(tmp_path / "spool") == []
+    assert audit(tmp_path / "spool", "shop").accounts["shop", "a"] == account
+
+
+def test_positions_survive_restarts_and_reclaim(make_spool) -> None:
+    """A source finds its newest position in its own process, in a later one, and when the spool is gone."""
+    first = make_spool()
+    source = first.appender("nginx")
+    for n in range(500):
+        source.append([event(n, 500)] * 2, b"at %d" % n)
+    first.append([b"x"], b"other", "app")
+    assert source.last_position("nginx") == b"at 499"
+    take_all(first.cursor("a"))
+    first.close()
+    spools = SpoolSet(first.settings, first)
+    spools.reclaim(["a"])
+    second = make_spool()
+    assert second.last_position("nginx") == b"at 499"
+    assert second.last_position("app") == b"other"
+    assert second.last_position("none") == b""
+    assert list_spools(first.settings.path) == []
+
+
+def test_an_own_spool_that_is_drained_and_closed_leaves_no_directory(make_spool, tmp_path: Path) -> None:
+    """A thousand short-lived workers leave one ledger, not a thousand directories."""
+    for _ in range(5):
+        spool = make_spool()
+        spool.offer(b"{}")
+        take_all(spool.cursor("a"))
+        spool.close()
+        SpoolSet(spool.settings, spool).reclaim(["a"])
+    assert sorted(os.listdir(tmp_path / "spool" / "shop")) == ["ledger.json", "ledger.lock"]
+    account = SpoolSet(spool.settings).accounts(["a"])["a"]
+    assert (account.accepted, account.delivered) == (5, 5)
+
+
+def test_modes_do_not_depend_on_the_umask(make_spool, tmp_path: Path) -> None:
+    """Directories are 0700 and files 0600 under any umask."""
+    old = os.umask(0)
+    try:
+        spool = make_spool()
+        spool.offer(b"{}")
+        take_all(spool.cursor("a"))
+    finally:
+        os.umask(old)
+    for path in (tmp_path / "spool").rglob("*"):
+        expected = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def test_a_link_in_the_place_of_the_directory_is_refused(tmp_path: Path, capsys) -> None:
+    """A symbolic link where the service's directory should be: events stay in memory, with one warning."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "shop").symlink_to(tmp_path / "elsewhere")
+    spool = Spool(SpoolSettings(tmp_path / "spool", "shop"))
+    assert spool.offer(b"{}")
+    assert spool.state == "degraded"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_verify_counts_frames(make_spool, tmp_path: Path) -> None:
+    """A sound spool verifies with as many events as were offered."""
+    spool = make_spool()
+    for n in range(100):
+        spool.offer(event(n))
+    (found,) = verify(tmp_path / "spool")
+    assert (found.events, found.damaged, found.missing) == (100, 0, {})
+    (info,) = list_spools(tmp_path / "spool")
+    assert (info.alive, info.last_sequence, info.owner.pid) == (True, 100, os.getpid())
