@@ -74,6 +74,8 @@ class Output:
                 count += 1
             return count
         held = list(rows)
+        if not held:
+            return 0
         self.table(held, columns or (list(held[0]) if held else []))
         return len(held)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _LOOK: Final = 0.2  # seconds between two looks at what has been delivered
+_QUIET: Final = 0.5  # seconds before progress is worth a line
 _COLUMNS: Final = (
     "sink",
     "accepted",
@@ -114,7 +115,6 @@ class _Once:
     stop: threading.Event
     patience: float
     errors: dict[str, str] = field(default_factory=dict)
-    _shown: float = 0.0
 
     def run(self) -> int:
         before = self.pipeline.accounts()
@@ -145,7 +145,7 @@ class _Once:
         self.errors = self.pipeline.read_sources_once()
 
     def _progress(self, before: Mapping[str, Account], passed: float) -> None:
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or passed < _QUIET:
             return
         parts = []
         for name, account in self.pipeline.accounts().items():

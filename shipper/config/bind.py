@@ -24,7 +24,7 @@ from .tree import Items, Leaf, Mark, Node, Table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["INVALID", "Binder"]
+__all__ = ["INVALID", "Binder", "expected"]
 
 INVALID: Final = object()
 """Stands for a value that had a problem (None is a value)."""
@@ -157,7 +157,7 @@ class Binder:
         if isinstance(shape, ListOf):
             return self._list(shape, node, path)
         if not isinstance(node, Leaf):
-            raise _MisfitError(f"expected {_expected(shape)}, not {_kind(node)}")
+            raise _MisfitError(f"expected {expected(shape)}, not {_kind(node)}")
         return _chosen(shape, node) if isinstance(shape, Choice) else self._scalar(shape.type, node)
 
     def _map(self, shape: MapOf, node: Node, path: str) -> Any:
@@ -194,17 +194,17 @@ class Binder:
                 return self._fit(option, node, mark, path)
             except _MisfitError:
                 continue
-        wanted = " or ".join(_expected(option) for option in shape.options)
+        wanted = " or ".join(expected(option) for option in shape.options)
         raise _MisfitError(f"expected {wanted}, not {_kind(node)}")
 
     def _scalar(self, kind: Any, leaf: Leaf) -> Any:  # noqa: PLR0911 - one line for each type
         if kind is Secret and isinstance(leaf.value, Secret):
             return leaf.value
         if leaf.text == "" and leaf.value is not None and not isinstance(leaf.value, str):
-            raise _MisfitError(f"expected {_expected(Scalar(kind))}, not a {type(leaf.value).__name__}")
+            raise _MisfitError(f"expected {expected(Scalar(kind))}, not a {type(leaf.value).__name__}")
         text = leaf.text
         if text is None:
-            raise _MisfitError(f"is empty; expected {_expected(Scalar(kind))}")
+            raise _MisfitError(f"is empty; expected {expected(Scalar(kind))}")
         if kind is str:
             return text
         if kind is Secret:
@@ -312,13 +312,14 @@ _EXPECTED: Final = {
 }
 
 
-def _expected(shape: Shape) -> str:
+def expected(shape: Shape) -> str:
+    """Return in words what may stand where `shape` is wanted."""
     if isinstance(shape, Scalar):
         return _EXPECTED[shape.type]
     if isinstance(shape, Choice):
         return " or ".join(_written(value) for value in shape.values)
     if isinstance(shape, Either):
-        return " or ".join(_expected(option) for option in shape.options)
+        return " or ".join(expected(option) for option in shape.options)
     return "a list" if isinstance(shape, ListOf) else "a mapping"
 
 
