@@ -245,11 +245,13 @@ class Pipeline:
             return
         with self._guard:
             found = spools.adopt()
-            for adopted in found:
+        for adopted in found:
+            self._report(adopted)  # first: what is drained is deleted, and with it what is known of the death
+            if not self._running:
+                return  # the next process begins with it again
+            with self._guard:
                 for name, worker in self._workers.items():
                     worker.attach(adopted.cursor(name))
-        for adopted in found:
-            self._report(adopted)
         with self._guard:
             spools.reclaim(list(self._workers))
 
