@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from math import floor
+from typing import Final
 
 __all__ = ["stamp"]
 
-# The last second's text: (second, "2026-11-21T08:00:00."). Replaced as one tuple, so threads see whole ones.
-_second: tuple[int, str] = (-1, "")
+_THREE: Final = tuple(f"{number:03d}" for number in range(1_000))
+
+# The last second and its text: (1795252730, "2026-11-21T08:00:00."). One tuple: threads never see halves.
+_second: tuple[int, str] = (-(10**15), "")  # no moment lies in it
 
 
 def stamp(seconds: float | None) -> str:
@@ -15,15 +19,27 @@ def stamp(seconds: float | None) -> str:
 
     Now for None, and for what is no moment between the years 1 and 9999.
     """
-    global _second  # noqa: PLW0603 - a cache of one
+    if seconds is None:
+        seconds = time.time()
     try:
-        second, micro = divmod(int(seconds * 1e6 + 0.5), 1_000_000)  # type: ignore[operator]  # None: TypeError
-        known, text = _second
-        if second != known:
-            text = _prefix(second)
-            _second = (second, text)
+        second, text = _second
+        micro = int((seconds - second) * 1e6 + 0.5)
+        if 0 <= micro < 1_000_000:
+            return f"{text}{_THREE[micro // 1_000]}{_THREE[micro % 1_000]}Z"
+        return _stamp(seconds)
     except (TypeError, ValueError, OverflowError, OSError):
-        return stamp(time.time())
+        return _stamp(time.time())
+
+
+def _stamp(seconds: float) -> str:
+    """Return a moment of another second than the last, which becomes the last."""
+    global _second  # noqa: PLW0603 - a cache of one
+    second = floor(seconds)
+    micro = round((seconds - second) * 1e6)
+    if micro == 1_000_000:
+        second, micro = second + 1, 0
+    text = _prefix(second)
+    _second = (second, text)
     return f"{text}{micro:06d}Z"
 
 

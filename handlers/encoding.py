@@ -1,4 +1,4 @@
-"""Anything an application may log → plain JSON types → one line of bytes. Nothing here can fail.
+r"""Anything an application may log → plain JSON types → one line of bytes. Nothing here can fail.
 
 What JSON has no word for becomes visible text:
 
@@ -7,7 +7,7 @@ What JSON has no word for becomes visible text:
 | NaN, infinities | "NaN", "Infinity", "-Infinity" |
 | integers beyond 64 bits | decimal string (hexadecimal where Python refuses so many digits) |
 | bytes | their text when it is printable UTF-8, else "base64:..." |
-| lone surrogates | escaped: `\\udc80` |
+| lone surrogates | escaped: `\udc80` |
 | sets | list, sorted |
 | a container inside itself | "<cycle>" |
 | dates, Decimal, UUID, paths | ISO 8601, digits, text |
@@ -23,31 +23,22 @@ event says `"truncated": true`. KeyboardInterrupt and SystemExit pass: they belo
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any, Final
 
 import orjson
 
 from .plain import Walk, cut_text
 
-__all__ = ["MAX_EVENT", "encode", "finite", "normalise", "normalise_marked", "shrink"]
+__all__ = ["MAX_EVENT", "encode", "normalise", "normalise_marked", "shrink"]
 
 MAX_EVENT: Final = 256 * 1024
 """Bytes of one event line, at most."""
 
 _SIX: Final = ("timestamp", "level", "service", "trace_id", "span_id", "message")
-_PLAIN: Final = frozenset({str, bool, type(None)})
-
-
-def finite(value: float) -> float | str:
-    """Return `value`, or its name when JSON has no number for it."""
-    if isfinite(value):
-        return value
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - is NaN
 
 
 def normalise(value: object) -> Any:
-    """Return `value` in plain JSON types (exact str, int, float, bool, None, list, dict); see the table above."""
+    """Return `value` in plain JSON types (exact str, int, float, bool, None, list, dict): see the table."""
     return Walk().visit(value, 0)
 
 

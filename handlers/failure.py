@@ -1,8 +1,8 @@
 """An exception → the event's `error` object: `type`, `message`, `stack`, `code`, `causes`.
 
-- `stack` is what `traceback.format_exception` would say, without its last line break. Formatting a traceback
-  costs the standard library about 15 µs a frame, most of it to find the source line and to mark the part of it
-  that failed; both follow from (code object, instruction), so each place is formatted once and kept. Only
+- `stack` is what `traceback.format_exception` would say, without its last line break. Formatting costs the
+  standard library about 15 µs a frame, most of it to find the source line and to mark the part of it that
+  failed; both follow from (code object, instruction), so each place is formatted once and kept. Only
   "Did you mean" suggestions are left out: they walk through the application's objects.
 - Syntax errors, groups and exceptions with notes take `traceback`'s own way.
 - `causes` are the exceptions behind it: `relation` is `cause` (raise ... from), `context` (raised while
@@ -38,14 +38,14 @@ _places: dict[tuple[int, int], tuple[CodeType, str]] = {}
 
 
 def describe(exc_info: object) -> dict[str, Any] | None:
-    """Return the `error` object of what a logging call may be given as `exc_info`; None when there is nothing.
+    """Return the `error` object of what a logging call may be given as `exc_info`; None when there is none.
 
     `exc_info` is an exception, a tuple (type, exception, traceback), or anything true for the one in hand.
     """
-    trace: TracebackType | None = None
+    trace: Any = None
+    error: Any
     if isinstance(exc_info, BaseException):
-        error: object = exc_info
-        trace = exc_info.__traceback__
+        error, trace = exc_info, exc_info.__traceback__
     elif type(exc_info) is tuple:
         if len(exc_info) != 3:
             return None
@@ -235,5 +235,8 @@ def _middle_cut(text: str) -> str:
     text = text.removesuffix("\n")
     if len(text) <= MAX_STACK:
         return text
+    # Whole lines: redaction comes later, and half a secret is none that it knows.
     half = MAX_STACK // 2
-    return f"{text[:half]}\n…[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+    head = text[:half].rpartition("\n")[0] or text[:half]
+    tail = text[-half:].partition("\n")[2] or text[-half:]
+    return f"{head}\n…[{len(text) - len(head) - len(tail)} characters left out]\n{tail}"

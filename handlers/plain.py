@@ -29,20 +29,31 @@ __all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_NODES", "MAX_REPR", "Walk", "clean_tex
 MAX_DEPTH: Final = 16
 MAX_ITEMS: Final = 1_000
 MAX_NODES: Final = 20_000
-MAX_TEXT: Final = 256 * 1024  # no string of an event can be longer: the event itself is not
+# Twice what an event may hold: what is cut here, before redaction, is cut again, further in, after it.
+MAX_TEXT: Final = 512 * 1024
 MAX_REPR: Final = 8 * 1024
 MAX_KEY: Final = 1_024
+_MARK: Final = 64  # room for the words that mark a cut, so that what was cut is not cut again
 
 _THROUGH: Final = (KeyboardInterrupt, SystemExit)
 
 
 def cut_text(text: str, length: int) -> str:
-    """Return `text`, or its first `length` characters with a mark that says how many are missing."""
-    return text if len(text) <= length else f"{text[:length]}…[{len(text) - length} more characters]"
+    """Return `text`, or at most its first `length` characters with a mark that says how many are missing.
+
+    The cut is at white space where there is some near: redaction may come later, and half a secret is none
+    that it knows.
+    """
+    if len(text) <= length:
+        return text
+    near = max(0, length - 512)
+    end = max(text.rfind(" ", near, length), text.rfind("\n", near, length))
+    end = end if end > 0 else length
+    return f"{text[:end]}…[{len(text) - end} more characters]"
 
 
 def clean_text(text: str) -> str:
-    """Return `text` as an exact str that UTF-8 can hold: lone surrogates are written as `\\udc80`."""
+    r"""Return `text` as an exact str that UTF-8 can hold: lone surrogates are written as `\udc80`."""
     if text.isascii():
         return str.__str__(text)
     try:
@@ -63,7 +74,7 @@ def type_name(value: object) -> str:
 def safe_repr(value: object, through: Callable[[Any], str] = repr) -> str:
     """Return `repr(value)`, cut to `MAX_REPR` characters, or a mark with the type's name when that fails."""
     try:
-        return clean_text(cut_text(through(value), MAX_REPR))
+        return clean_text(cut_text(through(value), MAX_REPR - _MARK))
     except _THROUGH:
         raise
     except BaseException:  # noqa: BLE001 - a __repr__ may raise anything
@@ -99,7 +110,7 @@ class Walk:
     def _short(self, value: Any) -> Any:
         if type(value) is str and len(value) > MAX_TEXT:
             self.cut = True
-            return cut_text(value, MAX_TEXT)
+            return cut_text(value, MAX_TEXT - _MARK)
         return value
 
     def _container(self, value: Any, kind: type, depth: int) -> Any:
@@ -156,7 +167,7 @@ class Walk:
             key = key if type(key) is str else orjson.dumps(key).decode()
         if len(key) > MAX_KEY:
             self.cut = True
-            key = cut_text(key, MAX_KEY)
+            key = cut_text(key, MAX_KEY - _MARK)
         return clean_text(key)
 
     def _other(self, value: Any, kind: type, depth: int) -> Any:
@@ -176,7 +187,9 @@ class Walk:
         return text
 
 
-def _parts(value: Any, kind: type) -> Mapping[Any, Any] | Iterable[Any] | None:
+def _parts(  # noqa: PLR0911 - one return a kind of container
+    value: Any, kind: type
+) -> Mapping[Any, Any] | Iterable[Any] | None:
     """Return what `value` consists of: a mapping, a list, or None when it is no container."""
     if issubclass(kind, (dict, list, tuple, set, frozenset, deque, range, MappingProxyType)):
         return value  # type: ignore[no-any-return]  # one of the containers just named
@@ -196,7 +209,7 @@ def _parts(value: Any, kind: type) -> Mapping[Any, Any] | Iterable[Any] | None:
     return None
 
 
-_VIEWS: Final = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def _integer(value: int) -> int | str:

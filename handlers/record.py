@@ -1,16 +1,17 @@
-"""A logging call → one event line. This is the hot path: it runs in the application's thread for every record.
+"""A logging call → one event line. The hot path: it runs in the application's thread, for every record.
 
 Rules
 - Nothing that an application logs makes it raise; the record and the caller's dict are never changed.
-- Order: timestamp, level, service, trace_id, span_id, message; the other ids when there are any; logger, module,
-  function, line, environment, version, host, process, thread, task; error, stack_info; bound context, then
-  extras, in their own order; `duration_le`; `extra`; `truncated`. The first six are always there.
-- Which name goes where is `handlers/shape.py`'s decision, looked up by the names of context and extras together.
+- Order: timestamp, level, service, trace_id, span_id, message; the other ids when there are any; logger,
+  module, function, line, environment, version, host, process, thread, task; error, stack_info; bound context,
+  then extras, in their own order; `duration_le`; `extra`; `truncated`. The first six are always there.
+- Which name goes where is `handlers/shape.py`'s decision, looked up by the names of context and record.
 - `build` and `compose` end in the same assembly: equal content gives equal bytes.
-- Values of exact plain types pass untouched; what else there is goes through `handlers/encoding.py`. When the
-  encoder refuses an event (a lone surrogate, a huge integer), all of it is normalised and encoded again.
-- Redaction sees the assembled event in plain JSON types, before the size is bounded: a secret cannot hide in a
-  cut.
+- `handlers/assemble.py` assembles any event; `handlers/compiled.py` those of plain values, fast. Values of
+  exact plain types pass untouched; all others are made plain (`handlers/encoding.py`). When the encoder
+  refuses an event (a lone surrogate, a huge integer), all of it is normalised and encoded again.
+- Redaction sees the assembled event in plain JSON types, before the size is bounded: a secret cannot hide in
+  a cut.
 - Levels are the standard five, by number, whatever `addLevelName` did: the nearest one below.
 """
 
@@ -20,54 +21,65 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import orjson
 
+from .assemble import assemble
 from .clock import stamp
+from .compiled import RECORD, Fill, compile_fill
 from .encoding import MAX_EVENT, encode, normalise, normalise_marked, shrink
 from .failure import describe, describe_text
 from .outlet import Violation
 from .plain import clean_text, safe_repr
-from .schema import MISFIT, FieldType, Schema, cast, duration_bucket
-from .shape import Entry, Shape, make_shape
+from .schema import Schema
+from .shape import Shape, make_shape
 
 __all__ = ["EventBuilder", "Redaction", "level_name"]
 
-_STANDARD: Final = tuple(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
-# Extras stand behind the standard attributes in a record's dict. Their names are looked up together with the
-# last standard one: where something else stands in its place, the record was made differently.
-_LAST: Final = len(_STANDARD) - 1
-_MARK: Final = _STANDARD[-1]
-_OF_FIELDS: Final = "\0fields"
+
+class _Mark:
+    """Stands between the names in a key."""
+
+    __slots__ = ()
+
+
+_STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+# What follows in a key. Not text, so that no name can be mistaken for one.
+_RECORD: Final = _Mark()
+_FIELDS: Final = _Mark()
+_ORIGIN: Final = _Mark()
 # Not extras (makeRecord refuses them): other handlers' formatters leave them in the record.
-_FORMATTED: Final = frozenset({*_STANDARD, "message", "asctime"})
-_MAX_SHAPES: Final = 1_024
+_NOT_EXTRAS: Final = _STANDARD | {"message", "asctime"}
+_MAX_PLANS: Final = 1_024
+# A shape gets its own code when it has come this often: names that are different each time never cost that.
+_WORTH_CODE: Final = 8
 _EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
 _HAS_TASK_NAME: Final = "taskName" in _STANDARD
 
 _BY_NUMBER: Final = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 _BY_NAME: Final = {
-    **{
-        "TRACE": "DEBUG",
-        "DEBUG": "DEBUG",
-        "NOTSET": "DEBUG",
-        "INFO": "INFO",
-        "SUCCESS": "INFO",
-        "NOTICE": "INFO",
-    },
-    **{"WARN": "WARNING", "WARNING": "WARNING", "ERR": "ERROR", "ERROR": "ERROR", "EXCEPTION": "ERROR"},
-    **{
-        "CRITICAL": "CRITICAL",
-        "FATAL": "CRITICAL",
-        "EMERG": "CRITICAL",
-        "ALERT": "CRITICAL",
-        "PANIC": "CRITICAL",
-    },
+    "TRACE": "DEBUG",
+    "DEBUG": "DEBUG",
+    "NOTSET": "DEBUG",
+    "INFO": "INFO",
+    "SUCCESS": "INFO",
+    "NOTICE": "INFO",
+    "WARN": "WARNING",
+    "WARNING": "WARNING",
+    "ERR": "ERROR",
+    "ERROR": "ERROR",
+    "EXCEPTION": "ERROR",
+    "CRITICAL": "CRITICAL",
+    "FATAL": "CRITICAL",
+    "EMERG": "CRITICAL",
+    "ALERT": "CRITICAL",
+    "PANIC": "CRITICAL",
 }
-_INT64: Final = 2**63 - 1
+
+
+_THROUGH: Final = (KeyboardInterrupt, SystemExit)
 
 
 class Redaction(Protocol):
@@ -76,9 +88,10 @@ class Redaction(Protocol):
     def clean(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
         """Return `event` or a redacted copy. Must never raise.
 
-        `event` holds plain JSON types only. `extras` are the names of its keys that are not built in, in order
-        (declared fields among them): the same tuple for records of the same shape, so that what is decided
-        about names can be kept.
+        `event` holds plain JSON types only (but integers and strings that JSON cannot hold may still be in
+        it; it is then made plain and cleaned once more). `extras` are the names of its keys that are not
+        built in, in order, declared fields among them: equal for records of the same shape, so that what is
+        decided about names can be kept.
         """
         ...
 
@@ -90,6 +103,17 @@ def level_name(level: object) -> str:
     if isinstance(level, (int, float)) and level == level:  # noqa: PLR0124 - is not NaN
         return _BY_NUMBER[max(10, min(50, int(min(max(level, 0), 50)) // 10 * 10))]
     return "INFO"
+
+
+class _Plan:
+    """What is known about one combination of names: where they go, and the code made for it."""
+
+    __slots__ = ("fill", "shape", "used")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.fill: Fill | None = None
+        self.used = 0
 
 
 def _current() -> Callable[[], Mapping[str, object]]:
@@ -104,7 +128,7 @@ class EventBuilder:
     `context` returns the bound fields (default: `handlers.context.current`). Thread-safe; made once.
     """
 
-    __slots__ = ("_cast_all", "_clean", "_context", "_shapes", "schema")
+    __slots__ = ("_clean", "_context", "_plans", "schema")
 
     def __init__(
         self,
@@ -116,8 +140,7 @@ class EventBuilder:
         self.schema = schema
         self._clean = None if redactor is None else redactor.clean
         self._context = _current() if context is None else context
-        self._shapes: dict[tuple[object, ...], Shape] = {}
-        self._cast_all = schema.on_violation == "repair"
+        self._plans: dict[tuple[object, ...], _Plan] = {}
 
     def build(self, record: logging.LogRecord) -> bytes:
         """Return the event line of `record`; a `Violation` when it breaks the schema under `dead_letter`."""
@@ -125,30 +148,31 @@ class EventBuilder:
             own = record.__dict__
             try:
                 context = self._context()
-                key = (*context, *islice(own, _LAST, None))
-                shape = self._shapes.get(key) or self._record_shape(key, context, own)
+                plan = self._plans.get((*context, _RECORD, *own))
+                if plan is None or plan.used < _WORTH_CODE:
+                    plan = self._record_plan(plan, context, own)
             except Exception:  # noqa: BLE001 - a context provider, or names that cannot be hashed
                 context = _EMPTY
-                shape = self._record_shape(None, context, own)
-            message = record.msg
-            if record.args or type(message) is not str or type(record) is not logging.LogRecord:
+                plan = _Plan(self._record_shape(context, own))
+            message = own["msg"]
+            if type(message) is not str or own["args"] or type(record) is not logging.LogRecord:
                 message = _message(record)
-            code: object = record.exc_info or record.exc_text or record.stack_info
-            return self._line(
-                shape,
-                context,
-                own,
-                _BY_NUMBER.get(record.levelno) or level_name(record.levelno),
-                message,
-                stamp(record.created),
-                (record.name, record.module, record.funcName, record.lineno),
-                (record.process, record.threadName, own.get("taskName") if _HAS_TASK_NAME else _task()),
-                _failure(record) if code else None,
-                record.stack_info,
-                _EMPTY,
-            )
-        except Exception as error:  # noqa: BLE001 - a record that was taken apart: its words still arrive
-            return self._last_resort(record, error)
+            level = _BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
+            moment = stamp(own["created"])
+            task = own["taskName"] if _HAS_TASK_NAME else _task()
+            error = None
+            if own["exc_info"] or own["exc_text"] or own["stack_info"]:
+                error = _failure(record)
+            elif plan.fill is not None:
+                event = plan.fill(moment, level, message, own["name"], task, context, own, own)
+                if event is not None:
+                    return self._encode(event, plan.shape.extras)
+            origin = {name: own[key] for name, key in RECORD.items()}
+            origin["logger"], origin["task"] = own["name"], task
+            parts = {"context": context, "fields": own, "origin": origin}
+            return self._general(plan.shape, (moment, level, message), parts, (error, own["stack_info"]))
+        except Exception as failed:  # noqa: BLE001 - a record that was taken apart: its words still arrive
+            return self._last_resort(record, failed)
 
     def compose(
         self,
@@ -161,7 +185,7 @@ class EventBuilder:
         exc_info: object = None,
         source: Mapping[str, object] | None = None,
     ) -> bytes:
-        """Return the event line of content that has no LogRecord: the same bytes as `build` for the same content.
+        """Return the event line of content without a LogRecord: for the same content the bytes of `build`.
 
         `timestamp`: seconds since 1970, now by default. `exc_info`: as for logging calls. `fields`: extras.
         `source`: module, function, line, process, thread, task, stack_info; and what a reader of foreign logs
@@ -173,195 +197,116 @@ class EventBuilder:
         try:
             try:
                 context = self._context()
-                key = (*context, _OF_FIELDS, *given)
-                shape = self._shapes.get(key) or self._keep(key, make_shape(self.schema, context, given))
+                plan = self._plans.get((*context, _FIELDS, *given, _ORIGIN, *origin))
+                if plan is None or plan.used < _WORTH_CODE:
+                    plan = self._compose_plan(plan, context, given, origin)
             except Exception:  # noqa: BLE001 - a context provider, or names that cannot be hashed
                 context = _EMPTY
-                shape = make_shape(self.schema, context, list(given))
-            find = origin.get
-            return self._line(
-                shape,
-                context,
-                given,
-                _BY_NAME.get(level) or level_name(level),
-                message if type(message) is str else safe_repr(message, str),
-                stamp(timestamp),
-                (logger, find("module"), find("function"), find("line")),
-                (find("process"), find("thread"), find("task")),
-                describe(exc_info) if exc_info else None,
-                find("stack_info"),
-                origin,
-            )
-        except Exception as error:  # noqa: BLE001 - a mapping that misbehaves
-            return self._emergency(level_name(level), safe_repr(message, str), error)
+                plan = _Plan(make_shape(self.schema, context, list(given)))
+            name = _BY_NAME.get(level) or level_name(level)
+            text = message if type(message) is str else safe_repr(message, str)
+            moment = stamp(timestamp)
+            error = None
+            if exc_info:
+                error = describe(exc_info)
+            elif plan.fill is not None:
+                event = plan.fill(moment, name, text, logger, None, context, given, origin)
+                if event is not None:
+                    return self._encode(event, plan.shape.extras)
+            parts = {"context": context, "fields": given, "origin": {**origin, "logger": logger}}
+            return self._general(plan.shape, (moment, name, text), parts, (error, origin.get("stack_info")))
+        except Exception as failed:  # noqa: BLE001 - a mapping that misbehaves
+            return self._emergency(level_name(level), safe_repr(message, str), failed)
 
-    def _line(  # noqa: PLR0913, PLR0917, PLR0912, C901 - the hot path: a call costs 0.1 µs, so it is one function
-        self,
-        shape: Shape,
-        context: Mapping[Any, Any],
-        fields: Mapping[Any, Any],
-        level: str,
-        message: str,
-        moment: str,
-        place: tuple[Any, Any, Any, Any],
-        runner: tuple[Any, Any, Any],
-        error: dict[str, Any] | None,
-        stack_info: Any,
-        origin: Mapping[str, object],
+    def _general(
+        self, shape: Shape, head: tuple[str, str, str], parts: dict[str, Any], failure: tuple[Any, Any]
     ) -> bytes:
-        schema = self.schema
-        trace = context["trace_id"] if shape.trace else ""
-        span = context["span_id"] if shape.span else ""
-        event: dict[str, Any] = {
-            "timestamp": moment,
-            "level": level,
-            "service": schema.service,
-            "trace_id": trace if type(trace) is str else _id(trace),
-            "span_id": span if type(span) is str else _id(span),
-            "message": message,
-        }
-        odd: list[tuple[Entry, Any]] = []
-        for bound, entry in shape.ids:
-            value = (context if bound else fields)[entry[0]]
-            if type(value) is str:
-                event[entry[2]] = value
-            else:
-                event[entry[2]] = None
-                odd.append((entry, value))
-        logger, module, function, line = place
-        event["logger"] = logger if type(logger) is str else _id(logger)
-        if type(module) is str:
-            event["module"] = module
-        if type(function) is str:
-            event["function"] = function
-        if type(line) is int:
-            event["line"] = line
-        event["environment"] = schema.environment
-        if schema.version is not None:
-            event["version"] = schema.version
-        event["host"] = schema.host
-        process, thread, task = runner
-        if type(process) is int:
-            event["process"] = process
-        if type(thread) is str:
-            event["thread"] = thread
-        if type(task) is str:
-            event["task"] = task
-        if origin:
-            event = _override(event, origin)
-        if shape.code:
-            error = {**(error or {}), "code": _code(fields["error_code"])}
-        if error is not None:
-            event["error"] = error
-        if stack_info:
-            event["stack_info"] = stack_info if type(stack_info) is str else normalise(stack_info)
-        for entry in shape.context:
-            value = context[entry[0]]
-            kind = type(value)
-            if kind in entry[1] and (kind is not float or value - value == 0.0):
-                event[entry[2]] = value
-            else:
-                event[entry[2]] = None
-                odd.append((entry, value))
-        for entry in shape.fields:
-            value = fields[entry[0]]
-            kind = type(value)
-            if kind in entry[1] and (kind is not float or value - value == 0.0):
-                event[entry[2]] = value
-            elif kind is int and entry[3] == "integer" and -_INT64 <= value <= _INT64:
-                event[entry[2]] = value
-            else:
-                event[entry[2]] = None
-                odd.append((entry, value))
-        reasons: list[str] | None = None
-        if odd or shape.spilled or shape.spilled_context:
-            reasons = self._settle(event, odd, shape, context, fields)
-        if shape.timed and event.get("kind") == "access" and type(event.get("duration_ms")) is float:
-            event["duration_le"] = duration_bucket(event["duration_ms"])
-        encoded = self._encode(event, shape.extras)
-        return Violation(encoded, "; ".join(reasons)) if reasons else encoded
+        error, stack_info = failure
+        event, broken = assemble(self.schema, shape, head, **parts, error=error, stack_info=stack_info)
+        line = self._encode(event, shape.extras)
+        return Violation(line, "; ".join(broken)) if broken else line
 
     def _encode(self, event: dict[str, Any], extras: tuple[str, ...]) -> bytes:
         try:
             cleaned = event if self._clean is None else self._clean(event, extras)
             line = orjson.dumps(cleaned)
         except Exception:  # noqa: BLE001 - what the encoder refuses is made plain, cleaned again and encoded
-            plain = normalise(event)
-            cleaned = plain if self._clean is None else self._clean(plain, extras)
+            event, cut = normalise_marked(event)
+            if cut:
+                event["truncated"] = True
+                self.schema.truncations += 1
+            cleaned = event if self._clean is None else self._clean(event, extras)
             line = encode(cleaned, MAX_EVENT * 64)
         if len(line) > MAX_EVENT:
+            if "truncated" not in event:
+                self.schema.truncations += 1
             line = shrink(normalise(cleaned), MAX_EVENT)
-            self.schema.truncations += 1
         return line
 
-    def _settle(
+    def _record_plan(
+        self, plan: _Plan | None, context: Mapping[str, object], own: Mapping[str, object]
+    ) -> _Plan:
+        if plan is None:
+            return self._keep((*context, _RECORD, *own), _Plan(self._record_shape(context, own)))
+        plan.used += 1
+        if plan.used == _WORTH_CODE:
+            plan.fill = compile_fill(self.schema, plan.shape, RECORD, with_task=True)
+        return plan
+
+    def _compose_plan(
         self,
-        event: dict[str, Any],
-        odd: list[tuple[Entry, Any]],
-        shape: Shape,
-        context: Mapping[Any, Any],
-        fields: Mapping[Any, Any],
-    ) -> list[str]:
-        """Put in what is not plain, of another type than declared, or collides; return broken declarations."""
-        schema = self.schema
-        spilled: dict[str, Any] = {}
-        reasons: list[str] = []
-        cut = False
-        for (_, _, name, kind), value in odd:
-            plain, was_cut = normalise_marked(value)
-            cut = cut or was_cut
-            if kind is not None:
-                fitted = cast(plain, kind)
-                if not self._cast_all and name in schema.declared and not _same(plain, fitted):
-                    schema.violations += 1
-                    reasons.append(f"{name}: {_shown(plain)} is not of type {kind}")
-                elif fitted is MISFIT:
-                    schema.violations += 1
-                    spilled[name] = plain
-                    del event[name]
-                    continue
-                else:
-                    plain = fitted
-            event[name] = plain
-        for keys, holder in ((shape.spilled_context, context), (shape.spilled, fields)):
-            for key in keys:
-                schema.collisions += 1
-                plain, was_cut = normalise_marked({key: holder[key]})
-                cut = cut or was_cut
-                spilled.update(plain)
-        if spilled:
-            event["extra"] = spilled
-        if cut:
-            schema.truncations += 1
-            event["truncated"] = True
-        return reasons
+        plan: _Plan | None,
+        context: Mapping[str, object],
+        fields: Mapping[str, object],
+        origin: Mapping[str, object],
+    ) -> _Plan:
+        if plan is None:
+            key = (*context, _FIELDS, *fields, _ORIGIN, *origin)
+            return self._keep(key, _Plan(make_shape(self.schema, context, fields)))
+        plan.used += 1
+        if plan.used == _WORTH_CODE:
+            named = {name: name for name in origin}
+            plan.fill = compile_fill(self.schema, plan.shape, named, with_task=False)
+        return plan
 
-    def _record_shape(
-        self, key: tuple[object, ...] | None, context: Mapping[str, object], own: Mapping[str, object]
-    ) -> Shape:
-        names = list(own)
-        shape = make_shape(self.schema, context, [name for name in names if name not in _FORMATTED])
-        # A record that was made differently shares its last names with ordinary ones: not to be kept.
-        return self._keep(key, shape) if key is not None and names[_LAST : _LAST + 1] == [_MARK] else shape
+    def _record_shape(self, context: Mapping[str, object], own: Mapping[str, object]) -> Shape:
+        return make_shape(self.schema, context, [name for name in own if name not in _NOT_EXTRAS])
 
-    def _keep(self, key: tuple[object, ...], shape: Shape) -> Shape:
-        if all(type(name) is str for name in key):  # 1, 1.0 and True are equal keys with different names
-            if len(self._shapes) >= _MAX_SHAPES:
-                self._shapes.clear()
-            self._shapes[key] = shape
-        return shape
+    def _keep(self, key: tuple[object, ...], plan: _Plan) -> _Plan:
+        # 1, 1.0 and True are equal keys with different names: only text (and our marks) are kept.
+        if all(type(name) is str or type(name) is _Mark for name in key):
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
 
-    def _last_resort(self, record: object, error: BaseException) -> bytes:
+    def _last_resort(self, record: object, failed: BaseException) -> bytes:
+        """Return what can still be said of a record that lacks attributes."""
         own: dict[str, Any] = getattr(record, "__dict__", {})
-        level = level_name(own.get("levelno"))
-        return self._emergency(level, safe_repr(own.get("msg"), str), error)
+        try:
+            return self.compose(
+                level=level_name(own.get("levelno", 20)),
+                message=_formatted(own.get("msg", ""), own.get("args")),
+                logger=own.get("name", ""),
+                timestamp=own.get("created"),
+                fields={name: value for name, value in own.items() if name not in _NOT_EXTRAS},
+                exc_info=own.get("exc_info"),
+                source={name: own.get(key) for name, key in RECORD.items()},
+            )
+        except Exception:  # noqa: BLE001 - nothing that is logged may fail
+            return self._emergency("INFO", safe_repr(own.get("msg"), str), failed)
 
     def _emergency(self, level: str, message: str, error: BaseException) -> bytes:
         schema = self.schema
         event = {
-            **{"timestamp": stamp(time.time()), "level": level, "service": schema.service},
-            **{"trace_id": "", "span_id": "", "message": message},
-            **{"environment": schema.environment, "host": schema.host},
+            "timestamp": stamp(time.time()),
+            "level": level,
+            "service": schema.service,
+            "trace_id": "",
+            "span_id": "",
+            "message": message,
+            "environment": schema.environment,
+            "host": schema.host,
             "extra": {"record_error": safe_repr(error)},
         }
         try:
@@ -372,19 +317,30 @@ class EventBuilder:
 
 def _message(record: logging.LogRecord) -> str:
     """Return the record's message; what cannot be formatted is shown with its arguments."""
+    if type(record) is logging.LogRecord:
+        return _formatted(record.msg, record.args)
     try:
-        if type(record) is not logging.LogRecord:
-            text = record.getMessage()
-            return text if type(text) is str else clean_text(str(text))
-        text = record.msg
-        if type(text) is not str:
-            text = safe_repr(text, str) if not record.args else str(text)
-        return str(text % record.args) if record.args else text
-    except (KeyboardInterrupt, SystemExit):
+        text: object = record.getMessage()  # a record of the application's own kind may format in its own way
+        return clean_text(text if isinstance(text, str) else str(text))
+    except _THROUGH:
+        raise
+    except BaseException:  # noqa: BLE001 - whatever it raises: its parts are shown
+        return _formatted(record.msg, record.args)
+
+
+def _formatted(message: object, arguments: object) -> str:
+    try:
+        text = message if type(message) is str else clean_text(str(message))
+        return text % arguments if arguments else text
+    except _THROUGH:
         raise
     except BaseException as error:  # noqa: BLE001 - arguments may raise anything when formatted
-        raw = safe_repr(record.msg, str)
-        return f"{raw} {safe_repr(record.args)} (logging format error: {safe_repr(error)})"
+        said = (
+            f"{safe_repr(message, str)} {safe_repr(arguments)}"
+            if arguments is not None
+            else safe_repr(message)
+        )
+        return f"{said} (logging format error: {safe_repr(error)})"
 
 
 def _failure(record: logging.LogRecord) -> dict[str, Any] | None:
@@ -404,46 +360,3 @@ def _task() -> str | None:
         return None if task is None else str(task.get_name())
     except Exception:  # noqa: BLE001 - a foreign event loop
         return None
-
-
-def _override(event: dict[str, Any], origin: Mapping[str, object]) -> dict[str, Any]:
-    """Put what the source knows better into its place."""
-    for name in _ORIGIN_REQUIRED:
-        value = origin.get(name)
-        if type(value) is str:
-            event[name] = value
-    added = {name: origin[name] for name in _ORIGIN_IDS if type(origin.get(name)) is str}
-    if not added:
-        return event
-    ordered = dict(islice(event.items(), 6))
-    for name in ("parent_id", "request_id", "user_id", "endpoint", "correlation_id"):
-        if name in added or name in event:
-            ordered[name] = added.get(name, event.get(name))
-    return ordered | {name: value for name, value in event.items() if name not in ordered}
-
-
-_ORIGIN_REQUIRED: Final = ("service", "environment", "version", "host", "trace_id", "span_id")
-_ORIGIN_IDS: Final = ("parent_id", "correlation_id")
-
-
-def _id(value: object) -> str:
-    plain = cast(normalise(value), "string")
-    return plain if type(plain) is str else ""
-
-
-def _code(value: object) -> str:
-    plain = cast(normalise(value), "string")
-    return plain if type(plain) is str else safe_repr(value)
-
-
-def _same(plain: object, fitted: object) -> bool:
-    """Whether a value had its declared type already (an integer is a number)."""
-    return type(plain) is type(fitted) or (type(plain) is int and type(fitted) is float)
-
-
-def _shown(plain: object) -> str:
-    """Name a value's kind, never the value: reasons are not redacted."""
-    return f"a value of type {_TYPES.get(type(plain), 'object')}"
-
-
-_TYPES: Final[dict[type, FieldType]] = {str: "string", int: "integer", float: "number", bool: "boolean"}

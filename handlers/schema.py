@@ -5,9 +5,9 @@ dashboards. Rules:
 
 - `FIELDS` are the built-in fields in the order in which an event has them; the first six are always present.
 - A declared field (`Schema(fields={"order_id": "integer"})`) is type-checked. `repair` casts only without
-  loss ("42" → 42, 42.0 → 42, 42 → 42.0, "1.5" → 1.5, "true" → True, 7 → "7"); what cannot be cast is kept under
-  its name in the object `extra` and counted as a violation. `dead_letter` casts nothing: it leaves the value and
-  marks the whole event (an integer is a number, all the same).
+  loss ("42" → 42, 42.0 → 42, 42 → 42.0, "1.5" → 1.5, "true" → True, 7 → "7"); what cannot be cast is kept
+  under its name in the object `extra` and counted as a violation. `dead_letter` casts nothing: it leaves the
+  value and marks the whole event (an integer is a number, all the same).
 - Built-in fields that an application may set (`kind`, `status_code`, `user_id`, ...) are always repaired.
 - `None` is a value of every type.
 """
@@ -112,7 +112,7 @@ BUCKETS: Final[tuple[int, ...]] = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500),
     *(1_000, 2_000, 5_000, 10_000, 20_000, 50_000),
 )
-_BUCKET_NAMES: Final[tuple[str, ...]] = (*map(str, BUCKETS), "+Inf")
+BUCKET_NAMES: Final[tuple[str, ...]] = (*map(str, BUCKETS), "+Inf")
 
 MISFIT: Final = object()
 """What `cast` returns when a value cannot take the type without loss."""
@@ -125,7 +125,7 @@ _INT64: Final = range(-(2**63), 2**63)
 
 def duration_bucket(ms: float) -> str:
     """Return the bucket that a duration of `ms` milliseconds falls in: "1", "2", "5" ... "50000", "+Inf"."""
-    return _BUCKET_NAMES[bisect_left(BUCKETS, ms)]
+    return BUCKET_NAMES[bisect_left(BUCKETS, ms)]
 
 
 def _integer(value: object) -> object:
@@ -196,7 +196,7 @@ _CASTS: Final = MappingProxyType(
 
 
 def cast(value: object, to: FieldType) -> Any:
-    """Return a plain JSON `value` as type `to` when that loses nothing, else `MISFIT`; None fits every type."""
+    """Return a plain `value` as type `to` when that loses nothing, else `MISFIT`; None fits every type."""
     return None if value is None else _CASTS[to](value)
 
 

@@ -5,8 +5,8 @@ Names come from the bound context and from the record's extras. Rules, in this o
 1. `trace_id`, `span_id`, `parent_id` come from the context only.
 2. `correlation_id`, `request_id`, `user_id`, `endpoint`: from the context; extras set them when the context
    does not have them.
-3. `kind`, `method`, `path`, `status_code`, `duration_ms`, `failed`, `client_ip`, `user_agent`, `bytes`, declared
-   fields, and every name that the schema does not know: extras, or the context; extras win (they are nearer).
+3. `kind`, `method`, `path`, `status_code`, `duration_ms`, `failed`, `client_ip`, `user_agent`, `bytes`,
+   declared fields, and every name that the schema does not know: from both; extras win, they are nearer.
 4. `error_code` becomes `error.code`.
 5. Any other name of the schema collides: its value is kept in the object `extra` under its name, and counted.
    So does what lost under rule 1 or 2.
@@ -23,10 +23,10 @@ from typing import Final, TypeAlias
 from .plain import Walk
 from .schema import FieldType, Schema
 
-__all__ = ["Entry", "Shape", "make_shape"]
+__all__ = ["IDS", "Entry", "Shape", "make_shape"]
 
 _TRACE: Final = frozenset({"trace_id", "span_id"})
-_IDS: Final = ("parent_id", "request_id", "user_id", "endpoint", "correlation_id")
+IDS: Final = ("parent_id", "request_id", "user_id", "endpoint", "correlation_id")
 _FROM_EXTRAS: Final = frozenset({"request_id", "user_id", "endpoint", "correlation_id"})
 _SETTABLE: Final = frozenset(
     {"kind", "method", "path", "status_code", "duration_ms", "failed", "client_ip", "user_agent", "bytes"}
@@ -72,7 +72,7 @@ def make_shape(schema: Schema, context: Iterable[object], fields: Iterable[objec
     spilled_context: list[object] = []
     spilled: list[object] = []
     for name in bound:
-        if name in _IDS:
+        if name in IDS:
             ids[str(name)] = (True, _entry(schema, name))
         elif name not in _TRACE:
             _settle(schema, name, places, spilled_context)
@@ -88,7 +88,7 @@ def make_shape(schema: Schema, context: Iterable[object], fields: Iterable[objec
     return Shape(
         trace="trace_id" in bound,
         span="span_id" in bound,
-        ids=tuple(ids[name] for name in _IDS if name in ids),
+        ids=tuple(ids[name] for name in IDS if name in ids),
         context=tuple(places.values()),
         fields=tuple(own.values()),
         spilled_context=tuple(spilled_context),
