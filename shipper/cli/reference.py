@@ -21,7 +21,7 @@ _HEAD: Final = """\
 <!-- Made from the code: python -m logferry.shipper.cli.reference > docs/cli.md -->
 
 Output is for people on a terminal and JSON lines on a pipe, so that every command can stand in a script.
-`NO_COLOR` takes the colours away. Results go to standard output, everything else to standard error. What a log
+`NO_COLOR` takes the colours away. Results go to standard output, all else to standard error. What a log
 line holds never steers the terminal: its control characters are shown, not sent. `logferry completion bash`
 (`zsh`, `fish`) prints the shell's completion.
 

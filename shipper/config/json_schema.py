@@ -56,6 +56,8 @@ def _section(kind: type[Any]) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {key: _setting(setting) for key, setting in settings.items()},
     }
+    if not any(setting.required for setting in settings.values()):
+        made["type"] = ["object", "null"]  # a key whose every line is commented out
     if required := [key for key, setting in settings.items() if setting.required]:
         made["required"] = required
     return made

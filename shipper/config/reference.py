@@ -5,14 +5,13 @@ A test compares the committed page with what comes out here.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from ..registry import BUILT_IN_SINKS, BUILT_IN_SOURCES, sink_kind, source_kind
 from .bind import expected
-from .fields import Duration, Secret, Size, format_duration, format_size
+from .fields import Duration, Size, format_duration, format_size
 from .sections import Config, SinkConfig, SinkSection, SourceConfig, SourceSection
 from .shape import Either, ListOf, MapOf, Scalar, Section, Setting, Shape, section_of
 
@@ -24,8 +23,8 @@ _HEAD: Final = """\
 <!-- Made from the code: python -m logferry.shipper.config.reference > docs/configuration.md -->
 
 One YAML file, or the same as a `dict`. `logferry.configure()` and every command read the file that they are
-given, else the one that `LOGFERRY_CONFIG` names, else `./logferry.yaml`. `logferry init` writes a starter file,
-`logferry check` finds every mistake at once:
+given, else the one that `LOGFERRY_CONFIG` names, else `./logferry.yaml`. `logferry init` writes a starter
+file, `logferry check` finds every mistake at once:
 
 ```text
 logferry.yaml:12:5: sinks.loki.ulr: unknown key; did you mean url?
@@ -35,14 +34,13 @@ logferry.yaml:12:5: sinks.loki.ulr: unknown key; did you mean url?
   `${VAR:?message}` ends with the message. `$${` is a literal `${`; any other `$` is a `$`.
 - **Secrets** are written as text, as `${VAR}`, or as `file:/path` (the file's content without its last line
   break). They are masked wherever they are printed.
-- **Sizes**: `64KiB`, `1GiB`, `10MB` or plain bytes. **Durations**: `250ms`, `30s`, `15m`, `1h30m`, `7d` or plain
-  seconds.
+- **Sizes**: `64KiB`, `1GiB`, `10MB` or plain bytes. **Durations**: `250ms`, `30s`, `15m`, `1h30m`, `7d` or
+  plain seconds.
 - **Paths** are relative to the file's directory (from a `dict`: to the working directory); `~` is your home.
 - Unknown keys are mistakes. What a value means is decided by its key: `console: off`, `version: 1.10` and
   `service: yes` are text, quoted or not. YAML's anchors and `<<` work.
 - **Editors** complete and check the file by the JSON Schema that comes with logferry; the first line that
   `logferry init` writes points to it.
-
 """
 
 
@@ -93,7 +91,7 @@ def _also(setting: Setting) -> str:
         return ""
     others = [o for o in setting.shape.options if not isinstance(o, Section)]
     words = [f"`{setting.key}: {_words(option)}`" for option in others]
-    return f" Or {', '.join(words)}: {setting.help}." if words else ""
+    return f" Or {', '.join(words)}: {setting.help.partition('; ')[2]}." if words else ""
 
 
 def _table(settings: Any) -> str:
@@ -136,28 +134,23 @@ def _number(setting: Setting, bound: float) -> str:
 
 
 def _default(setting: Setting) -> str:
-    value = setting.default
-    kinds = [o.type for o in _options(setting.shape) if isinstance(o, Scalar)]
     if setting.required:
         return "required"
-    if value is None or isinstance(value, Secret):
-        return ""
+    text = _written(setting, setting.default)
+    return f"`{text}`" if text else ""
+
+
+def _written(setting: Setting, value: object) -> str:
+    kinds = [o.type for o in _options(setting.shape) if isinstance(o, Scalar)]
     if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, str | Path):
-        return f"`{value}`"
-    if isinstance(value, int | float):
-        text = (
-            format_size(int(value))
-            if Size in kinds
-            else format_duration(value)
-            if Duration in kinds
-            else f"{value}"
-        )
-        return f"`{text}`"
-    if dataclasses.is_dataclass(value) or not value:
-        return ""
-    return f"`[{', '.join(map(str, value))}]`"
+        return str(value).lower()
+    if isinstance(value, int | float) and Size in kinds:
+        return format_size(int(value))
+    if isinstance(value, int | float) and Duration in kinds:
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]" if value else ""
+    return str(value) if isinstance(value, str | int | float | Path) else ""
 
 
 def _options(shape: Shape) -> tuple[Shape, ...]:
