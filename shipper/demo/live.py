@@ -58,7 +58,7 @@ class Live:
                 second.durations.append(float(event.get("duration_ms") or 0.0))
                 second.failed += bool(event.get("failed"))
             elif event.get("level") in {"ERROR", "CRITICAL"}:
-                self.errors.append(f"{event.get('service')}: {str(event.get('message'))[:100]}")
+                self.errors.append(f"{event.get('service')}: {str(event.get('message')).strip()[:80]}")
 
     def _second(self) -> Second:
         now = int(self._clock())

@@ -19,7 +19,7 @@ from ..store import Store, StoreError
 from .live import Live
 from .processes import Fleet, free_port
 from .report import Killed, report
-from .screen import Frame, open_screen
+from .screen import Frame, Screen, open_screen
 
 __all__ = ["demo_directory", "run"]
 
@@ -68,7 +68,13 @@ def totals(spool: Path) -> Account:
     return total
 
 
-def run(duration: float = 60.0, *, directory: Path | None = None, loki_url: str | None = None) -> int:
+def run(
+    duration: float = 60.0,
+    *,
+    directory: Path | None = None,
+    loki_url: str | None = None,
+    screen: Screen | None = None,
+) -> int:
     """Run the demo for about `duration` seconds; return 0 when every record is accounted for and arrived."""
     directory = directory or demo_directory()
     config = prepare(directory, loki_url)
@@ -77,7 +83,7 @@ def run(duration: float = 60.0, *, directory: Path | None = None, loki_url: str 
     follower = threading.Thread(target=follow, args=(logs, live, stop), daemon=True, name="demo-follower")
     ports = {"shop": free_port(), "stock": free_port()}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    screen = open_screen(sys.stdout)
+    screen = screen or open_screen(sys.stdout)
     words, waited = uuid4().hex, 0
     try:
         screen.say(f"files in {directory}")

@@ -44,9 +44,15 @@ def report(directory: Path, config: Path, store: Store, books: AuditReport, kill
     good = _last_words(say, store, killed) & _no_secrets(say, directory) & settled
     _slowest(say, store)
     say("\nThree errors", "bold")
-    for event in store.query("level=ERROR", limit=3, order="desc"):
-        error: Mapping[str, Any] = event.get("error") or {}
-        say(f"  {event['timestamp']}  {event['service']}  {event['message']}  {error.get('type', '')}", "red")
+    for event in store.query("level=ERROR error.type=*", limit=3, order="desc"):
+        error: Mapping[str, Any] = event["error"]
+        say(f"  {event['timestamp']}  {event['service']}  {event['message']}", "red")
+        say(f"    {error['type']}: {error['message']}")
+        say(
+            "".join(f"    caused by {c['type']}: {c['message']}\n" for c in error.get("causes", ())).rstrip(
+                "\n"
+            )
+        )
     option = f"-c {config}"
     say("\nTry next", "bold")
     for command in (
