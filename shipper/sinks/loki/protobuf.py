@@ -7,8 +7,8 @@
 
 A generated encoder would copy and check every line; here an entry is a handful of lookups. Rules:
 
-- `nanos` is always written with five bytes, so that a timestamp is always 12 bytes long and its prefix can be
-  shared by all entries of a second. Protobuf allows such longer forms.
+- `seconds` are always written with six bytes (enough until the year 9999), `nanos` with five, so that a timestamp
+  is always 13 bytes long and its prefix is shared by all entries of a second. Protobuf allows such longer forms.
 - Lengths below `_SHORT` come from tables; others are computed.
 """
 
@@ -24,7 +24,7 @@ Row: TypeAlias = tuple[int, int, int]
 """An entry's place in the batch, its seconds since 1970, its nanoseconds."""
 
 _SHORT: Final = 4096
-_STAMP: Final = 14  # a framed timestamp: tag, length, and 12 bytes
+_STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
 
 
 def varint(number: int) -> bytes:
@@ -67,9 +67,8 @@ def push_request(labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas
     for index, second, nanos in rows:
         if second != shared:
             shared = second
-            seconds = varint(second)
-            # The seconds of the years 1978 to 3058 take five bytes; _STAMP counts on it.
-            stamp = b"\x0a" + varint(len(seconds) + 7) + b"\x08" + seconds + b"\x10"
+            seconds = bytes(second >> shift & 0x7F | 0x80 for shift in range(0, 35, 7))
+            stamp = b"\x0a\x0d\x08" + seconds + bytes((second >> 35 & 0x7F,)) + b"\x10"
         line, meta = lines[index], metas[index]
         length = len(line)
         try:
