@@ -263,7 +263,8 @@ class _Parser:
     def field(self, name: str, at: int) -> tuple[str, str | None]:
         """Return the field that `name` means and its type (None: undeclared). Fails for a near miss."""
         if name.startswith("fields."):
-            return name.removeprefix("fields."), None
+            name = name.removeprefix("fields.")
+            return name, self.types.get(name)
         name = _FIELD_ALIASES.get(name, name)
         if name in self.types:
             return name, self.types[name]

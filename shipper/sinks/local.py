@@ -160,7 +160,7 @@ def _duckdb_is_there() -> bool:
 
 
 def _launch(command: Sequence[str]) -> None:
-    """Start a process of its own session, and a thread that takes its exit status, so that no zombie stays."""
+    """Start a process of its own session, and a thread that takes its exit status: no zombie stays."""
     process = subprocess.Popen(  # noqa: S603 - our own module, under our own interpreter
         command,
         stdin=subprocess.DEVNULL,

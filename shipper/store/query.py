@@ -264,6 +264,8 @@ class Store:
             except duckdb().IOException as error:
                 if started or attempt == _TRIES - 1:
                     raise StoreError(f"{self._layout.path}: changed while it was read; ask again") from error
+            except duckdb().Error as error:
+                raise StoreError(f"{self._layout.path}: {error}") from error
 
     def _with(
         self,

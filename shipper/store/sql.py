@@ -16,7 +16,6 @@ from ..core.filter_nodes import INTEGER, NUMBER, All, Any_, Node, Not, Test, Val
 __all__ = ["Condition", "compile_filter"]
 
 _FALSE: Final = "FALSE"
-_MOMENT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,6 @@ def _placeholder(number: float) -> str:
 
 def _on_column(test: Test, kind: str) -> Condition:
     name = f'"{test.field}"'
-    if kind == "timestamp" and test.kind != "timestamp":
-        name, kind = f"strftime({name}, '{_MOMENT}')", "string"
     used = frozenset({test.field})
     text = {"string": name, "integer": f"CAST({name} AS VARCHAR)"}.get(kind)
     match test.operator:

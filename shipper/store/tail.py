@@ -28,14 +28,24 @@ def follow(
     wait: Callable[[float], None] = time.sleep,
     interval: float = 0.2,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events that are written from now on and satisfy `wanted`, until `stop()` is true.
+    """Return the events that are written after this call and satisfy `wanted`, as they come, until `stop()`.
 
     Looks every `interval` seconds, and looks once more after `stop()` has become true. Lines that are no
     events are passed over.
     """
     follower = _Follower(layout)
+    follower.look(from_start=False)  # now, not when the first event is asked for
+    return _events(follower, wanted, stop, wait, interval)
+
+
+def _events(
+    follower: _Follower,
+    wanted: Filter,
+    stop: Callable[[], bool],
+    wait: Callable[[float], None],
+    interval: float,
+) -> Iterator[dict[str, Any]]:
     try:
-        follower.look(from_start=False)
         while True:
             last = stop()
             follower.look(from_start=True)

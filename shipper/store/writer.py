@@ -65,7 +65,8 @@ def whole(data: bytes, spool: str) -> tuple[int, int]:
     good, last = 0, 0
     for line in data[:end].split(b"\n")[:-1]:
         digits = line[len(head) : line.find(b'"', len(head))]
-        if not (line.startswith(head) and line.endswith(b"}") and digits.isdigit() and int(digits) > last):
+        # Not whether it is JSON: a malformed line that was acknowledged stays, and so does what follows it.
+        if not (line.startswith(head) and digits.isdigit() and int(digits) > last):
             break
         good, last = good + len(line) + 1, int(digits)
     return good, last
