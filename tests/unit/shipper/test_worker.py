@@ -290,6 +290,15 @@ def test_flush_interrupts_a_long_wait(bench: Bench) -> None:
     assert worker.state().state == "ok"
 
 
+def test_flush_waits_for_the_last_batch(bench: Bench) -> None:
+    """One batch of several is not all: flush does not end before the rest is settled."""
+    bench.sink.answers.extend([Delivered(), *[Retry("down", after=1000.0)] * 5])
+    bench.log(*(f"n{n}" for n in range(150)))
+    worker = bench.start()
+    assert not settled(worker, 0.2)
+    assert bench.cursor.committed == 100
+
+
 def test_stop_delivers_what_is_there(bench: Bench) -> None:
     """What was logged just before the end still goes out."""
     worker = bench.start()
