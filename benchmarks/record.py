@@ -98,7 +98,10 @@ def prepare(way: str, directory: Path, url: str) -> Callable[[], None]:
     if way == "floor":
         root.addHandler(Nothing())
     elif way.startswith("event"):
-        from logferry.handlers import EventBuilder, ForwardHandler, Redactor, Schema
+        from logferry.handlers.forward import ForwardHandler
+        from logferry.handlers.record import EventBuilder
+        from logferry.handlers.redaction import Redactor
+        from logferry.handlers.schema import Schema
 
         schema = Schema("bench")
         builder = EventBuilder(schema, None if "not" in way else Redactor(schema=schema))
@@ -110,7 +113,7 @@ def prepare(way: str, directory: Path, url: str) -> Callable[[], None]:
         root.addHandler(ForwardHandler(Null(), builder))
     else:
         sinks = {
-            "spool": {"sink": {"type": "memory", "keep": 0}},
+            "spool": {"sink": {"type": "memory", "max_events": 1}},
             "file": {"sink": {"type": "file", "path": str(directory / "out.ndjson")}},
             "local store": {"sink": {"type": "local", "path": str(directory / "logs"), "compact": False}},
             "loki": {"sink": {"type": "loki", "url": url}},

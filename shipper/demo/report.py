@@ -46,13 +46,10 @@ def report(directory: Path, config: Path, store: Store, books: AuditReport, kill
     say("\nThree errors", "bold")
     for event in store.query("level=ERROR error.type=*", limit=3, order="desc"):
         error: Mapping[str, Any] = event["error"]
-        say(f"  {event['timestamp']}  {event['service']}  {event['message']}", "red")
+        say(f"  {event['timestamp']}  {event['service']}  {event['message'].strip()}", "red")
         say(f"    {error['type']}: {error['message']}")
-        say(
-            "".join(f"    caused by {c['type']}: {c['message']}\n" for c in error.get("causes", ())).rstrip(
-                "\n"
-            )
-        )
+        for cause in error.get("causes", ()):
+            say(f"    caused by {cause['type']}: {cause['message']}")
     option = f"-c {config}"
     say("\nTry next", "bold")
     for command in (
