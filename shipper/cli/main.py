@@ -6,14 +6,15 @@ test compares it with what the commands say of themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
-from .codes import CODES, INTERRUPTED, PIPE, UNAVAILABLE, USAGE
+from .codes import CODES, INTERRUPTED, OK, PIPE, UNAVAILABLE, USAGE
 from .output import warn
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -53,6 +54,12 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would exit with 1, which means something else here
+            raise SystemExit(PIPE) from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -83,28 +90,36 @@ def cli() -> None:
     """
 
 
-def main(args: list[str] | None = None) -> Any:
+def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     try:
-        code = cli.main(args, prog_name="logferry", standalone_mode=False)
+        code = _run(args)
         sys.stdout.flush()
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except BrokenPipeError:
+        code = PIPE
+    if code == PIPE:
+        # What is still buffered would raise again when the interpreter flushes it at its end.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run(args: list[str] | None) -> int:
+    try:
+        code = cli.main(args, prog_name="logferry", standalone_mode=False)
+    except SystemExit as error:
+        code = error.code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
-        code = USAGE
-    except BrokenPipeError:
-        # What is still buffered would raise again when the interpreter flushes it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = PIPE
+        return USAGE
     except ImportError as error:
-        if not (error.name or "").startswith("logferry") and "pip install" not in str(error):
+        if "pip install" not in str(error):  # an extra that is not installed says what to install
             raise
         warn(f"logferry: {error}")
-        code = UNAVAILABLE
+        return UNAVAILABLE
     except PermissionError as error:
         warn(f"logferry: {error.filename}: {error.strerror}")
-        code = UNAVAILABLE
-    sys.exit(code if isinstance(code, int) else 0)
+        return UNAVAILABLE
+    return code if isinstance(code, int) else OK
