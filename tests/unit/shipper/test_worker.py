@@ -290,13 +290,31 @@ def test_flush_interrupts_a_long_wait(bench: Bench) -> None:
     assert worker.state().state == "ok"
 
 
+class Gate(MemorySink):
+    """A sink whose first `send` waits until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__(limits=FAST)
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def send(self, batch: Batch) -> Verdict:
+        self.entered.set()
+        self.open.wait(30)
+        return super().send(batch)
+
+
 def test_flush_waits_for_the_last_batch(bench: Bench) -> None:
     """One batch of several is not all: flush does not end before the rest is settled."""
-    bench.sink.answers.extend([Delivered(), *[Retry("down", after=1000.0)] * 5])
-    bench.log(*(f"n{n}" for n in range(150)))
+    bench.sink = gate = Gate()
+    gate.answers.extend([Delivered(), Delivered(), *[Retry("down", after=1000.0)] * 5])
+    bench.log(*(f"n{n}" for n in range(250)))
     worker = bench.start()
-    assert not settled(worker, 0.2)
-    assert bench.cursor.committed == 100
+    assert gate.entered.wait(5)
+    ticket = worker.flush()
+    gate.open.set()
+    assert not ticket.settled.wait(0.2)
+    assert bench.cursor.committed == 200
 
 
 def test_stop_delivers_what_is_there(bench: Bench) -> None:
