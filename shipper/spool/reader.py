@@ -290,7 +290,10 @@ class Reader:
     def _stalled(self, at: int, block: bytes, lines: list[bytes], *, settled: bool) -> bool:
         """Wait for an unfinished frame, or pass over a damaged one."""
         assert self._segment is not None
-        if not settled and not self._overdue(at, block):
+        behind = not settled and self._behind()
+        if behind and not block[:1].strip(b"\0") and not self._in_use(self._number):
+            return self._enter(lines, settled=settled)  # made and never used
+        if not settled and not self._overdue(at, block, behind=behind):
             return False
         rest = self._segment.read(at, max(0, self._segment.size() - at))
         found = resync(rest, 1, self._salt)
@@ -305,9 +308,12 @@ class Reader:
         self._base, self._reason = at + found, "damaged"
         return True
 
-    def _overdue(self, at: int, block: bytes) -> bool:
+    def _behind(self) -> bool:
+        """Say whether a later segment is in use."""
+        return any(n > self._number and self._in_use(n) for n in self._shelf.numbers())
+
+    def _overdue(self, at: int, block: bytes, *, behind: bool) -> bool:
         """Say whether there has been something behind this stretch for so long that it is damaged."""
-        behind = any(number > self._number for number in self._shelf.numbers())
         if not behind and (not block or not block[0] or resync(block, 1, self._salt) < 0):
             self._stuck = None
             return False
@@ -315,6 +321,20 @@ class Reader:
         if self._stuck is None or self._stuck[:2] != (self._number, at):
             self._stuck = (self._number, at, now)
         return now - self._stuck[2] >= self._patience
+
+    def _in_use(self, number: int) -> bool:
+        """Say whether a segment holds events: one that was made and never used (an exception) does not."""
+        segment = self._shelf.open(number)
+        if segment is None:
+            return False
+        block, salt = segment.read(DATA, BLOCK), salt_of(bytes.fromhex(self._shelf.id), number)
+        segment.close()
+        at = 0
+        while (frame := parse(block, at, salt)) is not None:
+            if frame.kind != POSITIONS:
+                return True
+            at = frame.stop
+        return resync(block, at, salt) >= 0
 
     def _enter(self, lines: list[bytes], *, settled: bool) -> bool:
         """Go to the segment of the place, or to the next one there is."""

@@ -3,7 +3,8 @@
 Rules
 - A call may be interrupted by a signal handler that logs and so calls here again. Numbers are taken in one step
   without a call in it, so no two segments share one; whoever loses the race discards what he made. Numbers may
-  therefore be missing; sequences never are.
+  therefore be missing; sequences never are. An interruption in the middle of making one makes a small one without
+  counting, so that handlers that come faster than a segment is made do not pile up for ever.
 - The bound on disk holds for the path, all processes together: what is there is counted when a segment is made,
   under a lock that nobody waits long for.
 - An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes over,
@@ -50,6 +51,7 @@ __all__ = ["Full", "Sealed", "Supply", "usage"]
 
 RETRY = 5.0
 _RETRY_FULL = 0.05
+_SMALL = 16 * 1024
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
 
 
@@ -110,6 +112,8 @@ class Supply:
         self.positions: dict[str, bytes] = {}
         self.given_up: dict[str, int] = {}  # events evicted, by reason
         self._tried = False
+        self._making = 0
+        self._map: bool | None = None
         self._number = 1
         self._size = 0
         self._after_memory = False
@@ -127,6 +131,13 @@ class Supply:
 
         With `evict` older segments may be given up for it.
         """
+        self._making += 1
+        try:
+            return self._make(needed, first, evict=evict)
+        finally:
+            self._making -= 1
+
+    def _make(self, needed: int, first: int, *, evict: bool) -> Writable:
         needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
         if self.settings.path is not None and (self.state == "disk" or self.wants_disk):
             try:
@@ -198,8 +209,8 @@ class Supply:
         home = self.home
         bound = self.settings.memory_bytes
         while True:
-            room = bound - sum(segment.capacity for segment in home.memory.values())
-            size = grown(self._size, needed, bound, room)
+            room = bound - sum(segment.capacity for segment in list(home.memory.values()))
+            size = grown(self._size if self._making < 2 else _SMALL // 2, needed, bound, room)
             if size:
                 break
             oldest = next((entry for entry in self.sealed if entry.memory), None)
@@ -219,6 +230,8 @@ class Supply:
         if now < self._full_until:
             raise Full("full")
         home = self._settle()
+        if self._making > 1:
+            return self._new_file(home, -(-max(needed, _SMALL) // 4096) * 4096, first)
         with self._path_lock(path):
             while True:
                 room = self.settings.max_bytes - usage(path)
@@ -228,18 +241,23 @@ class Supply:
                 if not evict or not self._evict_oldest(path):
                     self._full_until = now + _RETRY_FULL
                     raise Full("full")
-            number = self.take_number()
-            fd = home.create_file(segment_name(number))
-            try:
-                self._allocate(fd, size)
-                created = int(self.clock() * 1e9)
-                header = SegmentHeader(VERSION, self._after_memory, number, home.raw, first, created, size)
-                segment = WritableFile(fd, header, mapped=self._mapped(path))
-                self._begin(segment, first)
-            except BaseException:
-                os.close(fd)
-                home.remove_segment(number)
-                raise
+            return self._new_file(home, size, first)
+
+    def _new_file(self, home: Home, size: int, first: int) -> Writable:
+        if self._map is None:
+            self._map = self._mapped(home.path)
+        number = self.take_number()
+        fd = home.create_file(segment_name(number))
+        try:
+            self._allocate(fd, size)
+            created = int(self.clock() * 1e9)
+            header = SegmentHeader(VERSION, self._after_memory, number, home.raw, first, created, size)
+            segment = WritableFile(fd, header, mapped=self._map)
+            self._begin(segment, first)
+        except BaseException:
+            os.close(fd)
+            home.remove_segment(number)
+            raise
         if self.settings.sync == "always":
             segment.fast = 0
         return segment

@@ -232,32 +232,17 @@ class Spool:
                 segment.pos = end
                 self._next = sequence + count
                 try:
-                    self._write(segment, start, kind, prefix, payload, sequence, count)
+                    segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
+                    if self.settings.sync == "always":
+                        segment.sync()
                 except OSError:
                     segment.cap = segment.fast = 0  # the disk refused the bytes: they go into a new segment
                     continue
+                except BaseException:  # out of a signal handler: no hole, see the rules
+                    segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
+                    raise
                 return sequence
             self._roll(segment, size, evict=evict)
-
-    def _write(  # noqa: PLR0917, PLR0913 - a frame has that many fields
-        self,
-        segment: Writable,
-        start: int,
-        kind: int,
-        prefix: int,
-        payload: bytes,
-        sequence: int,
-        count: int,
-    ) -> None:
-        try:
-            segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
-        except OSError:
-            raise
-        except BaseException:
-            segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
-            raise
-        if self.settings.sync == "always":
-            segment.sync()
 
     def _roll(self, segment: Writable, size: int, *, evict: bool) -> None:
         """Put a fresh segment in the place of `segment`, unless somebody else has. Raises Full."""
@@ -271,9 +256,14 @@ class Spool:
         segment.cap = segment.fast = 0
         self._segment = fresh
         fresh.first = upto = self._next
-        with suppress(OSError):
+        try:
             segment.seal(at, upto)
-        self._supply.placed(segment, upto - 1, fresh)
+            self._supply.placed(segment, upto - 1, fresh)
+        except BaseException as error:
+            with suppress(OSError):
+                segment.seal(at, upto)
+            if not isinstance(error, OSError):
+                raise
 
     def _refuse(self, reason: str) -> None:
         """Number an event and note that it is missing. The lock is held."""

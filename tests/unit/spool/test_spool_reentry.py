@@ -1,0 +1,220 @@
+"""Appends that interrupt appends: from signal handlers, finalisers, threads, and within a roll."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from logferry.shipper.ports import Cursor, Outcome
+from logferry.shipper.spool import Spool, audit
+
+
+def deliver(cursor: Cursor) -> list[bytes]:
+    lines: list[bytes] = []
+    while (batch := cursor.read(500, 1 << 20)) is not None:
+        lines += batch.lines
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    account = cursor.account()
+    assert account.balance == account.pending == 0
+    assert not account.dropped
+    return lines
+
+
+# The flood needs SIGALRM, which the time limit would use otherwise.
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_flood_of_signals_that_log(make_spool, memory: bool) -> None:
+    """A handler that logs, thousands of times a second, tears nothing and loses nothing."""
+    spool = make_spool(memory=memory, memory_bytes=512 << 20)
+    nested: list[bytes] = []
+
+    def handler(_number: int, _frame: object) -> None:
+        line = b"nested %d " % len(nested) + b"y" * 300
+        assert spool.offer(line)
+        nested.append(line)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    outer: list[bytes] = []
+    try:
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            line = b"outer %d " % len(outer) + b"x" * 900
+            assert spool.offer(line)
+            outer.append(line)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(nested) > 100
+    lines = deliver(spool.cursor("a"))
+    assert [line for line in lines if line.startswith(b"outer")] == outer
+    assert [line for line in lines if line.startswith(b"nested")] == nested
+    assert spool.accepted == len(outer) + len(nested)
+
+
+def test_an_append_within_every_step_of_an_append(make_spool, monkeypatch, tmp_path) -> None:
+    """At whichever call of an append, rolls included, another one comes in: both are there, once."""
+    import sys
+
+    spool = make_spool(max_bytes=1 << 20)
+    state = {"steps": 0, "at": -1, "busy": False}
+    sent: list[bytes] = []
+
+    def trace(frame, event, _arg):
+        if "spool" not in frame.f_code.co_filename or state["busy"]:
+            return trace
+        state["steps"] += 1
+        if state["steps"] == state["at"]:
+            state["busy"] = True
+            line = b"nested %d" % state["at"] + b"n" * 200
+            assert spool.offer(line)
+            sent.append(line)
+            state["busy"] = False
+        return trace
+
+    for step in range(1, 400):
+        state.update(steps=0, at=step)
+        fill = b"fill %d" % step + b"f" * (40_000 if step % 2 else 300)
+        sys.setprofile(trace)
+        try:
+            assert spool.offer(fill)
+        finally:
+            sys.setprofile(None)
+        sent.append(fill)
+        if step % 10 == 0:
+            lines = deliver(spool.cursor("a"))
+            assert sorted(lines) == sorted(sent)
+            sent.clear()
+            from logferry.shipper.spool import SpoolSet
+
+            SpoolSet(spool.settings, spool).reclaim(["a"])
+    assert audit(tmp_path / "spool").problems == []
+
+
+def test_finalisers_that_log(make_spool) -> None:
+    """Garbage whose finaliser logs is collected in the middle of appends: nothing is lost."""
+    spool = make_spool()
+    count = [0]
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            count[0] += 1
+            spool.offer(b"finaliser" + b"z" * 500)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(5)
+    try:
+        for _ in range(3000):
+            Garbage()
+            spool.offer(b"outer" + b"x" * 500)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.collect()
+    lines = deliver(spool.cursor("a"))
+    assert sum(line.startswith(b"outer") for line in lines) == 3000
+    assert sum(line.startswith(b"fin") for line in lines) == count[0] > 1000
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_an_exception_out_of_a_signal_handler_leaves_no_hole(make_spool) -> None:
+    """Control-C in the middle of an append: readers are not held up, and the books balance."""
+    spool = make_spool()
+    randomness = random.Random(1)
+
+    def handler(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    returned = 0
+    try:
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, randomness.uniform(0.0001, 0.004))
+                while True:
+                    spool.offer(b"x" * 2000)
+                    returned += 1
+            except KeyboardInterrupt:
+                continue
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert spool.offer(b"last")
+    lines = deliver(spool.cursor("a"))
+    assert lines[-1] == b"last"
+    assert returned <= len(lines) - 1 <= spool.accepted
+
+
+def test_threads_and_a_reader(make_spool) -> None:
+    """Four threads append while one reads and deletes: each thread's events come in its order."""
+    from logferry.shipper.spool import SpoolSet
+
+    spool = make_spool()
+    spools = SpoolSet(spool.settings, spool)
+    cursor = spool.cursor("a")
+    count = 5000
+
+    def write(name: int) -> None:
+        for n in range(count):
+            assert spool.offer(b"%d %d %s" % (name, n, b"x" * (n % 500)))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    lines: list[bytes] = []
+    deadline = time.monotonic() + 60
+    while len(lines) < 4 * count and time.monotonic() < deadline:
+        lines += deliver_some(cursor)
+        spools.reclaim(["a"])
+    for thread in threads:
+        thread.join()
+    assert len(lines) == 4 * count
+    for name in range(4):
+        mine = [int(line.split()[1]) for line in lines if line.startswith(b"%d " % name)]
+        assert mine == list(range(count))
+    assert cursor.account().balance == 0
+    assert not cursor.account().dropped
+
+
+def deliver_some(cursor: Cursor) -> list[bytes]:
+    lines: list[bytes] = []
+    while (batch := cursor.read(100, 1 << 16)) is not None:
+        lines += batch.lines
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    return lines
+
+
+def test_a_forked_child_has_its_own_spool(make_spool: object, tmp_path) -> None:
+    """The child's records are in a spool of its own, the parent's are untouched."""
+    spool: Spool = make_spool()  # type: ignore[operator] # a fixture
+    spool.offer(b"parent 1")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ok = spool.offer(b"child 1")
+        os.write(writing, b"%d %s" % (ok, spool.id.encode()))
+        os._exit(0)
+    os.waitpid(child, 0)
+    ok, identity = os.read(reading, 100).split()
+    os.close(reading)
+    os.close(writing)
+    assert ok == b"1"
+    assert identity.decode() != spool.id
+    spool.offer(b"parent 2")
+    assert deliver(spool.cursor("a")) == [b"parent 1", b"parent 2"]
+    from logferry.shipper.spool import SpoolSet
+
+    (adopted,) = SpoolSet(spool.settings, spool).adopt()
+    assert adopted.id == identity.decode()
+    assert deliver(adopted.cursor("a")) == [b"child 1"]
+    assert adopted.death is not None
+    assert adopted.death.pid == child
