@@ -1,11 +1,12 @@
-"""The Protocols that the parts of the shipper know each other by. Imports point at this module, never back."""
+"""The Protocols by which the parts of the shipper know each other. Imports point at this module, never back."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ..handlers.record import EventBuilder
 from ..handlers.schema import Schema
@@ -70,7 +71,7 @@ class SinkKind(Generic[C]):
     """
 
     type: str
-    config: type[C]
+    config: builtins.type[C]
     build: SinkFactory[C]
 
 
@@ -112,7 +113,7 @@ class Source(Protocol):
     """Reads bytes from somewhere, makes events, appends them."""
 
     def run(self, *, once: bool) -> None:
-        """Read until `stop()`; with `once` only to the present end. Raises `SourceError` when it cannot go on."""
+        """Read until `stop()`; with `once` only to the present end. Raises what makes it unable to go on."""
         ...
 
     def stop(self) -> None:
@@ -133,7 +134,7 @@ class SourceKind(Generic[C]):
     """A source type as the registry knows it."""
 
     type: str
-    config: type[C]
+    config: builtins.type[C]
     build: SourceFactory[C]
 
 
@@ -163,7 +164,7 @@ class Cursor(Protocol):
         ...
 
     def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> Batch | None:
-        """Return the next events after what was read before, at least one if there is one; None: nothing new.
+        """Return the next events after what was read before (one at least); None: nothing new.
 
         Never blocks. What cannot be read any more (evicted, expired, damaged) is passed over and enters the
         books as dropped, with the reason, at the next `commit`.
@@ -190,5 +191,3 @@ class Cursor(Protocol):
         """Let go of files and maps."""
         ...
 
-
-Settings = Mapping[str, Any]

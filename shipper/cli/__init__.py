@@ -1,1 +1,3 @@
 """The command line: one module a command, imported when it runs."""
+
+__all__: list[str] = []
