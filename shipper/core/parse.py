@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, Literal, TypeAlias
 
@@ -61,6 +62,7 @@ _ISO: Final = re.compile(
 _WORD: Final = re.compile(r"\b(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL)\b")
 _HEAD: Final = "Traceback (most recent call last):"
 _HEAD_BYTES: Final = 120  # a level further behind is part of the message
+_SCALE: Final = tuple(10**digits for digits in range(7))
 _YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -110,13 +112,13 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
             return None
     if not isinstance(content, dict):
         return None
-    parsed = Parsed(message=_take(content, _MESSAGES, _text) or "")
-    parsed.timestamp = _take(content, _TIMES, lambda value: _moment(value, local))
+    parsed = Parsed(_take(content, _MESSAGES, _text) or "")
+    parsed.timestamp = _take(content, _TIMES, _moment, local)
     parsed.level = _take(content, _LEVELS, _level) or "INFO"
     parsed.logger = _take(content, _LOGGERS, _text) or ""
-    parsed.service = _take(content, _SERVICES, lambda value: _matching(value, _SERVICE)) or ""
+    parsed.service = _take(content, _SERVICES, _matching, _SERVICE) or ""
     parsed.trace_id = _take(content, _TRACES, _trace) or ""
-    parsed.span_id = _take(content, _SPANS, lambda value: _matching(value, _SPAN_ID)) or ""
+    parsed.span_id = _take(content, _SPANS, _matching, _SPAN_ID) or ""
     for name in ("trace_id", "span_id"):
         if content.get(name) == "":
             del content[name]
@@ -150,12 +152,11 @@ def _take_traceback(parsed: Parsed, text: str, at: int, *, known_level: bool) ->
         parsed.level = "ERROR"
 
 
-def _take(content: dict[str, Any], names: tuple[str, ...], read: Any) -> Any:
+def _take(content: dict[str, Any], names: tuple[str, ...], read: Any, *more: Any) -> Any:
     """Remove and return the first of `names` whose value `read` understands; the others stay."""
     for name in names:
-        value = content.get(name)
-        if value is not None:
-            understood = read(value)
+        if name in content:
+            understood = read(content[name], *more)
             if understood is not None:
                 del content[name]
                 return understood
@@ -173,6 +174,8 @@ def _matching(value: object, pattern: re.Pattern[str]) -> str | None:
 def _trace(value: object) -> str | None:
     if not isinstance(value, str):
         return None
+    if _TRACE_ID.match(value):
+        return value
     lower = value.lower()
     if _UUID.match(lower):
         lower = lower.replace("-", "")
@@ -181,7 +184,7 @@ def _trace(value: object) -> str | None:
 
 def _level(value: object) -> str | None:
     if isinstance(value, str):
-        return _NAMES.get(value.strip().upper())
+        return _NAMES.get(value) or _NAMES.get(value.strip().upper())
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         return None
     return ("DEBUG", "DEBUG", "INFO", "WARNING", "ERROR")[int(value // 10)] if value < 50 else "CRITICAL"
@@ -201,10 +204,17 @@ def _moment(value: object, local: Local) -> float | None:
 
 def _from_parts(match: re.Match[str], local: Local) -> float | None:
     day, clock, fraction, zone = match.groups()
-    micros = int((fraction or "0").ljust(6, "0")[:6])
+    second = _second(day, clock, zone, local)
+    if second is None or fraction is None:
+        return second
+    return second + int(fraction[:6]) / _SCALE[min(len(fraction), 6)]
+
+
+@lru_cache(maxsize=256)  # the lines of a file share their seconds
+def _second(day: str, clock: str, zone: str | None, local: Local) -> float | None:
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}").replace(microsecond=micros)
-        stamp = local(moment) if moment.tzinfo is None else moment.timestamp()
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
+        stamp: float = local(moment) if moment.tzinfo is None else moment.timestamp()
     except (ValueError, OverflowError, OSError):
         return None
     return stamp if _YEARS[0] <= stamp < _YEARS[1] else None
