@@ -65,8 +65,8 @@ def test_an_ordinary_event_word_for_word() -> None:
         '{"timestamp": "2026-11-21T09:18:50.000123Z", "level": "INFO", "service": "shop", '
         '"trace_id": "00000000000000000000000000000001", "span_id": "0000000000000002", '
         '"message": "order 42", "request_id": "r1", "logger": "shop", "module": "shop", '
-        '"function": "handle", "line": 7, "environment": "prod", "host": "h1", "process": 11, "thread": "main", '
-        '"tenant": "acme", "order": 42}'
+        '"function": "handle", "line": 7, "environment": "prod", "host": "h1", "process": 11, '
+        '"thread": "main", "tenant": "acme", "order": 42}'
     )
 
 
