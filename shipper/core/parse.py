@@ -204,7 +204,7 @@ def _moment(value: object, local: Local) -> float | None:
 
 def _from_parts(match: re.Match[str], local: Local) -> float | None:
     day, clock, fraction, zone = match.groups()
-    second = _second(day, clock, zone, local)
+    second: float | None = _second(day, clock, zone, local)
     if second is None or fraction is None:
         return second
     return second + int(fraction[:6]) / _SCALE[min(len(fraction), 6)]
