@@ -1,8 +1,8 @@
 """urllib3 connections whose answers have a deadline. Imported by `transport` on first use.
 
 A socket's time-out bounds one read; a server that sends a byte at a time resets it for ever. So the file that
-`http.client` reads an answer from is replaced by one that gives each read only what is left of the request's time.
-The deadline is kept per thread: one thread drives a transport.
+`http.client` reads an answer from is replaced by one that gives each read only what is left of the request's
+time. The deadline is kept per thread: one thread drives a transport.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class _TlsConnection(HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
-        # `verify: false` was asked for in writing; a warning on each connection would only reach the log stream.
+        # `verify: false` was asked for in writing; a warning on each connection would only reach
+        # the log stream.
         self.is_verified = True
 
 
@@ -82,7 +83,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 def open_pool(host: str, port: int | None, context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Return a pool of one connection to `host`; with TLS when there is a `context`. Connects on first use."""
+    """Return a pool of one connection to `host`, with TLS when there is a `context`; no I/O yet."""
     if context is None:
         return _Pool(host, port, maxsize=1)
     return _TlsPool(

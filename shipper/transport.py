@@ -2,9 +2,10 @@
 
 Rules:
 
-- No retries and no redirects: the worker has the one retry policy, and a redirect would carry credentials away.
-- `timeout` bounds the whole answer, not each read: a server that sends one byte a second is a dead server. (Only
-  the resolver cannot be bounded: `getaddrinfo` takes as long as the system lets it.)
+- No retries and no redirects: the worker has the one retry policy, and a redirect would carry credentials
+  away.
+- `timeout` bounds the whole answer, not each read: a server that sends one byte a second is a dead server.
+  (Only the resolver cannot be bounded: `getaddrinfo` takes as long as the system lets it.)
 - At most `BODY_BYTES` of an answer are read; what is longer costs the connection.
 - A failure to get an answer is a `Retry` value whose reason holds no header, no credential and no path.
 - One thread uses a transport at a time. Connections are made on first use and kept alive.
@@ -94,7 +95,7 @@ class HttpTransport:
     def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Answer | Retry:
-        """Send one request to `path` (below the url's own path) and return its answer, or why there is none."""
+        """Send one request to `path` (below the url's own path); return its answer, or why there is none."""
         try:
             from urllib3 import Timeout
             from urllib3.exceptions import HTTPError

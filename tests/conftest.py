@@ -1,7 +1,7 @@
 """Fixtures for real servers: one of each kind for a test process, on loopback, ended by its own pid.
 
-A server that cannot be had is skipped with one line that says how to get it; with LOGFERRY_REQUIRE_SERVERS=1, as
-in CI, that is a failure.
+A server that cannot be had is skipped with one line that says how to get it; with LOGFERRY_REQUIRE_SERVERS=1,
+as in CI, that is a failure.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 # tests/ is no package (importmode=importlib): this makes `servers` importable for all test files.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from servers.cache import binary  # noqa: E402 - the path comes first
-from servers.loki import LokiServer  # noqa: E402 - the path comes first
+from servers.cache import binary
+from servers.loki import LokiServer
 
 
 def require(name: str) -> None:

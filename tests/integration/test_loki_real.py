@@ -201,8 +201,7 @@ def test_a_repeated_delivery_is_merged_and_equal_lines_are_not(
 def test_a_backlog_is_delivered_beside_live_events(
     loki: LokiServer, make_sink: Any, service: str, spool: str
 ) -> None:
-    """Events of six days, live ones first, all arrive with their own times, once, though every tenth answer is
-    lost on its way back."""
+    """Events of six days, live ones first, all arrive once, with their times, though answers get lost."""
     now = time.time()
     live = [event(n, now - 300 + n, service) for n in range(1, 201)]
     backlog = [event(n, now - 6 * 24 * HOUR + (n - 200) * 300, service) for n in range(201, 1_801)]
@@ -270,7 +269,7 @@ def test_old_events_become_dead_letters_when_asked(
 def test_a_server_that_takes_less_age_teaches_its_limit(
     loki_factory: Any, make_sink: Any, service: str, spool: str
 ) -> None:
-    """A shorter reject_old_samples_max_age costs one refusal; then old events are restamped and all arrive."""
+    """A shorter reject_old_samples_max_age costs one refusal; then old events are restamped."""
     loki = loki_factory(limits={"reject_old_samples_max_age": "5h"})
     sink = make_sink(loki.url)
     lines = [event(n, time.time() - n * HOUR, service) for n in range(1, 13)]
@@ -282,7 +281,7 @@ def test_a_server_that_takes_less_age_teaches_its_limit(
 def test_one_bad_entry_is_isolated_and_the_others_arrive(
     loki_factory: Any, make_sink: Any, service: str, spool: str
 ) -> None:
-    """A 400 for one line of many: that line is dead-lettered with Loki's words, all others are stored once."""
+    """A 400 for lines of many: those are dead-lettered with Loki's words, all others stored once."""
     loki = loki_factory(limits={"max_line_size": "1KB"})
     lines = [event(n, time.time() - 5 + n * 0.01, service) for n in range(1, 101)]
     for bad in (7, 58):
@@ -299,7 +298,8 @@ def test_a_stream_that_is_too_far_on_costs_nothing(
     """Where another writer took the live stream ahead, what is behind it arrives by the backfill stream."""
     loki = loki_factory()
     now = time.time()
-    # A writer whose clock is nine minutes ahead, on a server that takes only twenty behind (max_chunk_age 40m).
+    # A writer whose clock is nine minutes ahead, on a server that takes only twenty behind
+    # (max_chunk_age 40m).
     loki.kill()
     config = loki.data / "config.yaml"
     config.write_text(config.read_text().replace("ingester:\n", "ingester:\n  max_chunk_age: 40m\n"))
@@ -416,7 +416,7 @@ def test_a_killed_server_loses_nothing_acknowledged(
 def test_strange_events_are_stored_as_they_are(
     loki: LokiServer, make_sink: Any, service: str, spool: str
 ) -> None:
-    """Quotes, line breaks, NUL and long values in labels and metadata, lines of any letters: nothing is refused."""
+    """Quotes, line breaks, NUL and long values in labels and metadata: nothing is refused."""
     odd = [
         'q"uo\\te',
         "new\nline",

@@ -1,7 +1,7 @@
 """A server that misbehaves as told: raw sockets, one scripted behaviour for each connection or request.
 
-    with FaultServer(answer(204), hang(), answer(429, b"slow down", {"Retry-After": "3"}), rest=reset()) as server:
-        ... server.url, server.requests
+    with FaultServer(answer(204), hang(), answer(429, b"slow down", {"Retry-After": "3"}), rest=reset()) as
+    server: ... server.url, server.requests
 
 Behaviours run in order, one for each request; `rest` is for all further ones. Each is a function of the
 connection and the request, so that tests can write their own.
@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 __all__ = [
     "Behaviour",
@@ -150,7 +151,7 @@ class FaultServer:
         self.port = int(self._listener.getsockname()[1])
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> FaultServer:
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 

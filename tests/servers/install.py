@@ -1,7 +1,8 @@
 """Install the real servers that tests talk to: `python tests/servers/install.py loki`.
 
-Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores. What is in
-the cache already is left alone, so a second run takes no time. Exit code 0: it is there; 1: it could not be had.
+Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores. What is
+in the cache already is left alone, so a second run takes no time. Exit code 0: it is there; 1: it could not
+be had.
 """
 
 from __future__ import annotations
@@ -94,4 +95,4 @@ if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in SERVERS]
     if unknown or len(sys.argv) < 2:
         sys.exit(f"usage: python tests/servers/install.py {'|'.join(SERVERS)}")
-    sys.exit(0 if all([SERVERS[name]() for name in sys.argv[1:]]) else 1)
+    sys.exit(0 if all(SERVERS[name]() for name in sys.argv[1:]) else 1)

@@ -99,13 +99,13 @@ class LokiServer:
         return json.loads(answer.data)
 
     def flush(self) -> None:
-        """Make entries older than three hours visible: queries for such times do not ask what is in memory."""
+        """Make entries older than three hours visible: queries for such times do not ask the memory."""
         self._http.request("POST", f"{self.url}/flush")
 
     def page(
         self, query: str, start: int, end: int, tenant: str | None = None
     ) -> list[tuple[int, str, dict[str, str]]]:
-        """Return up to 5,000 entries from `start` (ns) to before `end`, oldest first: time, line, all labels."""
+        """Return up to 5,000 entries from `start` (ns) to before `end`, oldest first: ns, line, labels."""
         found = self.get(
             "/loki/api/v1/query_range",
             tenant,
@@ -125,7 +125,7 @@ class LokiServer:
     def entries(
         self, query: str, start: int, end: int, tenant: str | None = None
     ) -> list[tuple[int, str, dict[str, str]]]:
-        """Return all entries between two times (ns), in pages. Labels hold the structured metadata as well."""
+        """Return all entries between two times (ns). Labels hold the structured metadata as well."""
         whole: list[tuple[int, str, dict[str, str]]] = []
         while True:
             page = self.page(query, start, end, tenant)

@@ -8,7 +8,7 @@ Everything that Loki would refuse for every event is refused here: it would othe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -95,7 +95,13 @@ class LokiConfig:
     )
 
     def __post_init__(self) -> None:
-        for problem in (_url(self.url), self._credentials(), self._headers(), self._labels()):
+        for problem in (
+            _url(self.url),
+            self._credentials(),
+            self._headers(),
+            *self._labels(),
+            *self._metadata(),
+        ):
             if problem:
                 raise ValueError(problem)
 
@@ -130,27 +136,29 @@ class LokiConfig:
                 return f"headers.{name}: a control character or a letter beyond ASCII"
         return ""
 
-    def _labels(self) -> str:
+    def _labels(self) -> Iterator[str]:
         names = [wire_name(name) for name in (*self.labels, *self.static_labels)]
         if "backfill" in names:
-            return "labels: backfill is the sink's own"
+            yield "labels: backfill is the sink's own"
         for name in names:
             if not name.strip("_") or name.startswith("__"):
-                return f"labels: Loki takes no label {name!r}"
-        fields = {wire_name(name) for name in self.labels}
-        if len(fields) != len(self.labels):
-            return "labels: two of them have the same name for Loki"
+                yield f"labels: Loki takes no label {name!r}"
+        if len({wire_name(name) for name in self.labels}) != len(self.labels):
+            yield "labels: two of them have the same name for Loki"
         if len({*names, KIND, "backfill"}) > _LABELS:
-            return f"labels: Loki takes {_LABELS} with kind and backfill, which are the sink's own"
+            yield f"labels: Loki takes {_LABELS} with kind and backfill, which are the sink's own"
         for name, value in self.static_labels.items():
             if not value or len(value.encode()) > 2048:
-                return f"static_labels.{name}: must have 1 to 2048 bytes"
+                yield f"static_labels.{name}: must have 1 to 2048 bytes"
+
+    def _metadata(self) -> Iterator[str]:
         metadata = [wire_name(name) for name in self.structured_metadata]
         if len(set(metadata)) != len(metadata):
-            return "structured_metadata: two of them have the same name for Loki"
+            yield "structured_metadata: two of them have the same name for Loki"
         if any(not name.strip("_") for name in metadata):
-            return "structured_metadata: a name without a letter or digit"
-        return "" if len(metadata) <= _METADATA else f"structured_metadata: at most {_METADATA}"
+            yield "structured_metadata: a name without a letter or digit"
+        if len(metadata) > _METADATA:
+            yield f"structured_metadata: at most {_METADATA}"
 
 
 def _url(url: str) -> str:

@@ -1,8 +1,8 @@
 """What the sink reads of an event line: its time, its labels' and its metadata's fields. All else is skipped.
 
-The decoder is a struct made for the configuration: `t` is the timestamp, `l0, l1, ...` the labels in order, `m0,
-m1, ...` the metadata in order. Values are whatever JSON they were; None when absent. A line that is not one JSON
-object has no head, and costs only itself.
+The decoder is a struct made for the configuration: `t` is the timestamp, `l0, l1, ...` the labels in order,
+`m0, m1, ...` the metadata in order. Values are whatever JSON they were; None when absent. A line that is not
+one JSON object has no head, and costs only itself.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@
 
 A generated encoder would copy and check every line; here an entry is a handful of lookups. Rules:
 
-- `seconds` are always written with six bytes (enough until the year 9999), `nanos` with five, so that a timestamp
-  is always 13 bytes long and its prefix is shared by all entries of a second. Protobuf allows such longer forms.
+- `seconds` are always written with six bytes (enough until the year 9999), `nanos` with five, so that a
+  timestamp is always 13 bytes long and its prefix is shared by all entries of a second. Protobuf allows such
+  longer forms.
 - Lengths below `_SHORT` come from tables; others are computed.
 """
 
@@ -60,7 +61,7 @@ _TOP: Final = (b"\x00", b"\x01", b"\x02", b"\x03")  # bits 28 and 29 end the nan
 
 
 def push_request(labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas: Sequence[bytes]) -> bytes:
-    """Return a push of one stream. `rows` name entries of `lines` and `metas` (framed pairs); in any order."""
+    """Return a push of one stream. `rows` name entries of `lines` and `metas` (framed pairs)."""
     opens, bits = _field_two(), _fourteen_bits()
     parts: list[bytes] = []
     shared, stamp = -1, b""

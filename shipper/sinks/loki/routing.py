@@ -2,8 +2,9 @@
 
 Rules:
 
-- **One stream a push.** Loki's ingester answers for the last stream of a push only: what it refused of an earlier
-  one (too far behind, rate, too many streams) is lost under a 204. With one stream the answer is the truth.
+- **One stream a push.** Loki's ingester answers for the last stream of a push only: what it refused of an
+  earlier one (too far behind, rate, too many streams) is lost under a 204. With one stream the answer is the
+  truth.
 - Live events keep the batch's order. Backfill goes out before, oldest first, in pushes that span at most
   `timestamps.WINDOW`, so that a repeated push is always within what Loki accepts and drops as duplicate.
 - Everything here is a function of the batch, `now` and what was acknowledged before.
@@ -88,20 +89,26 @@ class Router:
         """Return an event's structured metadata as a mapping (for the JSON encoding)."""
         return pairs_of(head, self.metadata, event_id)
 
-    def _sort(self, batch: Batch, heads: Sequence[Head | None], bounds: Bounds) -> Route | None:
+    # Every event passes this loop: a call in it would cost more than what it does.
+    def _sort(  # noqa: C901 - see above
+        self, batch: Batch, heads: Sequence[Head | None], bounds: Bounds
+    ) -> Route | None:
         """Sort events into pushes. None: a label was demoted, so begin again."""
         oldest, youngest = bounds.live_from, bounds.youngest
-        live: dict[tuple[Any, ...], Push] = {}
+        live: dict[tuple[Any, ...], list[Row]] = {}
+        pushes: list[Push] = []
         late: list[tuple[int, int, int, tuple[Any, ...]]] = []
         refused: dict[int, Rejected] = {}
         values = self._heads.values
+        if max(map(len, batch.lines), default=0) > LINE_BYTES:
+            heads = [
+                None if len(line) > LINE_BYTES else head
+                for line, head in zip(batch.lines, heads, strict=True)
+            ]
         prefix, second, current = "", 0, False
-        for index, (head, sequence) in enumerate(zip(heads, batch.sequences, strict=True)):
+        for head, sequence, index in zip(heads, batch.sequences, range(len(heads)), strict=True):
             if head is None:
-                refused[index] = Rejected("not a JSON object")
-                continue
-            if len(batch.lines[index]) > LINE_BYTES:
-                refused[index] = Rejected(f"line longer than Loki's {LINE_BYTES} bytes")
+                refused[index] = Rejected(_unreadable(batch.lines[index]))
                 continue
             stamp = head.t
             try:
@@ -114,7 +121,7 @@ class Router:
                     prefix = stamp[:20] if len(stamp) == 27 and stamp[19] == "." and stamp[26] == "Z" else ""
                     current = oldest <= second <= youngest
                 key = values(head)
-                push = live.get(key)
+                rows = live.get(key)
             except (TypeError, ValueError):
                 moment = parse_timestamp(stamp)
                 if moment is None:
@@ -123,21 +130,22 @@ class Router:
                 second, micros = moment
                 prefix, current = "", oldest <= second <= youngest
                 key = tuple(map(str, values(head)))  # a label that is a list or an object has no hash
-                push = live.get(key)
+                rows = live.get(key)
             nanos = micros * 1000 + sequence % 1000
             if not current:
                 late.append((second, nanos, index, key))
                 continue
-            if push is None:
+            if rows is None:
                 known = self._stream(key)
                 if known is None:
                     return None
-                push = live[key] = Push(*known)
-            push.rows.append((index, second, nanos))
-        pushes: list[Push] = []
-        if late and not self._backfill(batch, late, bounds, pushes, refused):
+                rows = live[key] = []
+                pushes.append(Push(*known, rows))
+            rows.append((index, second, nanos))
+        backfill: list[Push] = []
+        if late and not self._backfill(batch, late, bounds, backfill, refused):
             return None
-        return Route(pushes + list(live.values()), refused, heads, [])
+        return Route(backfill + pushes, refused, heads, [])
 
     def _stream(self, key: tuple[Any, ...]) -> tuple[Mapping[str, str], str] | None:
         """Return the labels of a stream, as mapping and as text. None: one of them was demoted just now."""
@@ -202,6 +210,10 @@ def _time(stamp: Any) -> tuple[int, int]:
     if moment is None:
         raise ValueError(stamp)
     return moment
+
+
+def _unreadable(line: bytes) -> str:
+    return f"longer than Loki's {LINE_BYTES} bytes" if len(line) > LINE_BYTES else "not a JSON object"
 
 
 def _refusal(second: int, bounds: Bounds) -> str:

@@ -2,10 +2,10 @@
 
 Rules:
 
-- An attempt that is repeated (a retry, a half of a split) sorts its events by the clock of the first attempt, so
-  that an event does not change its stream in between and Loki can drop what it has already.
-- What concerns the whole server or tenant ends the batch: the remaining pushes are retried unsent. What concerns
-  one stream does not stop the others.
+- An attempt that is repeated (a retry, a half of a split) sorts its events by the clock of the first attempt,
+  so that an event does not change its stream in between and Loki can drop what it has already.
+- What concerns the whole server or tenant ends the batch: the remaining pushes are retried unsent. What
+  concerns one stream does not stop the others.
 - Nothing is retried here; the worker does that.
 """
 
@@ -63,7 +63,8 @@ class _Fold:
         if isinstance(verdict, Delivered):
             self.delivered += len(push.rows)
         elif isinstance(verdict, Split):
-            # Alone with another stream's events it cannot be halved by the worker: it comes back by itself first.
+            # Alone with another stream's events it cannot be halved by the worker: it comes
+            # back by itself first.
             self.split.append(verdict.reason)
             self.refused.update((index, Retry(verdict.reason)) for index, _, _ in push.rows)
         else:
@@ -86,7 +87,7 @@ class _Fold:
 
 
 class LokiSink:
-    """Delivers to Loki's push interface. `demoted`: labels that became metadata for having too many values."""
+    """Delivers to Loki's push interface, one stream a push."""
 
     def __init__(
         self, config: LokiConfig, context: SinkContext, *, clock: Callable[[], float] = time.time
@@ -125,6 +126,8 @@ class LokiSink:
 
     def send(self, batch: Batch) -> Verdict:
         """Deliver one batch: a push for each of its streams."""
+        if not batch.lines:
+            return Delivered()
         bounds = self._bounds(batch)
         route = self._router.route(batch, bounds)
         self._say_demoted()

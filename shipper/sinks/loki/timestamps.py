@@ -2,12 +2,12 @@
 
 Rules:
 
-- An event's stamp is its own time in microseconds, and `sequence % 1000` nanoseconds. A second delivery of the
-  same event has the same stamp, line and metadata, and Loki drops it; equal lines have different stamps.
-- An event between `LIVE_AGE` ago and `AHEAD` from now goes to its live stream. So a live stream spans less than
-  the hour that Loki accepts behind a stream's newest entry.
-- Older ones go to a backfill stream (`Lanes`); what is older than `max_age`, or further ahead than `AHEAD`, Loki
-  would refuse: it is restamped or dead-lettered.
+- An event's stamp is its own time in microseconds, and `sequence % 1000` nanoseconds. A second delivery of
+  the same event has the same stamp, line and metadata, and Loki drops it; equal lines have different stamps.
+- An event between `LIVE_AGE` ago and `AHEAD` from now goes to its live stream. So a live stream spans less
+  than the hour that Loki accepts behind a stream's newest entry.
+- Older ones go to a backfill stream (`Lanes`); what is older than `max_age`, or further ahead than `AHEAD`,
+  Loki would refuse: it is restamped or dead-lettered.
 - A restamped event is stamped with the full hour before the process first had to, plus its sequence as
   nanoseconds: a repetition gets the same stamp again, and order is kept.
 - No clock is read here: `now` is an argument, in seconds since 1970.
@@ -43,7 +43,7 @@ def _bound(body: str) -> float | None:
 
 
 def parse_timestamp(text: object) -> tuple[int, int] | None:
-    """Return seconds since 1970 and microseconds of an ISO 8601 time with an offset; None for anything else."""
+    """Return seconds since 1970 and microseconds of an ISO 8601 time with offset; None for anything else."""
     if type(text) is not str:
         return None
     try:
@@ -78,7 +78,8 @@ class Bounds:
 class Limit:
     """How old an event may be, in seconds: as configured, or less from when the server has said so.
 
-    `max_age` is for Loki taking it at all, `live_age` for its live stream (another writer may be ahead in it).
+    `max_age` is for Loki taking it at all, `live_age` for its live stream (another writer may be ahead in
+    it).
     """
 
     max_age: float
@@ -91,8 +92,8 @@ class Limit:
     def learn(self, body: str, used: Bounds) -> Bounds | None:
         """Take the bounds out of a refusal of an attempt that `used` some; None when there is nothing new.
 
-        What is returned is exact to a second: of the repeated attempt only what was refused changes its stream
-        or its stamp. Later attempts keep a minute's distance.
+        What is returned is exact to a second: of the repeated attempt only what was refused changes its
+        stream or its stamp. Later attempts keep a minute's distance.
         """
         if (bound := _bound(body)) is None:
             return None
@@ -111,15 +112,14 @@ class Limit:
 class Lanes:
     """The backfill streams of one spool, by live stream: a bounded number, each with its newest entry.
 
-    A lane is taken only when the event is at most `WINDOW` behind the lane's newest *acknowledged* entry, so a
-    push that is repeated takes the same lane as before. What Loki itself says of a
-    lane is learned.
+    A lane is taken only when the event is at most `WINDOW` behind the lane's newest *acknowledged* entry, so
+    a push that is repeated takes the same lane as before. What Loki itself says of a lane is learned.
     """
 
     _newest: dict[str, list[int]] = field(default_factory=dict)
 
     def choose(self, stream: str, second: int) -> int | None:
-        """Return the lane (0...) of `stream` for an event at `second`; None when all lanes are too far ahead."""
+        """Return the lane (0...) of `stream` for an event at `second`; None: all lanes are too far ahead."""
         newest = self._newest.get(stream, [])
         fitting = [(seen, lane) for lane, seen in enumerate(newest) if second >= seen - WINDOW]
         if fitting:

@@ -4,7 +4,7 @@
 |---|---|
 | 204 | delivered |
 | other 2xx, 260 above all (ingestion blocked), 3xx | pause: nothing was stored, or nobody can know |
-| 400 | some entries may be stored: halve until the bad one is alone, reject that one; Loki drops the duplicates |
+| 400 | some may be stored: halve until the bad one is alone, reject it; Loki drops the duplicates |
 | 400 that names the configuration (metadata not allowed, labels required) | pause |
 | 401, 403, 404, other 4xx | pause: a human must mend it, nothing is dropped |
 | 408, 5xx | retry; 500 for a message that is too large: halve |
@@ -25,7 +25,7 @@ from ...model import Delivered, Rejected, Retry, Split
 __all__ = ["PATIENCE", "Ruling", "excerpt", "judge"]
 
 PATIENCE: Final = 4
-"""Attempts after which a rate-limited push is halved: it may be above a burst that the answer does not name."""
+"""Attempts after which a rate-limited push is halved: it may be above a burst that no answer names."""
 
 _CONFIGURATION: Final = (
     ("ingestion blocked", "ingestion is blocked for this tenant"),

@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def one_verdict(server_url: str, **options: Any) -> tuple[Any, float]:
     ids=["hang", "reset", "silence", "garbage", "half a line", "dripping head", "dripping body"],
 )
 def test_no_answer_is_a_retry_in_time(behaviour: faults.Behaviour, words: str) -> None:
-    """However the server fails, the verdict is a retry that says how, within the time-out; then all is well."""
+    """However the server fails, the verdict is a retry that says how, in time; then all is well."""
     with FaultServer(behaviour) as server:
         used = sink(server.url)
         begun = time.monotonic()
@@ -198,7 +197,7 @@ def test_check_says_what_is_wrong(behaviour: faults.Behaviour, words: str) -> No
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An own authority, a certificate for 127.0.0.1 and one for another name."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: it makes the test's certificates")
@@ -223,7 +222,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
             *("-days", "2", "-out", f"{name}.pem", "-extfile", "ext"),
         )
-    yield path
+    return path
 
 
 def serving(certificates: Path, name: str, *, ask: bool = False) -> ssl.SSLContext:
@@ -236,7 +235,7 @@ def serving(certificates: Path, name: str, *, ask: bool = False) -> ssl.SSLConte
 
 
 def test_tls(certificates: Path) -> None:
-    """A trusted certificate works; an unknown authority, a wrong name and no TLS are told apart; verify can be off."""
+    """Trusted, unknown, misnamed, missing, unchecked and own certificates each have their verdict."""
     ca = TlsConfig(ca_file=certificates / "ca.pem")
     long = Duration(5.0)
     with FaultServer(tls=serving(certificates, "good")) as server:

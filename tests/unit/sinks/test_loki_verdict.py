@@ -98,7 +98,7 @@ def test_retried_when_the_server_will_recover(status: int, body: str) -> None:
 
 
 def test_a_push_above_the_rate_is_halved_at_once_and_any_other_with_patience() -> None:
-    """A push above what the tenant may send in a second never fits; one below is halved after some attempts."""
+    """A push above a second's rate may never fit; one below is halved only after some attempts."""
     assert isinstance(judge(429, RATE.format(1000, 6000), events=9).verdict, Split)
     small = RATE.format(6000, 1000)
     assert isinstance(judge(429, small, events=9, attempt=PATIENCE - 1).verdict, Retry)
