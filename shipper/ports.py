@@ -1,4 +1,4 @@
-"""The Protocols by which the parts of the shipper know each other. Imports point at this module, never back."""
+"""The Protocols by which the shipper's parts know each other. Imports point at this module, never back."""
 
 from __future__ import annotations
 
