@@ -12,17 +12,17 @@ A frame is a header of 24 bytes (little endian) and a payload:
     20      4     check sum
 
 Rules
-- The check sum is the payload's CRC-32, started from a number made of all other header fields and the segment's
-  *salt* (spool id and segment number). For equal payloads two different starts give two different CRCs, and no
-  single changed bit leaves the start as it was (it is taken modulo a prime), so header and payload are covered
-  by one call, and a frame copied in from another segment is not valid.
+- The check sum is the payload's CRC-32, started from a number made of all other header fields and the
+  segment's *salt* (spool id and segment number). For equal payloads two different starts give two different
+  CRCs, and no single changed bit leaves the start as it was (it is taken modulo a prime), so header and
+  payload are covered by one call, and a frame copied in from another segment is not valid.
 - A header's fields are written in order before the payload: what a process leaves behind when it is killed
   within an append fails the check sum.
-- After a bad frame nothing in it is believed, its length least of all: the next marker whose frame checks out is
-  where reading goes on.
-- `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks; `EVENT` is one
-  line; `VIOLATION` is the reason (the prefix) and the line. The others carry no event, and their sequence is the
-  one that the next event will have.
+- After a bad frame nothing in it is believed, its length least of all: the next marker whose frame checks
+  out is where reading goes on.
+- `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks; `EVENT` is
+  one line; `VIOLATION` is the reason (the prefix) and the line. The others carry no event, and their
+  sequence is the one that the next event will have.
 """
 
 from __future__ import annotations

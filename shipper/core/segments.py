@@ -1,12 +1,13 @@
 """Decisions about segments: how large the next one is, which may go, and why events are missing. Pure.
 
 Rules
-- Segments begin at `SMALLEST` bytes and double up to `LARGEST`, or to an eighth of what the spool may take when
-  that is less; an event that needs more gets a segment of its own size.
-- A segment may go when every cursor's place lies in a later one. The newest segment never goes: it carries the
-  sources' positions.
-- Sequences are the truth: a hole between two sequences is a loss. What was evicted on purpose was written down
-  before it went (`Evicted`, inclusive ranges in order); the rest of a hole has the reason the reader knows.
+- Segments begin at `SMALLEST` bytes and double up to `LARGEST`, or to an eighth of what the spool may take
+  when that is less; an event that needs more gets a segment of its own size.
+- A segment may go when every cursor's place lies in a later one. The newest segment never goes: it carries
+  the sources' positions.
+- Sequences are the truth: a hole between two sequences is a loss. What was evicted on purpose was written
+  down before it went (`Evicted`, inclusive ranges in order); the rest of a hole has the reason the reader
+  knows.
 """
 
 from __future__ import annotations

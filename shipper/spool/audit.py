@@ -5,7 +5,6 @@ Works while owners live: what is appended between two looks is pending at most.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +68,7 @@ def _services(path: Path, service: str | None) -> list[Path]:
 
 def _cursor_names(home: Home) -> list[str]:
     with suppress(OSError):
-        return sorted(os.listdir(home.path / "cursors"))
+        return sorted(entry.name for entry in (home.path / "cursors").iterdir())
     return []
 
 

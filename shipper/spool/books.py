@@ -1,8 +1,8 @@
 """A cursor's file: place and books in two checksummed slots, written in turn.
 
 Rules
-- A slot is: generation (8 bytes), length (4), CRC-32 of generation and content (4), JSON. The sound slot with the
-  higher generation is the one that counts, so a write that is cut short leaves the one before.
+- A slot is: generation (8 bytes), length (4), CRC-32 of generation and content (4), JSON. The sound slot
+  with the higher generation is the one that counts, so a write that is cut short leaves the one before.
 - The file is allocated when it is made: moving a cursor needs no space, on a full disk least of all.
 - Books hold sums of what was committed; what is pending follows from the sequences and is never stored.
 """
@@ -28,7 +28,7 @@ _REASONS = 32
 
 
 class Books(msgspec.Struct, kw_only=True):
-    """What a cursor knows: the place (`segment`, `offset`, next `sequence`) and what became of all before it."""
+    """What a cursor knows: the place (`segment`, `offset`, next `sequence`) and the fate of all before it."""
 
     segment: int = 0
     offset: int = 0
@@ -134,6 +134,9 @@ class BooksFile:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _open(self, home: Home, *, create: bool) -> None:
         if self._fd >= 0 or home.dir_fd < 0:

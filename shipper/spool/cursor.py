@@ -1,14 +1,16 @@
 """One sink's place in one spool, with its books.
 
 Rules
-- Books count every sequence below the place exactly once: what the worker says about those it read, and the gaps
-  that the reader found. Hence `accepted = delivered + pending + dead_lettered + filtered + dropped`.
-- `accepted` counts from the spool's first sequence, for every sink. What was gone before a new sink's cursor began
-  was never meant for it: `filtered["before"]`; unless it had been given up: `dropped`, with that reason.
-- A gap enters the books when everything before it is committed; when nothing is left to commit, `read` itself does
-  it. So a spool whose end is a gap is drained all the same, and a segment that was passed can go.
-- Place and books are saved in one write; a place in the books may lie before what is committed (a block's start):
-  what is read again there is passed over by its sequence.
+- Books count every sequence below the place exactly once: what the worker says about those it read, and the
+  gaps that the reader found. Hence `accepted = delivered + pending + dead_lettered + filtered + dropped`.
+- `accepted` counts from the spool's first sequence, for every sink. What was gone before a new sink's
+  cursor began was never meant for it: `filtered["before"]`; unless it had been given up: `dropped`, with
+  that reason.
+- A gap enters the books when everything before it is committed; when nothing is left to commit, `read`
+  itself does it. So a spool whose end is a gap is drained all the same, and a segment that was passed can
+  go.
+- Place and books are saved in one write; a place in the books may lie before what is committed (a block's
+  start): what is read again there is passed over by its sequence.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+
+import msgspec
 
 from ..diagnostics import say
 from ..model import Account, Batch
@@ -105,7 +109,10 @@ class SpoolCursor:
 
     def commit(self, upto: int, outcome: Outcome) -> None:
         """Move behind sequence `upto`, add `outcome` to the books, save both in one write."""
-        books, reader = self._books, self._reader
+        reader = self._reader
+        books = msgspec.structs.replace(  # a copy, so that accounts taken meanwhile balance
+            self._books, filtered=dict(self._books.filtered), dropped=dict(self._books.dropped)
+        )
         books.delivered += outcome.delivered
         books.dead_lettered += outcome.dead_lettered
         books.retried += outcome.retried
@@ -122,6 +129,7 @@ class SpoolCursor:
             books.sequence = max(books.sequence, gap.last + 1)
         place = reader.settle(books.sequence)
         books.segment, books.offset = place.segment, place.offset
+        self._books = books
         self._save()
 
     def rewind(self) -> None:

@@ -1,11 +1,13 @@
 """The death notice of a process that left its spool without saying so. Read-only.
 
-Open requests are those whose ids were seen in the last events without the access event that ends a request. Only
-the end of the spool is looked at (`BYTES`): a request is not open for longer than that.
+Open requests are those whose ids were seen in the last events without the access event that ends a request.
+Only the end of the spool is looked at (`BYTES`): a request is not open for longer than that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -37,34 +39,42 @@ class _Event(msgspec.Struct):
     kind: str = ""
 
 
-def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
-    """Return the notice for a dead owner's spool; None when it was shut down or never held an event."""
+_decoder = msgspec.json.Decoder(_Event)
+
+
+def _events(payload: bytes) -> Iterator[_Event]:
+    for line in payload.split(b"\n"):
+        with suppress(msgspec.MsgspecError):
+            yield _decoder.decode(line)
+
+
+def _newest(home: Home, limit: int) -> list[int]:
+    """Return the newest segments that hold `limit` bytes together, in order."""
     numbers: list[int] = []
     size = 0
     for number in reversed(home.numbers()):
         segment = home.open(number)
-        if segment is None:
-            continue
-        size += segment.size()
-        segment.close()
-        numbers.insert(0, number)
+        if segment is not None:
+            size += segment.size()
+            segment.close()
+            numbers.insert(0, number)
         if size >= limit:
             break
-    decoder = msgspec.json.Decoder(_Event)
+    return numbers
+
+
+def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
+    """Return the notice for a dead owner's spool; None when it was shut down or never held an event."""
     open_requests: dict[str, None] = {}
     last, seen = "", False
-    for number in numbers:
+    for number in _newest(home, limit):
         for frame, block, _ in frames(home, number):
             if frame.kind == SHUTDOWN:
                 return None
             if frame.kind not in (EVENT, LINES):
                 continue
             seen = True
-            for line in block[frame.start + frame.prefix : frame.stop].split(b"\n"):
-                try:
-                    event = decoder.decode(line)
-                except msgspec.MsgspecError:
-                    continue
+            for event in _events(block[frame.start + frame.prefix : frame.stop]):
                 last = event.timestamp or last
                 request = event.request_id or event.trace_id
                 if request and event.kind == "access":

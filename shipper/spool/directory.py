@@ -1,12 +1,13 @@
 """One spool's directory: made privately, locked by its owner, read by anybody who may.
 
 Rules
-- Directories on the way are opened without following links, and must belong to this user (the topmost one may
-  belong to root): a spool in a place that strangers can prepare is refused with `PermissionError`.
+- Directories on the way are opened without following links, and must belong to this user (the topmost one
+  may belong to root): a spool in a place that strangers can prepare is refused with `PermissionError`.
 - Modes are set on the open descriptor, whatever the umask: 0700 and 0600, with a group 2750 and 0640.
-- The lock is a `flock` on the file `lock`. Whoever can take it may treat the owner as dead. The descriptor is
-  never inherited by programs; a forked child closes its copy and never unlocks.
-- Making a directory races with adopters: after `flock` the creator looks whether its lock file is still there.
+- The lock is a `flock` on the file `lock`. Whoever can take it may treat the owner as dead. The descriptor
+  is never inherited by programs; a forked child closes its copy and never unlocks.
+- Making a directory races with adopters: after `flock` the creator looks whether its lock file is still
+  there.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _SEGMENT = re.compile(r"(\d{8,})\.seg")
 _SPOOL = re.compile(r"[0-9a-f]{32}")
 # File systems whose maps and writes are coherent and whose pages do not vanish with a server.
 _LOCAL = frozenset(
-    "ext2 ext3 ext4 xfs btrfs tmpfs ramfs overlay zfs f2fs bcachefs jfs reiserfs nilfs2 erofs".split()
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "overlay", "zfs", "f2fs", "bcachefs", "jfs")
 )
 
 
@@ -217,7 +218,7 @@ class Home:
             _restrict(lock_fd, gid, directory=False)
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock_fd).st_nlink == 0:
-                raise FileExistsError(f"{path} was taken for a dead process's and removed")
+                raise FileExistsError(f"{path} was taken for a dead process's")  # noqa: TRY301 - one clean-up for all
             os.write(lock_fd, msgspec.json.encode(Owner(os.getpid(), service, started)))
         except BaseException as error:
             os.close(dir_fd)
@@ -271,7 +272,7 @@ class Home:
     def numbers(self) -> list[int]:
         """Return the numbers of the segments there are, on disk and in memory, in order."""
         try:
-            names = os.listdir(self.dir_fd) if self.dir_fd >= 0 else []
+            names = os.listdir(self.dir_fd) if self.dir_fd >= 0 else []  # noqa: PTH208 - by descriptor
         except OSError:
             names = []
         found = {int(match[1]) for name in names if (match := _SEGMENT.fullmatch(name))}
@@ -367,7 +368,7 @@ class Home:
         """Delete the directory and all in it; the lock goes last. Raises nothing."""
         for folder in (self.path / "cursors", self.path):
             try:
-                names = sorted(os.listdir(folder), key=lambda name: name == "lock")
+                names = sorted((entry.name for entry in folder.iterdir()), key=lambda name: name == "lock")
                 for name in names:
                     if name != "cursors":
                         (folder / name).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """`ledger.json`: the books of spools that are no more, by sink, and the positions of their sources.
 
 Rules
-- A drained spool is folded in first and deleted then. `folded` holds the ids that were folded in and may not be
-  deleted yet, so that being killed between the two counts nothing twice.
+- A drained spool is folded in first and deleted then. `folded` holds the ids that were folded in and may
+  not be deleted yet, so that being killed between the two counts nothing twice.
 - Written under `ledger.lock`, replaced in one step.
 """
 

@@ -1,14 +1,15 @@
-"""Reads a spool's events in order, past everything that can be wrong with it. No books, no writing but salvage.
+"""Reads a spool's events in order, past everything that can be wrong with it. No books, no writing.
 
 Rules
-- The next sequence is the truth. A frame before it is passed over; a frame behind it opens a gap, whose reason is
-  what was written down (evictions, refusals), else what the reader just saw (`damaged`, `memory_lost`,
-  `removed`). Events that were gone before a new reader began are `before`.
+- The next sequence is the truth. A frame before it is passed over; a frame behind it opens a gap, whose
+  reason is what was written down (evictions, refusals), else what the reader just saw (`damaged`,
+  `memory_lost`, `removed`). Events that were gone before a new reader began are `before`.
 - A batch ends at a gap, so that its sequences are a range.
-- A bad frame, and a zero where a frame should be, mean "not yet" while the owner lives. They mean damage when the
-  owner is dead, or when sound frames lie behind them for longer than `patience` seconds (an append that a
-  signal interrupts is finished within microseconds). Then reading goes on at the next sound frame.
-- Whether the owner lives is asked *before* the bytes are looked at: asked after, a last append would be missed.
+- A bad frame, and a zero where a frame should be, mean "not yet" while the owner lives. They mean damage
+  when the owner is dead, or when sound frames lie behind them for longer than `patience` seconds (an append
+  that a signal interrupts is finished within microseconds). Then reading goes on at the next sound frame.
+- Whether the owner lives is asked *before* the bytes are looked at: asked after, a last append would be
+  missed.
 """
 
 from __future__ import annotations
@@ -336,7 +337,7 @@ class Reader:
             at = frame.stop
         return resync(block, at, salt) >= 0
 
-    def _enter(self, lines: list[bytes], *, settled: bool) -> bool:
+    def _enter(self, lines: list[bytes], *, settled: bool) -> bool:  # noqa: C901 - one decision table
         """Go to the segment of the place, or to the next one there is."""
         opened = None
         resume = self._segment is None and self._number > 0

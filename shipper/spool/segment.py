@@ -1,7 +1,8 @@
-"""Segments: one file (or one buffer in memory) of frames. Layout and rules of the file: `shipper/spool/__init__.py`.
+"""Segments: one file (or one buffer in memory) of frames. Its layout: `shipper/spool/__init__.py`.
 
-A writer's segment has `pos` (where the next frame goes), `cap` (where frames must end) and `fast` (the same, or
-0 when a frame may not be copied in by the caller). `TAIL` bytes behind `cap` are kept for the closing frames.
+A writer's segment has `pos` (where the next frame goes), `cap` (where frames must end) and `fast` (the
+same, or 0 when a frame may not be copied in by the caller). `TAIL` bytes behind `cap` are kept for the
+closing frames.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ __all__ = [
     "Readable",
     "SegmentFile",
     "SegmentHeader",
-    "WritableFile",
     "Writable",
+    "WritableFile",
     "allocate",
     "pack_header",
     "parse_header",
@@ -108,7 +109,7 @@ def parse_hint(data: bytes) -> tuple[int, str] | None:
 
 
 def allocate(fd: int, size: int) -> None:
-    """Give the file real blocks: a sparse one on a full disk is a SIGBUS in the application. Raises OSError."""
+    """Give the file real blocks: a sparse one on a full disk is a SIGBUS. Raises OSError."""
     if sys.platform == "linux":
         try:
             os.posix_fallocate(fd, 0, size)
@@ -218,7 +219,7 @@ class MemorySegment(Writable):
     def __init__(self, number: int, spool: bytes, size: int, first: int, created: int) -> None:
         super().__init__(number, spool, size, first)
         self.buffer = bytearray(size)
-        head = pack_header(SegmentHeader(VERSION, False, number, spool, first, created, size))  # noqa: FBT003 - a field
+        head = pack_header(SegmentHeader(VERSION, False, number, spool, first, created, size))
         self.buffer[: len(head)] = head
 
     def size(self) -> int:
@@ -260,7 +261,7 @@ class WritableFile(Writable):
         self.put(HINT_AT, pack_hint(upto, reason))
 
     def sync(self) -> None:
-        """Put the file's data on the disk: `fdatasync` releases the interpreter lock, `mmap.flush` does not."""
+        """Put the data on the disk: `fdatasync` releases the interpreter lock, `mmap.flush` does not."""
         if self.fd >= 0:
             getattr(os, "fdatasync", os.fsync)(self.fd)
 

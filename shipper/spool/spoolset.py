@@ -2,17 +2,17 @@
 
 Rules
 - A dead owner's spool is adopted by taking its lock; nobody else can then.
-- A segment goes when the cursors of all configured sinks passed it, and those of sinks that are not configured any
-  more but moved within the last 24 hours.
-- A dead spool goes when all configured sinks have drained it: its books, those of forgotten sinks included (what
-  they did not get is `dropped["removed"]`), are in the ledger before anything is deleted.
+- A segment goes when the cursors of all configured sinks passed it, and those of sinks that are not
+  configured any more but moved within the last 24 hours.
+- A dead spool goes when all configured sinks have drained it: its books, those of forgotten sinks included
+  (what they did not get is `dropped["removed"]`), are in the ledger before anything is deleted.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -112,13 +112,13 @@ class SpoolSet:
         return fresh
 
     def _clear_stillborn(self, directory: Path) -> None:
-        """A process killed while it made the directory left it without a lock."""
+        """Remove what a process that was killed while it made its directory left: no lock, nothing in it."""
         with suppress(OSError):
             if directory.stat().st_mtime + 60 < self._clock():
                 directory.rmdir()  # only when it is empty
 
     def reclaim(self, sinks: Collection[str]) -> int:
-        """Delete what all of `sinks` have passed, and dead spools that they drained; return how many segments.
+        """Delete what all of `sinks` have passed, and drained dead spools; return how many segments.
 
         Raises nothing: what cannot be deleted now is tried again at the next call.
         """
@@ -173,42 +173,35 @@ class SpoolSet:
         del self._adopted[spool.id]
         if self._own is not None:
             self._own.adopted.pop(spool.directory, None)
+        # Its cursors are closed by the workers that use them, or with the last reference.
         if spool.home.dir_fd >= 0:
             spool.home.remove()
-        spool.close()
 
     def accounts(self, sinks: Collection[str]) -> dict[str, Account]:
         """Return each sink's account over the ledger and all spools there are."""
         total = {sink: Account() for sink in sinks}
-        folded: set[str] = set()
+        known: set[str] = set()
         if self._service is not None:
             ledger = read_ledger(self._service)
-            folded = set(ledger.folded)
-            for sink in sinks:
-                total[sink].add(ledger.sinks.get(sink, Account()))
-        known = set(folded)
-        if self._own is not None and self._own.id not in known:
-            known.add(self._own.id)
-            for sink in sinks:
-                total[sink].add(self._own.own_cursor(sink).account())
-        for spool in self.adopted:
+            known.update(ledger.folded)
+            _add(total, ledger.sinks)
+        held: list[Spool | AdoptedSpool] = [*self.adopted]
+        if self._own is not None:
+            held.append(self._own)
+        for spool in held:
             if spool.id not in known:
                 known.add(spool.id)
-                for sink in sinks:
-                    total[sink].add(spool.own_cursor(sink).account())
+                _add(total, {sink: spool.own_cursor(sink).account() for sink in sinks})
         for directory in spool_directories(self._service) if self._service is not None else ():
             if directory.name not in known:
                 with suppress(OSError):
                     home = Home.view(directory)
-                    held = _accounts_of(home, last_of(home))
+                    _add(total, _accounts_of(home, last_of(home)))
                     home.close()
-                    for sink in sinks:
-                        if sink in held:
-                            total[sink].add(held[sink])
         return total
 
     def close(self) -> None:
-        """Release the adopted spools, and the own one's lock if it is closed: others may deliver what is left."""
+        """Release the adopted spools, and the own one's lock if it is closed: others may deliver the rest."""
         for spool in self.adopted:
             spool.close()
         self._adopted.clear()
@@ -216,11 +209,17 @@ class SpoolSet:
             self._own.home.close()
 
 
+def _add(total: dict[str, Account], more: Mapping[str, Account]) -> None:
+    for sink, account in more.items():
+        if sink in total:
+            total[sink].add(account)
+
+
 def _accounts_of(home: Home, accepted: int) -> dict[str, Account]:
     """Return the accounts in a spool's cursor files, by sink."""
     accounts = {}
     with suppress(OSError):
-        for name in os.listdir(home.path / "cursors"):
+        for name in [entry.name for entry in (home.path / "cursors").iterdir()]:
             books = read_books(home, name)
             if books is not None:
                 accounts[name_of(name)] = books.account(accepted)

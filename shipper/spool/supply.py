@@ -1,14 +1,15 @@
-"""Makes segments for the writer: on disk while that works, in memory while it does not, none when all is full.
+"""Makes segments for the writer: on disk while that works, else in memory; none when all is full.
 
 Rules
-- A call may be interrupted by a signal handler that logs and so calls here again. Numbers are taken in one step
-  without a call in it, so no two segments share one; whoever loses the race discards what he made. Numbers may
-  therefore be missing; sequences never are. An interruption in the middle of making one makes a small one without
-  counting, so that handlers that come faster than a segment is made do not pile up for ever.
-- The bound on disk holds for the path, all processes together: what is there is counted when a segment is made,
-  under a lock that nobody waits long for.
-- An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes over,
-  one line on stderr says so, and the disk is tried again every `RETRY` seconds.
+- A call may be interrupted by a signal handler that logs and so calls here again. Numbers are taken in one
+  step without a call in it, so no two segments share one; whoever loses the race discards what he made.
+  Numbers may therefore be missing; sequences never are. An interruption in the middle of making one makes a
+  small one without counting, so that handlers that come faster than a segment is made do not pile up for
+  ever.
+- The bound on disk holds for the path, all processes together: what is there is counted when a segment is
+  made, under a lock that nobody waits long for.
+- An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes
+  over, one line on stderr says so, and the disk is tried again every `RETRY` seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Full(Exception):  # noqa: N818 - a state, not an error
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A segment that takes no more: its sequences (inclusive), its size, and when that was (wall clock, s)."""
+    """A segment that takes no more: its sequences (inclusive), size, and when that was (seconds)."""
 
     number: int
     first: int
@@ -158,7 +159,7 @@ class Supply:
         return self._in_memory(needed, first, evict=evict)
 
     def placed(self, old: Writable, old_last: int, new: Writable) -> None:
-        """`new` has taken the place of `old`, whose last sequence is `old_last`."""
+        """Note that `new` has taken the place of `old`, whose last sequence is `old_last`."""
         memory = isinstance(new, MemorySegment)
         self._size = 0 if memory != isinstance(old, MemorySegment) else new.capacity
         self._after_memory = memory
@@ -263,7 +264,7 @@ class Supply:
         return segment
 
     def _begin(self, segment: Writable, first: int) -> None:
-        """A segment begins with all positions, so that the newest one always holds them."""
+        """Put all positions at the beginning, so that the newest segment always holds them."""
         segment.opened = self.clock()
         if self.positions:
             frame = encode(segment.salt, POSITIONS, 0, msgspec.msgpack.encode(self.positions), first, 0)

@@ -1,16 +1,17 @@
 """The owner's end of a spool: takes events, from any thread, from signal handlers and finalisers.
 
 Rules
-- A place and a sequence are reserved in one stretch of code without a call in it. Between threads a re-entrant
-  lock keeps it whole; within a thread CPython runs signal handlers and finalisers only at calls and jumps back,
-  so an append that interrupts another one takes the place and the sequence after it. Order in the file is
-  order of sequences.
-- An exception that a signal handler throws into an append (`KeyboardInterrupt`) does not leave a hole: the frame
-  is finished first.
-- A new segment is made aside and takes its place in one such stretch, if the old one is still there; otherwise
-  it is discarded. The old one is closed with a frame of its own (`SEAL`), for which room was kept.
-- What is refused takes a sequence too, so that readers see it is missing; a note in the segment's header says
-  how far and why. A segment with a note takes no more frames.
+- A place and a sequence are reserved in one stretch of code without a call in it. Between threads a
+  re-entrant lock keeps it whole; within a thread CPython runs signal handlers and finalisers only at calls
+  and jumps back, so an append that interrupts another one takes the place and the sequence after it. Order
+  in the file is order of sequences.
+- An exception that a signal handler throws into an append (`KeyboardInterrupt`) does not leave a hole: the
+  frame is finished first.
+- A new segment is made aside and takes its place in one such stretch, if the old one is still there;
+  otherwise it is discarded. The old one is closed with a frame of its own (`SEAL`), for which room was
+  kept.
+- What is refused takes a sequence too, so that readers see it is missing; a note in the segment's header
+  says how far and why. A segment with a note takes no more frames.
 - After a fork the child begins a spool of its own on its first record, and closes the parent's lock.
 """
 
@@ -174,6 +175,7 @@ class Spool:
             try:
                 with self._lock:
                     if self.closed:
+                        self._refused["closed"] = self._refused.get("closed", 0) + 1
                         return False
                     return self._place(kind, prefix, payload, 1, evict=policy == "drop_oldest") > 0
             except Full as full:
@@ -266,7 +268,7 @@ class Spool:
                 raise
 
     def _refuse(self, reason: str) -> None:
-        """Number an event and note that it is missing. The lock is held."""
+        """Give an event a number and note that it is missing. The lock is held."""
         if not self._segment.capacity:
             self._start_without_room()
         segment = self._segment

@@ -29,7 +29,9 @@ def small_spool(tmp_path: Path, *, clean: bool = False) -> tuple[Path, list[tupl
     home_spool = SpoolSet(spool.settings)
     (adopted,) = home_spool.adopt()
     extents = [
-        (found.frame.start - HEADER_SIZE, found.frame.stop) for found in frames(adopted.home, 1) if found.frame.events
+        (found.frame.start - HEADER_SIZE, found.frame.stop)
+        for found in frames(adopted.home, 1)
+        if found.frame.events
     ]
     home_spool.close()
     return segment, extents
@@ -91,7 +93,9 @@ def test_every_changed_byte(tmp_path: Path, clean: bool) -> None:
         changed = bytearray(whole)
         changed[at] ^= randomness.choice([0x1E, 0xFF, 1, 128, 0x1E ^ changed[at] or 1])
         segment.write_bytes(changed)
-        expected = [line for line, (start, stop) in zip(EVENTS, extents, strict=True) if not start <= at < stop]
+        expected = [
+            line for line, (start, stop) in zip(EVENTS, extents, strict=True) if not start <= at < stop
+        ]
         assert drain(base) == expected, at
 
 
@@ -107,7 +111,11 @@ def test_any_subset_of_pages_may_be_lost(tmp_path: Path) -> None:
     spools = SpoolSet(spool.settings)
     (adopted,) = spools.adopt()
     where: dict[int, list[tuple[int, int]]] = {
-        number: [(f.frame.start - HEADER_SIZE, f.frame.stop) for f in frames(adopted.home, number) if f.frame.events]
+        number: [
+            (f.frame.start - HEADER_SIZE, f.frame.stop)
+            for f in frames(adopted.home, number)
+            if f.frame.events
+        ]
         for number in adopted.home.numbers()
     }
     spools.close()
@@ -158,7 +166,9 @@ def test_a_bad_frame_of_a_living_owner_is_waited_for_and_then_passed(tmp_path: P
     now = [0.0]
     from logferry.shipper.spool.cursor import SpoolCursor
 
-    cursor = SpoolCursor(spool, "a", home=lambda: spool.home, last=lambda: spool.accepted, clock=lambda: now[0])
+    cursor = SpoolCursor(
+        spool, "a", home=lambda: spool.home, last=lambda: spool.accepted, clock=lambda: now[0]
+    )
     assert cursor.read(10, 10_000) is None
     now[0] = 4.9
     assert cursor.read(10, 10_000) is None
@@ -186,7 +196,9 @@ def test_garbage_in_place_of_cursor_and_lists(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=12), st.binary(max_size=40), st.integers(0, 1 << 40))
-def test_resync_finds_every_frame_behind_any_rubbish(payloads: list[bytes], rubbish: bytes, first: int) -> None:
+def test_resync_finds_every_frame_behind_any_rubbish(
+    payloads: list[bytes], rubbish: bytes, first: int
+) -> None:
     """Rubbish before frames, markers included, hides none of them."""
     salt = salt_of(bytes(16), 3)
     block = rubbish + b"".join(encode(salt, EVENT, 0, p, first + i, 1) for i, p in enumerate(payloads))

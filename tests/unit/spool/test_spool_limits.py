@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from logferry.shipper.core.segments import LARGEST, SMALLEST, Evicted, attribute, deletable, grown, merged
 from logferry.shipper.ports import Cursor, Outcome
-from logferry.shipper.spool import SpoolSet, audit
+from logferry.shipper.spool import Spool, SpoolSet, audit
 from logferry.shipper.spool.supply import usage
 
 
@@ -22,12 +23,12 @@ def deliver(cursor: Cursor) -> list[bytes]:
     return lines
 
 
-def offer_many(spool, count: int, size: int = 400) -> int:
+def offer_many(spool: Spool, count: int, size: int = 400) -> int:
     return sum(spool.offer(b"%06d" % n + b"x" * size) for n in range(count))
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
-def test_a_full_spool_keeps_its_bound(make_spool, tmp_path: Path, policy: str) -> None:
+def test_a_full_spool_keeps_its_bound(make_spool: Callable[..., Spool], tmp_path: Path, policy: str) -> None:
     """The path never takes more than `max_bytes`; what had to go is counted as `full`."""
     spool = make_spool(max_bytes=400_000, when_full=policy)
     cursor = spool.cursor("a")
@@ -46,7 +47,9 @@ def test_a_full_spool_keeps_its_bound(make_spool, tmp_path: Path, policy: str) -
     assert audit(tmp_path / "spool", None).problems == []
 
 
-def test_refused_events_are_known_to_other_processes(make_spool, tmp_path: Path) -> None:
+def test_refused_events_are_known_to_other_processes(
+    make_spool: Callable[..., Spool], tmp_path: Path
+) -> None:
     """A killed writer's refusals are in its segment: whoever adopts it counts them."""
     spool = make_spool(max_bytes=200_000, when_full="drop_newest")
     taken = offer_many(spool, 1000)
@@ -60,12 +63,10 @@ def test_refused_events_are_known_to_other_processes(make_spool, tmp_path: Path)
     assert cursor.account().dropped == {"full": 1000 - taken}
 
 
-def test_room_again_after_a_refusal(make_spool) -> None:
+def test_room_again_after_a_refusal(make_spool: Callable[..., Spool]) -> None:
     """When segments were delivered and deleted, events are taken again; the hole between is `full`."""
     now = [0.0]
-    spool = make_spool(
-        max_bytes=200_000, when_full="drop_newest", options={"monotonic": lambda: now[0]}
-    )
+    spool = make_spool(max_bytes=200_000, when_full="drop_newest", options={"monotonic": lambda: now[0]})
     cursor = spool.cursor("a")
     spools = SpoolSet(spool.settings, spool)
     taken = offer_many(spool, 1000)
@@ -78,7 +79,7 @@ def test_room_again_after_a_refusal(make_spool) -> None:
     assert cursor.account().balance == 0
 
 
-def test_block_waits_and_then_refuses(make_spool) -> None:
+def test_block_waits_and_then_refuses(make_spool: Callable[..., Spool]) -> None:
     """`block` sleeps at most `block_timeout`, then the event is refused and counted."""
     slept: list[float] = []
     spool = make_spool(
@@ -89,7 +90,7 @@ def test_block_waits_and_then_refuses(make_spool) -> None:
     assert spool.stats()["dropped"] == {"full": 1}
 
 
-def test_sources_wait_and_evict_nothing(make_spool) -> None:
+def test_sources_wait_and_evict_nothing(make_spool: Callable[..., Spool]) -> None:
     """An append on a full spool waits until there is room; nothing that was accepted goes."""
     waited = []
 
@@ -111,7 +112,7 @@ def test_sources_wait_and_evict_nothing(make_spool) -> None:
     assert not cursor.account().dropped
 
 
-def test_old_segments_expire(make_spool) -> None:
+def test_old_segments_expire(make_spool: Callable[..., Spool]) -> None:
     """What is older than `max_age` is given up for that reason, the segment in use included."""
     now = [1000.0]
     spool = make_spool(max_age=60.0, options={"clock": lambda: now[0]})
@@ -127,7 +128,9 @@ def test_old_segments_expire(make_spool) -> None:
     assert cursor.account().balance == 0
 
 
-def test_no_space_means_memory_and_back(make_spool, tmp_path: Path, capsys) -> None:
+def test_no_space_means_memory_and_back(
+    make_spool: Callable[..., Spool], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without space events go to memory, bounded and counted, with one warning; later to the disk again."""
     now = [0.0]
     broken = [False]
@@ -137,9 +140,7 @@ def test_no_space_means_memory_and_back(make_spool, tmp_path: Path, capsys) -> N
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
 
-    spool = make_spool(
-        memory_bytes=300_000, options={"allocate": allocate, "monotonic": lambda: now[0]}
-    )
+    spool = make_spool(memory_bytes=300_000, options={"allocate": allocate, "monotonic": lambda: now[0]})
     cursor = spool.cursor("a")
     offer_many(spool, 100)
     broken[0] = True
@@ -158,7 +159,9 @@ def test_no_space_means_memory_and_back(make_spool, tmp_path: Path, capsys) -> N
     assert capsys.readouterr().err.count("No space") <= 1
 
 
-def test_what_was_in_a_dead_process_memory_is_known_to_be_lost(make_spool, tmp_path: Path) -> None:
+def test_what_was_in_a_dead_process_memory_is_known_to_be_lost(
+    make_spool: Callable[..., Spool], tmp_path: Path
+) -> None:
     """Another process finds the hole that memory segments left and counts it as `memory_lost`."""
     now = [0.0]
     broken = [False]
@@ -187,7 +190,7 @@ def test_what_was_in_a_dead_process_memory_is_known_to_be_lost(make_spool, tmp_p
     assert cursor.account().balance == 0
 
 
-def test_a_dead_spool_is_evicted_before_ones_own(make_spool, tmp_path: Path) -> None:
+def test_a_dead_spool_is_evicted_before_ones_own(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     """Room for a living process comes from what dead ones left, and is counted in their books."""
     first = make_spool(max_bytes=600_000)
     offer_many(first, 700)
@@ -205,7 +208,7 @@ def test_a_dead_spool_is_evicted_before_ones_own(make_spool, tmp_path: Path) -> 
     assert account.balance == 0
 
 
-def test_memory_only_is_bounded(make_spool) -> None:
+def test_memory_only_is_bounded(make_spool: Callable[..., Spool]) -> None:
     """A spool in memory keeps to its bound; delivered segments are given back."""
     spool = make_spool(memory=True, memory_bytes=200_000)
     cursor = spool.cursor("a")
@@ -218,7 +221,7 @@ def test_memory_only_is_bounded(make_spool) -> None:
     assert spool.stats()["segments"] == 1
 
 
-def test_a_removed_sink_does_not_keep_a_dead_spool(make_spool) -> None:
+def test_a_removed_sink_does_not_keep_a_dead_spool(make_spool: Callable[..., Spool]) -> None:
     """A sink that is not configured any more: what it did not get is `removed` in the ledger."""
     first = make_spool()
     offer_many(first, 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def event(number: int, size: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("memory", [False, True])
-def test_events_come_out_as_they_went_in(make_spool, memory: bool) -> None:
+def test_events_come_out_as_they_went_in(make_spool: Callable[..., Spool], memory: bool) -> None:
     """Over many segments, on disk and in memory, every event comes out once and in order."""
     spool = make_spool(memory=memory)
     sent = [event(n, n % 700) for n in range(3000)]
@@ -45,7 +46,7 @@ def test_events_come_out_as_they_went_in(make_spool, memory: bool) -> None:
     assert spool.stats()["segments"] > 3
 
 
-def test_nothing_on_disk_before_the_first_record(make_spool, tmp_path: Path) -> None:
+def test_nothing_on_disk_before_the_first_record(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     """A spool that takes nothing leaves nothing."""
     spool = make_spool()
     cursor = spool.cursor("a")
@@ -54,10 +55,10 @@ def test_nothing_on_disk_before_the_first_record(make_spool, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_batch_keeps_its_limits(make_spool) -> None:
+def test_a_batch_keeps_its_limits(make_spool: Callable[..., Spool]) -> None:
     """Counts and bytes, overhead included, are never exceeded, but one event is always given."""
     spool = make_spool()
-    for n in range(10):
+    for _n in range(10):
         spool.offer(b"x" * 100)
     cursor = spool.cursor("a")
     assert len(cursor.read(3, 10_000)) == 3
@@ -68,7 +69,7 @@ def test_a_batch_keeps_its_limits(make_spool) -> None:
     assert cursor.read(100, 10_000) is None
 
 
-def test_rewind_gives_the_same_again(make_spool) -> None:
+def test_rewind_gives_the_same_again(make_spool: Callable[..., Spool]) -> None:
     """What was read and not committed comes again, also from within a frame of many lines."""
     spool = make_spool()
     spool.append([b"1", b"2", b"3", b"4"])
@@ -83,7 +84,7 @@ def test_rewind_gives_the_same_again(make_spool) -> None:
     assert cursor.account().balance == 0
 
 
-def test_a_violation_keeps_its_reason(make_spool) -> None:
+def test_a_violation_keeps_its_reason(make_spool: Callable[..., Spool]) -> None:
     """A violation is read like an event, with the reason beside it."""
     spool = make_spool()
     spool.offer(b"{}")
@@ -93,7 +94,7 @@ def test_a_violation_keeps_its_reason(make_spool) -> None:
     assert cursor.violations() == {2: "order_id is no integer"}
 
 
-def test_each_sink_has_its_own_pace(make_spool) -> None:
+def test_each_sink_has_its_own_pace(make_spool: Callable[..., Spool]) -> None:
     """One sink's commits move only its own cursor, and a segment goes when both passed it."""
     spool = make_spool()
     for n in range(1000):
@@ -108,7 +109,7 @@ def test_each_sink_has_its_own_pace(make_spool) -> None:
     assert spool.stats()["segments"] == 1
 
 
-def test_a_new_sink_starts_at_what_is_left(make_spool) -> None:
+def test_a_new_sink_starts_at_what_is_left(make_spool: Callable[..., Spool]) -> None:
     """What was delivered and deleted before a sink existed is `before` in its books, not lost."""
     spool = make_spool()
     for n in range(1000):
@@ -123,7 +124,7 @@ def test_a_new_sink_starts_at_what_is_left(make_spool) -> None:
     assert not account.dropped
 
 
-def test_an_event_larger_than_any_segment(make_spool) -> None:
+def test_an_event_larger_than_any_segment(make_spool: Callable[..., Spool]) -> None:
     """A huge event gets a segment of its own size."""
     spool = make_spool()
     big = b"x" * (20 << 20)
@@ -134,8 +135,10 @@ def test_an_event_larger_than_any_segment(make_spool) -> None:
     assert [len(line) for line in take_all(cursor)] == [1, len(big), 1]
 
 
-def test_a_restart_goes_on_where_the_last_one_stopped(make_spool, tmp_path: Path) -> None:
-    """A closed spool is adopted by the next process, which delivers the rest; then only the ledger is left."""
+def test_a_restart_goes_on_where_the_last_one_stopped(
+    make_spool: Callable[..., Spool], tmp_path: Path
+) -> None:
+    """A closed spool is adopted by the next process, which delivers the rest; then the ledger is left."""
     first = make_spool()
     for n in range(10):
         first.offer(event(n))
@@ -161,7 +164,7 @@ def test_a_restart_goes_on_where_the_last_one_stopped(make_spool, tmp_path: Path
     assert audit(tmp_path / "spool", "shop").accounts["shop", "a"] == account
 
 
-def test_positions_survive_restarts_and_reclaim(make_spool) -> None:
+def test_positions_survive_restarts_and_reclaim(make_spool: Callable[..., Spool]) -> None:
     """A source finds its newest position in its own process, in a later one, and when the spool is gone."""
     first = make_spool()
     source = first.appender("nginx")
@@ -180,7 +183,9 @@ def test_positions_survive_restarts_and_reclaim(make_spool) -> None:
     assert list_spools(first.settings.path) == []
 
 
-def test_an_own_spool_that_is_drained_and_closed_leaves_no_directory(make_spool, tmp_path: Path) -> None:
+def test_an_own_spool_that_is_drained_and_closed_leaves_no_directory(
+    make_spool: Callable[..., Spool], tmp_path: Path
+) -> None:
     """A thousand short-lived workers leave one ledger, not a thousand directories."""
     for _ in range(5):
         spool = make_spool()
@@ -188,12 +193,15 @@ def test_an_own_spool_that_is_drained_and_closed_leaves_no_directory(make_spool,
         take_all(spool.cursor("a"))
         spool.close()
         SpoolSet(spool.settings, spool).reclaim(["a"])
-    assert sorted(os.listdir(tmp_path / "spool" / "shop")) == ["ledger.json", "ledger.lock"]
+    assert sorted(entry.name for entry in (tmp_path / "spool" / "shop").iterdir()) == [
+        "ledger.json",
+        "ledger.lock",
+    ]
     account = SpoolSet(spool.settings).accounts(["a"])["a"]
     assert (account.accepted, account.delivered) == (5, 5)
 
 
-def test_modes_do_not_depend_on_the_umask(make_spool, tmp_path: Path) -> None:
+def test_modes_do_not_depend_on_the_umask(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     """Directories are 0700 and files 0600 under any umask."""
     old = os.umask(0)
     try:
@@ -207,7 +215,9 @@ def test_modes_do_not_depend_on_the_umask(make_spool, tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
 
 
-def test_a_link_in_the_place_of_the_directory_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_link_in_the_place_of_the_directory_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A symbolic link where the service's directory should be: events stay in memory, with one warning."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "spool").mkdir()
@@ -218,7 +228,7 @@ def test_a_link_in_the_place_of_the_directory_is_refused(tmp_path: Path, capsys)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_verify_counts_frames(make_spool, tmp_path: Path) -> None:
+def test_verify_counts_frames(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     """A sound spool verifies with as many events as were offered."""
     spool = make_spool()
     for n in range(100):
