@@ -123,7 +123,7 @@ class HttpTransport:
             content = response.read(BODY_BYTES, decode_content=False)
             answer = Answer(
                 response.status,
-                content.decode("utf-8", "replace"),
+                self._without_credentials(content.decode("utf-8", "replace")),
                 {name.lower(): value for name, value in response.headers.items()},
             )
             if len(content) >= BODY_BYTES:
@@ -139,6 +139,11 @@ class HttpTransport:
         parts = urlsplit(self.url)
         context = _context(self.tls) if parts.scheme == "https" else None
         return open_pool(parts.hostname or "", parts.port, context)
+
+    def _without_credentials(self, body: str) -> str:
+        """Mask what a server sends back of our credentials: an answer ends in logs and dead letters."""
+        credential = self.headers.get("Authorization", "").partition(" ")[2]
+        return body.replace(credential, "***") if credential else body
 
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""

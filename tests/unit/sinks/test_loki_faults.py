@@ -128,6 +128,13 @@ def test_connections_are_kept_and_redirects_are_not_followed() -> None:
         used.close()
 
 
+def test_an_answer_that_repeats_our_credentials_is_masked() -> None:
+    """A proxy that shows the request's headers in its error page does not bring the token into a reason."""
+    with FaultServer(answer(502, f"Authorization: Bearer {TOKEN}".encode())) as server:
+        verdict, _ = one_verdict(server.url)
+        assert "Bearer ***" in verdict.reason
+
+
 def test_an_outage_ends_the_batch_and_a_streams_refusal_does_not() -> None:
     """After a 503 the other streams are not tried; after a stream's 429 they are."""
     three = batch("INFO", "ERROR", "DEBUG")
