@@ -32,7 +32,7 @@ from .moments import as_event_time, parse_moment
 from .panels import PANELS, step_for
 from .parquet import duckdb, literal
 from .rewrite import DERIVED, columns
-from .source import events_sql, take_snapshot
+from .source import Snapshot, events_sql, take_snapshot
 from .sql import compile_filter
 from .tail import follow
 
@@ -44,7 +44,7 @@ Order: TypeAlias = Literal["asc", "desc"]
 T = TypeVar("T")
 
 _FETCH: Final = 2_000
-_TRIES: Final = 8
+_TRIES: Final = 50  # a try fails in milliseconds: at its worst, this looks again for some seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +242,11 @@ class Store:
         for attempt in range(_TRIES):
             started = False
             try:
-                with self._events(known, None, *within) as cursor:
+                with self._events(known, None, *within) as (cursor, snapshot):
                     where, values = _within(*within)
                     where, values = f"{where} AND ({condition.sql})", [*values, *condition.values]
                     if limit is not None:
-                        bound = _time_bound(cursor, where, values, limit, order)
+                        bound = _time_bound(cursor, snapshot, (where, values), limit, order)
                         if bound is None:
                             return
                         where += f" AND timestamp {'<=' if order == 'asc' else '>='} ?"
@@ -279,7 +279,7 @@ class Store:
         module = duckdb()
         for attempt in range(_TRIES):
             try:
-                with self._events(known, wanted, start, end) as cursor:
+                with self._events(known, wanted, start, end) as (cursor, _):
                     return run(cursor)
             except module.IOException as error:
                 if attempt == _TRIES - 1:
@@ -291,7 +291,7 @@ class Store:
     @contextlib.contextmanager
     def _events(
         self, known: Mapping[str, str], wanted: frozenset[str] | None, start: str, end: str
-    ) -> Iterator[Any]:
+    ) -> Iterator[tuple[Any, Snapshot]]:
         """Hold the readers' lock, and a cursor in which the view `events` shows one snapshot."""
         with locked(self._layout.readers, shared=True, wait=True):
             snapshot = take_snapshot(self._layout, start, end)
@@ -299,7 +299,7 @@ class Store:
             try:
                 select = events_sql(self._layout, snapshot, known, wanted)
                 cursor.execute(f"CREATE TEMP VIEW events AS {select}")
-                yield cursor
+                yield cursor, snapshot
             finally:
                 cursor.close()
 
@@ -332,15 +332,39 @@ def _within(start: str, end: str) -> tuple[str, list[Any]]:
     return " AND ".join(parts), [bound for bound in (start, end) if bound]
 
 
-def _time_bound(cursor: Any, where: str, values: list[Any], limit: int, order: Order) -> datetime | None:
-    """Return the time of the last event that `limit` lets through, so few rows are read in full width."""
-    outer = "max" if order == "asc" else "min"
-    text = (
-        f"SELECT {outer}(timestamp) FROM (SELECT timestamp FROM events WHERE {where}"  # noqa: S608 - texts of ours
-        f" ORDER BY timestamp {order} LIMIT {int(limit)})"
-    )
-    found: datetime | None = cursor.execute(text, values).fetchone()[0]
+def _time_bound(
+    cursor: Any, snapshot: Snapshot, condition: tuple[str, list[Any]], limit: int, order: Order
+) -> datetime | None:
+    """Return the time of the last event that `limit` lets through, so few rows are read in full width.
+
+    Looks through 1, 2, 4 ... files' worth of time from the end that is asked for, and stops when it has enough.
+    """
+    where, values = condition
+    outer, here, before = ("max", "<=", ">") if order == "asc" else ("min", ">=", "<")
+    found: datetime | None = None
+    behind: str | None = None
+    for edge in (*_edges(snapshot, order), None):
+        within = f" AND timestamp {before} CAST(? AS TIMESTAMP)" * (behind is not None)
+        within += f" AND timestamp {here} CAST(? AS TIMESTAMP)" * (edge is not None)
+        text = (
+            f"SELECT count(*), {outer}(timestamp) FROM (SELECT timestamp FROM events"  # noqa: S608 - texts of ours
+            f" WHERE {where}{within} ORDER BY timestamp {order} LIMIT {int(limit)})"
+        )
+        bounds = [bound for bound in (behind, edge) if bound is not None]
+        count, last = cursor.execute(text, [*values, *bounds]).fetchone()
+        found = last or found
+        limit -= count
+        if limit <= 0:
+            break
+        behind = edge
     return found
+
+
+def _edges(snapshot: Snapshot, order: Order) -> list[str]:
+    """Return the times at which to look on: the far ends of the 1st, 3rd, 7th ... file from where one begins."""
+    ends = sorted({file.newest if order == "asc" else file.oldest for file in snapshot.parquet})
+    ends = ends if order == "asc" else ends[::-1]
+    return [ends[2**n - 2] for n in range(1, len(ends).bit_length()) if 2**n - 2 < len(ends) - 1]
 
 
 def _event(names: Sequence[str], row: Sequence[Any], known: Mapping[str, str]) -> dict[str, Any]:

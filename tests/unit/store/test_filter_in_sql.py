@@ -114,7 +114,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     writer.close()
     if request.param == "parquet":
         assert Compactor(layout, settle=0, idle=0).run().events == len(lines)
-    with Store(layout.path) as store, store._events(columns(DECLARED), None, "", "") as cursor:
+    with Store(layout.path) as store, store._events(columns(DECLARED), None, "", "") as (cursor, _):
         cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM events")
         yield cursor
 

@@ -441,3 +441,22 @@ def test_the_command_leaves_its_outcome(tmp_path: Path, capsys: pytest.CaptureFi
         layout.manifest.write_text("nonsense")
         assert main([str(tmp_path)]) == 1
     assert "not a manifest" in capsys.readouterr().err
+
+
+def test_a_limit_is_filled_from_many_files(tmp_path: Path) -> None:
+    """A limited query looks no further than it must, and finds the right events wherever they lie."""
+    layout = Layout(tmp_path)
+    for number, day in enumerate(range(10, 20)):
+        write(layout, 1 + number * 10, lines(1 + number * 10, 10, day=day))
+        compact(layout, now=lambda: NOW.timestamp() - 20 * 86_400)
+    write(layout, 101, lines(101, 10, day=15))
+    expected = [f"{SPOOL}-{n}" for n in [*range(1, 61), *range(101, 111), *range(61, 101)]]
+    with Store(tmp_path) as store:
+        assert store.stats().parquet_files == 10
+        for limit in (1, 9, 10, 11, 35, 60, 65, 75, 109, 110, 500):
+            asc = [event["event_id"] for event in store.query(limit=limit, order="asc")]
+            assert asc == expected[:limit]
+            desc = [event["event_id"] for event in store.query(limit=limit)]
+            assert desc == expected[::-1][:limit]
+        errors = [event["event_id"] for event in store.query("level=ERROR", limit=4)]
+        assert errors == [f"{SPOOL}-{n}" for n in (100, 90, 80, 70)]
