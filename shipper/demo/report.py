@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,16 +52,23 @@ def report(directory: Path, config: Path, store: Store, books: AuditReport, kill
         say(f"    {error['type']}: {error['message']}")
         for cause in error.get("causes", ()):
             say(f"    caused by {cause['type']}: {cause['message']}")
-    option = f"-c {config}"
     say("\nTry next", "bold")
     for command in (
-        f"logferry query {option} level=ERROR",
-        f"logferry query {option} 'service=shop duration_ms>500' --limit 20",
-        f"logferry query {option} --sql 'FROM events SELECT level, count(*) GROUP BY 1'",
-        f"logferry audit {option}",
+        "query {config} level=ERROR",
+        "query {config} 'service=shop duration_ms>500' --limit 20",
+        "query {config} --sql 'FROM events SELECT level, count(*) GROUP BY 1'",
+        "audit {config}",
     ):
-        say(f"  {command}", "cyan")
+        say(f"  {_program()} {command.format(config=f'-c {config}')}", "cyan")
     return 0 if good else 1
+
+
+def _program() -> str:
+    """Return how `logferry` can be called from here: by its name, or by its path when that is not on PATH."""
+    ours = Path(sys.executable).parent / "logferry"
+    if shutil.which("logferry") == str(ours) or not ours.exists():
+        return "logferry"
+    return os.path.relpath(ours) if ours.is_relative_to(Path.cwd()) else str(ours)
 
 
 def _line(account: Account) -> str:
