@@ -33,6 +33,7 @@ from zlib import crc32
 
 __all__ = [
     "EVENT",
+    "EVENT_WORD",
     "HEADER",
     "HEADER_SIZE",
     "KINDS",
@@ -40,6 +41,7 @@ __all__ = [
     "MARKER",
     "POSITIONS",
     "SEAL",
+    "SHORT_HEADER",
     "SHUTDOWN",
     "VIOLATION",
     "Frame",
@@ -54,6 +56,9 @@ __all__ = [
 MARKER = 0x1E
 HEADER = Struct("<BBHIQII")
 HEADER_SIZE = HEADER.size
+# The same 24 bytes with marker, kind and prefix as one number, for the hot paths of one event per frame.
+SHORT_HEADER = Struct("<IIQII")
+EVENT_WORD = 0x011E
 EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN = 1, 2, 3, 4, 5, 6
 KINDS = frozenset((EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN))
 

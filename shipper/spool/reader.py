@@ -25,6 +25,7 @@ import msgspec
 from ..core.framing import (
     COUNT_FACTOR,
     EVENT,
+    EVENT_WORD,
     HEADER,
     HEADER_SIZE,
     KIND_FACTOR,
@@ -34,6 +35,7 @@ from ..core.framing import (
     POSITIONS,
     PRIME,
     SEAL,
+    SHORT_HEADER,
     SHUTDOWN,
     VIOLATION,
     Frame,
@@ -192,8 +194,9 @@ class Reader:
     def _take_events(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
         """Take frames of one event each, as long as they follow one another: the hot path."""
         block, at, expected = self._block, self._at, self.next
-        limit = len(block) - HEADER_SIZE
-        unpack, append = HEADER.unpack_from, lines.append
+        end = len(block)
+        limit = end - HEADER_SIZE
+        unpack, append = SHORT_HEADER.unpack_from, lines.append
         fixed = self._salt + EVENT * KIND_FACTOR + COUNT_FACTOR
         taken = len(lines)
         left: int | None = room
@@ -201,15 +204,13 @@ class Reader:
             if taken >= max_events:
                 left = None
                 break
-            marker, kind, prefix, length, sequence, count, check = unpack(block, at)
-            if kind != EVENT or sequence != expected or marker != MARKER or count != 1 or prefix:
-                break
+            word, length, sequence, count, check = unpack(block, at)
             begin = at + HEADER_SIZE
-            line = block[begin : begin + length]
-            if (
-                crc32(line, (fixed + sequence + length * LENGTH_FACTOR) % PRIME) != check
-                or len(line) != length
-            ):
+            stop = begin + length
+            if word != EVENT_WORD or sequence != expected or count != 1 or stop > end:
+                break
+            line = block[begin:stop]
+            if crc32(line, (fixed + sequence + length * LENGTH_FACTOR) % PRIME) != check:
                 break
             room -= length + overhead
             if room < 0 and taken:
@@ -218,7 +219,7 @@ class Reader:
             append(line)
             taken += 1
             expected += 1
-            at = begin + length
+            at = stop
             left = room
         self.next, self._at = expected, at
         return left

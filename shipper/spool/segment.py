@@ -15,7 +15,7 @@ from struct import Struct
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
-from ..core.framing import HEADER_SIZE, SEAL, encode, salt_of
+from ..core.framing import COUNT_FACTOR, EVENT, HEADER_SIZE, KIND_FACTOR, SEAL, encode, salt_of
 
 __all__ = [
     "DATA",
@@ -173,11 +173,12 @@ class SegmentFile:
 class Writable:
     """What the writer needs of a segment; the base of the two kinds. `buffer` is written by the fast path."""
 
-    __slots__ = ("buffer", "cap", "capacity", "fast", "first", "number", "opened", "pos", "salt")
+    __slots__ = ("buffer", "cap", "capacity", "fast", "first", "number", "opened", "pos", "salt", "seed")
 
     def __init__(self, number: int, spool: bytes, size: int, first: int) -> None:
         self.number = number
         self.salt = salt_of(spool, number)
+        self.seed = self.salt + COUNT_FACTOR + EVENT * KIND_FACTOR  # the start of an event's check sum
         self.capacity = size
         self.first = first
         self.pos = DATA

@@ -128,6 +128,8 @@ def test_finalisers_that_log(make_spool: Callable[..., Spool]) -> None:
     assert sum(line.startswith(b"fin") for line in lines) == count[0] > 1000
 
 
+# The exception also strikes between making an iterator of the standard library's and entering its `with`.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(60, method="thread")
 def test_an_exception_out_of_a_signal_handler_leaves_no_hole(make_spool: Callable[..., Spool]) -> None:
     """Control-C in the middle of an append: readers are not held up, and the books balance."""
