@@ -23,5 +23,5 @@ html_theme = "furo"
 html_title = "logferry"
 suppress_warnings = ["myst.header"]
 
-api_reference.write(Path(__file__).parent / "reference" / "api.md")
+api_reference.write(Path(__file__).parent / "api.md")
 event_reference.write(Path(__file__).parent / "event.md")

@@ -6,7 +6,7 @@ rebuilt on its way. Whoever takes it (the spool, a test's list, a socket) implem
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 __all__ = ["Outlet", "Violation"]
 
@@ -33,7 +33,7 @@ class Violation(bytes):
 
     reason: str
 
-    def __new__(cls, line: bytes, reason: str) -> Violation:
+    def __new__(cls, line: bytes, reason: str) -> Self:
         """Mark `line` as violating the schema for `reason` (a sentence for the dead letter)."""
         self = super().__new__(cls, line)
         self.reason = reason

@@ -1,4 +1,4 @@
-"""Writes `reference/api.md`: every public name with its signature and docstring, from the code itself."""
+"""Writes `api.md`: every public name with its signature and docstring, from the code itself."""
 
 from __future__ import annotations
 
