@@ -207,7 +207,8 @@ def _from_parts(match: re.Match[str], local: Local) -> float | None:
     second: float | None = _second(day, clock, zone, local)
     if second is None or fraction is None:
         return second
-    return second + int(fraction[:6]) / _SCALE[min(len(fraction), 6)]
+    scaled: float = int(fraction[:6]) / _SCALE[min(len(fraction), 6)]
+    return second + scaled
 
 
 @lru_cache(maxsize=256)  # the lines of a file share their seconds
