@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 import orjson
 
 from ..core.filter import Filter, parse
-from ..core.filter_nodes import Test, Value
+from ..core.filter_nodes import All, Node, Test, Value
 from .layout import Layout, StoreError, locked
 from .moments import as_event_time, parse_moment
 from .panels import PANELS, step_for
@@ -43,6 +43,7 @@ Order: TypeAlias = Literal["asc", "desc"]
 
 T = TypeVar("T")
 
+_IDS: Final = {"event_id", "trace_id", "span_id", "request_id", "correlation_id"}
 _FETCH: Final = 2_000
 _TRIES: Final = 50  # a try fails in milliseconds: at its worst, this looks again for some seconds
 
@@ -245,7 +246,7 @@ class Store:
                 with self._events(known, None, *within) as (cursor, snapshot):
                     where, values = _within(*within)
                     where, values = f"{where} AND ({condition.sql})", [*values, *condition.values]
-                    if limit is not None:
+                    if limit is not None and not _is_for_few(wanted.node):
                         bound = _time_bound(cursor, snapshot, (where, values), limit, order)
                         if bound is None:
                             return
@@ -332,12 +333,19 @@ def _within(start: str, end: str) -> tuple[str, list[Any]]:
     return " AND ".join(parts), [bound for bound in (start, end) if bound]
 
 
+def _is_for_few(node: Node) -> bool:
+    """Tell whether a filter asks for an id, which few events have: they are read at once."""
+    if isinstance(node, All):
+        return any(map(_is_for_few, node.nodes))
+    return isinstance(node, Test) and node.operator == "=" and node.field in _IDS
+
+
 def _time_bound(
     cursor: Any, snapshot: Snapshot, condition: tuple[str, list[Any]], limit: int, order: Order
 ) -> datetime | None:
     """Return the time of the last event that `limit` lets through, so few rows are read in full width.
 
-    Looks through 1, 2, 4 ... files' worth of time from the end that is asked for, and stops when it has enough.
+    Looks through 1, 2, 4 ... files' worth of time from the end that is asked for, until it has enough.
     """
     where, values = condition
     outer, here, before = ("max", "<=", ">") if order == "asc" else ("min", ">=", "<")
@@ -361,7 +369,7 @@ def _time_bound(
 
 
 def _edges(snapshot: Snapshot, order: Order) -> list[str]:
-    """Return the times at which to look on: the far ends of the 1st, 3rd, 7th ... file from where one begins."""
+    """Return the times up to which to look: the far ends of the 1st, 3rd, 7th ... file."""
     ends = sorted({file.newest if order == "asc" else file.oldest for file in snapshot.parquet})
     ends = ends if order == "asc" else ends[::-1]
     return [ends[2**n - 2] for n in range(1, len(ends).bit_length()) if 2**n - 2 < len(ends) - 1]

@@ -7,6 +7,7 @@ only there it is made false (bare comparisons are what Parquet's statistics and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,7 @@ from ..core.filter_nodes import INTEGER, NUMBER, All, Any_, Node, Not, Test, Val
 __all__ = ["Condition", "compile_filter"]
 
 _FALSE: Final = "FALSE"
+_NAME: Final = re.compile(r"[\w.@/ -]+")  # what the filter language lets into a name, and nothing that quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,54 +125,75 @@ def _column_equals(name: str, kind: str, text: str | None, value: Value) -> Cond
 # Something in JSON ------------------------------------------------------------------------------------------
 
 
-def _json_text(name: str, known: Mapping[str, str]) -> Condition:
-    """Return the JSON text of an undeclared field: by its literal name, else along its dots; else NULL."""
-    places = [("fields", f'$."{name}"')]
+def _path(names: Sequence[str]) -> str:
+    return "'$." + ".".join(f'"{name}"' for name in names).replace("'", "''") + "'"
+
+
+def _json_text(name: str, known: Mapping[str, str]) -> tuple[str, frozenset[str]]:
+    """Return the JSON text of an undeclared field and the columns it is in.
+
+    It is found by its literal name, else along its dots; else it is NULL (or 'null'). Paths stand in the text,
+    so that the database sees that it is the same expression each time, and parses the JSON once.
+    """
+    places = [("fields", _path([name]))]
     if "." in name:
         root, *rest = name.split(".")
         if root not in known:
-            places.append(("fields", "$." + ".".join(f'"{part}"' for part in (root, *rest))))
+            places.append(("fields", _path([root, *rest])))
         elif known[root] == "object":
-            places.append((root, "$." + ".".join(f'"{part}"' for part in rest)))
-    parts = ", ".join(f"nullif(CAST(json_extract({column}, ?) AS VARCHAR), 'null')" for column, _ in places)
-    values = tuple(path for _, path in places)
-    return Condition(f"coalesce({parts})", values, frozenset(column for column, _ in places))
+            places.append((root, _path(rest)))
+    parts = [f"CAST(json_extract({column}, {path}) AS VARCHAR)" for column, path in places]
+    used = frozenset(column for column, _ in places)
+    if len(parts) == 1:
+        return parts[0], used
+    either = ", ".join(f"nullif({part}, 'null')" for part in parts)
+    return f"coalesce({either})", used
 
 
 def _on_json(test: Test, known: Mapping[str, str]) -> Condition:
-    json = _json_text(test.field, known)
-    j, path = json.sql, json.values
-    string = f"CASE WHEN {j}[1] = '\"' THEN json_extract_string({j}, '$') END"
-    is_integer = f"regexp_full_match({j}, '-?[0-9]+')"
-    text = f"CASE WHEN {is_integer} THEN {j} ELSE {string} END"
+    if not _NAME.fullmatch(test.field):
+        return Condition(_FALSE)
+    j, used = _json_text(test.field, known)
+    condition = _json_condition(test, j)
+    if "." not in test.field and test.field.isascii():  # most events lack a given field: see that cheaply
+        sql = f"""contains(fields, '"{test.field}"') AND ({condition.sql})"""
+        return Condition(sql, condition.values, used)
+    return Condition(condition.sql, condition.values, used)
+
+
+def _json_condition(test: Test, j: str) -> Condition:
+    string = f"CASE WHEN starts_with({j}, '\"') THEN json_extract_string({j}, '$') END"
+    text = f"CASE WHEN regexp_full_match({j}, '-?[0-9]+') THEN {j} ELSE {string} END"
     match test.operator:
         case "exists":
-            return Condition(f"{j} IS NOT NULL", path, json.columns)
+            return Condition(f"{j} <> 'null'")
         case "~":
-            return Condition(f"regexp_matches({text}, ?)", (*path * 4, test.values[0].text), json.columns)
+            return Condition(f"regexp_matches({text}, ?)", (test.values[0].text,))
         case "=":
             parts: list[Condition] = []
             for value in test.values:
                 if value.wildcard:
-                    parts.append(Condition(f"{text} LIKE ? ESCAPE '\\'", (*path * 4, _like(value))))
-                    continue
-                parts.append(Condition(f"{string} = ?", (*path * 2, value.text)))
-                if value.text.lower() in {"true", "false"}:
-                    parts.append(Condition(f"{j} = ?", (*path, value.text.lower())))
-                number = _number(value.text)
-                if isinstance(number, int):
-                    exact = f"CASE WHEN {is_integer} THEN TRY_CAST({j} AS BIGINT) = ?"
-                    parts.append(
-                        Condition(
-                            f"{exact} ELSE TRY_CAST({j} AS DOUBLE) = ? END",
-                            (*path * 2, number, *path, number),
-                        )
-                    )
-                elif number is not None:
-                    parts.append(Condition(f"TRY_CAST({j} AS DOUBLE) = ?", (*path, number)))
-            return Condition(*_pair(_joined(" OR ", parts, _FALSE)), json.columns)
+                    parts.append(Condition(f"{text} LIKE ? ESCAPE '\\'", (_like(value),)))
+                else:
+                    parts += _json_equals(value.text, j)
+            return _joined(" OR ", parts, _FALSE)
         case compare:
             number = _number(test.values[0].text)
             if number is None or test.kind == "timestamp":
                 return Condition(_FALSE)
-            return Condition(f"TRY_CAST({j} AS DOUBLE) {compare} ?", (*path, number), json.columns)
+            return Condition(f"TRY_CAST({j} AS DOUBLE) {compare} ?", (number,))
+
+
+def _json_equals(text: str, j: str) -> list[Condition]:
+    # Its text first, which is cheap, then whether it is a string at all.
+    parts = [Condition(f"json_extract_string({j}, '$') = ? AND starts_with({j}, '\"')", (text,))]
+    if text.lower() in {"true", "false"}:
+        parts.append(Condition(f"{j} = ?", (text.lower(),)))
+    number = _number(text)
+    if number is not None:
+        parts.append(Condition(f"TRY_CAST({j} AS DOUBLE) = ?", (float(number),)))
+    if isinstance(number, int):  # doubles first, for they are cheap; then exactly
+        near = parts.pop()
+        exact = f"(NOT regexp_full_match({j}, '-?[0-9]+') OR TRY_CAST({j} AS BIGINT) = ?)"
+        parts.append(Condition(f"{near.sql} AND {exact}", (*near.values, number)))
+    return parts

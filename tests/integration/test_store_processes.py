@@ -38,7 +38,7 @@ writer = StoreWriter(Layout(path), roll_bytes=roll)
 at = first
 while at < first + count:
     numbers = range(at, min(at + size, first + count))
-    event = b'{"timestamp":"2026-11-21T08:00:00.%06dZ","level":"INFO","service":"s","message":"event %d","n":%d}'
+    event = b'{"timestamp":"2026-11-21T08:00:00.%06dZ","service":"s","message":"event %d","n":%d}'
     lines = [event % (n % 1000000, n, n) for n in numbers]
     verdict = writer.write(Batch(spool, numbers, lines))
     if isinstance(verdict, Delivered):

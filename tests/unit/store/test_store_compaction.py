@@ -448,7 +448,7 @@ def test_a_limit_is_filled_from_many_files(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     for number, day in enumerate(range(10, 20)):
         write(layout, 1 + number * 10, lines(1 + number * 10, 10, day=day))
-        compact(layout, now=lambda: NOW.timestamp() - 20 * 86_400)
+        compact(layout)
     write(layout, 101, lines(101, 10, day=15))
     expected = [f"{SPOOL}-{n}" for n in [*range(1, 61), *range(101, 111), *range(61, 101)]]
     with Store(tmp_path) as store:
