@@ -62,7 +62,7 @@ _ISO: Final = re.compile(
 _WORD: Final = re.compile(r"\b(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL)\b")
 _HEAD: Final = "Traceback (most recent call last):"
 _HEAD_BYTES: Final = 120  # a level further behind is part of the message
-_SCALE: Final = tuple(10**digits for digits in range(7))
+_SCALE: Final[tuple[float, ...]] = tuple(10**digits for digits in range(7))
 _YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1, 1, tzinfo=UTC).timestamp())
 
 

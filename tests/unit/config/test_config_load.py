@@ -123,7 +123,7 @@ def test_the_caret_stands_under_the_key(tmp_path: Path) -> None:
 def test_no_secret_in_an_error(tmp_path: Path, line: str) -> None:
     """Whatever is wrong around a secret, its text is not printed."""
     with pytest.raises(ConfigError) as caught:
-        load(write(tmp_path, line + "\n"))
+        load(write(tmp_path, f"service: x\n{line}\n"))
     assert "hunter2" not in str(caught.value) + repr(caught.value)
 
 

@@ -27,7 +27,7 @@ def resumed(*positions: Position, device: int = 1, inode: int = 2, content: byte
 
 
 def test_the_same_file_goes_on() -> None:
-    """Same inode and beginning: on at the offset, also when it has grown or its device has a new number."""
+    """Same inode and beginning: on at the offset, grown or not, whatever the device's number."""
     assert resumed(known()) == 11
     assert resumed(known(), content=HEAD + b"third\n") == 11
     assert resumed(known(), device=9) == 11
