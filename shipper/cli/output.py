@@ -131,7 +131,10 @@ def event_line(event: Mapping[str, Any], *, colour: bool) -> str:
         told = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ")
         message += f"  ✗ {_cell(told)}" if told and told not in message else ""
     fields = " ".join(
-        f"{name}={_cell(value)}" for name, value in event.items() if name not in _HIDDEN and value is not None
+        # Numbers as a filter takes them: what is shown can be copied into a query.
+        f"{name}={value if type(value) in {int, float} else _cell(value)}"
+        for name, value in event.items()
+        if name not in _HIDDEN and value is not None
     )
     trace = str(event.get("trace_id") or "")
     fields += f" trace={trace}" if trace else ""

@@ -303,6 +303,13 @@ def test_what_is_pasted_becomes_a_trace_id() -> None:
     assert trace_id_of(" abc ") == "abc"
 
 
+def test_what_is_shown_can_be_copied_into_a_query() -> None:
+    """Fields stand as the filter takes them, numbers without separators."""
+    assert "order_id=1042 ok=yes" in output.event_line(
+        {"message": "m", "order_id": 1042, "ok": True}, colour=False
+    )
+
+
 def test_log_lines_do_not_steer_the_terminal() -> None:
     """Escape sequences and direction marks in an event are shown, not sent."""
     line = output.event_line({"message": "\x1b[2Jx\u202e\nnext", "level": "\x1b]0;t\x07"}, colour=False)
