@@ -132,8 +132,8 @@ def _path(names: Sequence[str]) -> str:
 def _json_text(name: str, known: Mapping[str, str]) -> tuple[str, frozenset[str]]:
     """Return the JSON text of an undeclared field and the columns it is in.
 
-    It is found by its literal name, else along its dots; else it is NULL (or 'null'). Paths stand in the text,
-    so that the database sees that it is the same expression each time, and parses the JSON once.
+    It is found by its literal name, else along its dots; else it is NULL or 'null'. Paths stand in the text,
+    so the database sees that it is the same expression each time, and parses once.
     """
     places = [("fields", _path([name]))]
     if "." in name:

@@ -52,9 +52,15 @@ def frame(batch: Batch, start: int = 0) -> bytes:
     """Return the lines of a batch from index `start`, each with its `event_id` put in front."""
     head = b'{"event_id":"%b-' % batch.spool.encode()
     line = head.replace(b"%", b"%%") + b'%d",%b\n'
-    pairs = zip(batch.sequences[start:], batch.lines[start:], strict=True)
-    # `{}` is the one object in which a comma would have nothing to separate.
-    return b"".join([line % (n, event[1:]) if event != b"{}" else head + b'%d"}\n' % n for n, event in pairs])
+    numbers, lines = batch.sequences[start:], batch.lines[start:]
+    if b"{}" in lines:  # the one object in which a comma would have nothing to separate
+        return b"".join(
+            [
+                line % (n, e[1:]) if e != b"{}" else head + b'%d"}\n' % n
+                for n, e in zip(numbers, lines, strict=True)
+            ]
+        )
+    return b"".join([line % (n, event[1:]) for n, event in zip(numbers, lines, strict=True)])
 
 
 def whole(data: bytes, spool: str) -> tuple[int, int]:
