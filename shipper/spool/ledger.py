@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..diagnostics import say
 from ..model import Account
 from .directory import Home, is_directory, open_private, replace_file, spool_directories
 from .scan import created_of, positions_of
@@ -41,9 +42,13 @@ class Ledger(msgspec.Struct):
 
 def read_ledger(service: Path) -> Ledger:
     """Return the ledger of the service's directory; an empty one when there is none."""
+    path = service / "ledger.json"
     try:
-        return msgspec.json.decode((service / "ledger.json").read_bytes(), type=Ledger)
+        return msgspec.json.decode(path.read_bytes(), type=Ledger)
     except FileNotFoundError:
+        return Ledger()
+    except (OSError, msgspec.MsgspecError) as error:
+        say("ERROR", f"{path}: {error}; the books of spools that are gone are not counted", "spool.ledger")
         return Ledger()
 
 
@@ -63,6 +68,17 @@ def _locked(service: Path) -> Iterator[int]:
         os.close(directory)
 
 
+def _keep_damaged(service: Path) -> None:
+    """Keep a ledger that cannot be read aside before it is replaced."""
+    path = service / "ledger.json"
+    try:
+        msgspec.json.decode(path.read_bytes(), type=Ledger)
+    except FileNotFoundError:
+        return
+    except msgspec.MsgspecError:
+        path.replace(service / "ledger.json.damaged")
+
+
 def fold(home: Home, accounts: Mapping[str, Account]) -> None:
     """Add a drained spool's books and positions to the ledger, then delete the spool. Raises OSError."""
     service = home.path.parent
@@ -77,6 +93,7 @@ def fold(home: Home, accounts: Mapping[str, Account]) -> None:
                 if held is None or held.made <= made:
                     ledger.positions[source] = Position(position, made)
             ledger.folded = [i for i in ledger.folded if is_directory(service / i)] + [home.id]
+            _keep_damaged(service)
             replace_file(directory, "ledger.json", msgspec.json.encode(ledger), home.gid)
         home.remove()
 

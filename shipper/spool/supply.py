@@ -53,6 +53,7 @@ __all__ = ["Full", "Sealed", "Supply", "usage"]
 RETRY = 5.0
 _RETRY_FULL = 0.05
 _SMALL = 16 * 1024
+_DEEPEST = 8  # interruptions within interruptions before memory has to do: the disk stalls, signals do not
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
 
 
@@ -140,7 +141,8 @@ class Supply:
 
     def _make(self, needed: int, first: int, *, evict: bool) -> Writable:
         needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
-        if self.settings.path is not None and (self.state == "disk" or self.wants_disk):
+        on_disk = self.settings.path is not None and (self.state == "disk" or self.wants_disk)
+        if on_disk and self._making <= _DEEPEST:
             try:
                 segment: Writable = self._on_disk(needed, first, evict=evict)
             except OSError as error:

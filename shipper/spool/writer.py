@@ -348,6 +348,7 @@ class Spool:
                 if self.settings.sync != "never":
                     self._supply.sync(segment)
             segment.close()
+            self._segment = Writable(0, bytes(16), 0, self._next)  # lets go of the map
             if not self._cursors:
                 self._supply.home.close()
 
