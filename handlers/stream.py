@@ -31,6 +31,18 @@ __all__ = ["JsonHandler"]
 _LOOK_AFTER = 1.0  # seconds between two looks whether the file is still the one that its name means
 
 
+class _Events(logging.Formatter):
+    """The handler's own format: the event."""
+
+    def __init__(self, builder: EventBuilder) -> None:
+        super().__init__()
+        self._builder = builder
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the event line as text."""
+        return self._builder.build(untouched(record)).decode()
+
+
 class JsonHandler(logging.Handler):
     """Writes each record as one event line to `stream` (default: standard error) or appends it to `filename`.
 
@@ -56,6 +68,8 @@ class JsonHandler(logging.Handler):
             raise ValueError("JsonHandler: give `stream` or `filename`, not both")
         self.builder = builder or make_builder(service, environment, schema, redact)
         self.failed = 0
+        # Set from the beginning: `logging.basicConfig` gives its text format to handlers that have none.
+        self.formatter = self._events = _Events(self.builder)
         self._stream = stream
         self._path = None if filename is None else Path(filename).absolute()
         self._fd = -1
@@ -75,7 +89,7 @@ class JsonHandler(logging.Handler):
         try:
             made = (
                 self.builder.build(untouched(record))
-                if self.formatter is None
+                if self.formatter is None or self.formatter is self._events
                 else self.formatter.format(record)
             )
             line = made if isinstance(made, bytes) else made.encode("utf-8", "backslashreplace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -155,12 +156,16 @@ def _replay(made: Plan, spec: SinkSpec, letters: list[DeadLetter]) -> tuple[set[
 
 
 def _send(sink: Sink, letter: DeadLetter) -> str:
-    """Send one letter under its own id; return the reason when it was not taken."""
+    """Send one letter; return the reason when it was not taken.
+
+    It goes out under an id of its own, made from its old one: a store that knows how far it has come in a spool
+    would take the old id for a repetition. Replayed twice, it still has one id.
+    """
     from ..model import Batch, Delivered, Partial, Rejected, Retry, Split
 
-    spool, _, sequence = letter.id.rpartition("-")
+    spool = sha256(f"replay of {letter.id}".encode()).digest()[:16].hex()
     for attempt in range(1, _TRIES + 1):
-        verdict: object = sink.send(Batch(spool, (int(sequence),), (letter.event,), attempt))
+        verdict: object = sink.send(Batch(spool, (1,), (letter.event,), attempt))
         if isinstance(verdict, Partial):
             verdict = verdict.refused.get(0, Delivered())
         if isinstance(verdict, Delivered):
