@@ -5,20 +5,24 @@ Works while owners live: what is appended between two looks is pending at most.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.framing import SHUTDOWN
 from ..model import Account
-from .books import read_books
+from .books import Books, read_books
 from .directory import Home, Owner, is_directory, name_of, spool_directories
 from .ledger import read_ledger
 from .reader import Place, Reader
 from .scan import frames, last_of
 from .segment import DATA
 
-__all__ = ["AuditReport", "SpoolInfo", "Verified", "audit", "list_spools", "repair", "verify"]
+# The sink of an account whose spool no sink has read from yet.
+NO_SINK = "-"
+
+__all__ = ["NO_SINK", "AuditReport", "SpoolInfo", "Verified", "audit", "list_spools", "repair", "verify"]
 
 
 @dataclass(slots=True)
@@ -66,9 +70,9 @@ def _services(path: Path, service: str | None) -> list[Path]:
     return [entry for entry in found if service is None or name_of(entry.name) == service]
 
 
-def _cursor_names(home: Home) -> list[str]:
+def _cursor_names(directory: Path) -> list[str]:
     with suppress(OSError):
-        return sorted(entry.name for entry in (home.path / "cursors").iterdir())
+        return sorted(entry.name for entry in (directory / "cursors").iterdir())
     return []
 
 
@@ -82,20 +86,23 @@ def audit(path: Path, service: str | None = None) -> AuditReport:
             report.accounts.setdefault((name, sink), Account()).add(account)
             if account.balance:
                 report.problems.append(f"{name}: {sink}: the ledger is {account.balance:+d} events out")
-        for spool in spool_directories(directory):
-            if spool.name not in ledger.folded:
-                with suppress(FileNotFoundError):
-                    _audit_spool(report, name, spool)
+        spools = [spool for spool in spool_directories(directory) if spool.name not in ledger.folded]
+        # A sink that has committed nothing yet in a spool has no cursor file there: all of it is pending.
+        sinks = {sink for spool in spools for sink in _cursor_names(spool)} or {NO_SINK}
+        for spool in spools:
+            with suppress(FileNotFoundError):
+                _audit_spool(report, name, spool, sorted(sinks))
     return report
 
 
-def _audit_spool(report: AuditReport, service: str, directory: Path) -> None:
+def _audit_spool(report: AuditReport, service: str, directory: Path, sinks: Sequence[str]) -> None:
     home = Home.view(directory)
     report.spools += 1
     where = f"{service}/{home.id}"
-    for name in _cursor_names(home):
+    there = _cursor_names(directory)
+    for name in sinks:
         sink = name_of(name)
-        books = read_books(home, name)
+        books = read_books(home, name) if name in there else Books()
         if books is None:
             report.problems.append(f"{where}: {sink}: neither slot of the cursor file is sound")
             continue
@@ -146,7 +153,7 @@ def _info(service: str, home: Home) -> SpoolInfo:
             size += segment.size()
             segment.close()
     cursors = {}
-    for name in _cursor_names(home):
+    for name in _cursor_names(home.path):
         books = read_books(home, name)
         cursors[name_of(name)] = books.sequence - 1 if books is not None else 0
     shut = bool(numbers) and any(f.frame.kind == SHUTDOWN for f in frames(home, numbers[-1]))

@@ -196,7 +196,10 @@ class SpoolSet:
             if directory.name not in known:
                 with suppress(OSError):
                     home = Home.view(directory)
-                    _add(total, _accounts_of(home, last_of(home)))
+                    last = last_of(home)
+                    # A sink that has committed nothing here has no cursor file: all of it is pending.
+                    untouched = {sink: Account(accepted=last, pending=last) for sink in sinks}
+                    _add(total, untouched | _accounts_of(home, last))
                     home.close()
         return total
 
