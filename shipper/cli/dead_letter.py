@@ -158,8 +158,8 @@ def _replay(made: Plan, spec: SinkSpec, letters: list[DeadLetter]) -> tuple[set[
 def _send(sink: Sink, letter: DeadLetter) -> str:
     """Send one letter; return the reason when it was not taken.
 
-    It goes out under an id of its own, made from its old one: a store that knows how far it has come in a spool
-    would take the old id for a repetition. Replayed twice, it still has one id.
+    It goes out under an id of its own, made from the old one: a store that knows how far it has come in a
+    spool would take the old id for a repetition. Replayed twice, it still has one id.
     """
     from ..model import Batch, Delivered, Partial, Rejected, Retry, Split
 

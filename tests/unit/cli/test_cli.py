@@ -244,7 +244,7 @@ def _delivered(count: int) -> Any:
 
 
 def test_dead_letters_are_listed_shown_and_replayed(config: Path, run: Callable[..., Result]) -> None:
-    """A dead letter is seen with its reason, sent again as an event of its own, and gone when it was taken."""
+    """A dead letter is seen with its reason, sent again as a new event, and gone when it was taken."""
     spool = "ab" * 16
     box = DeadLetters(config.parent / "spool" / "shop" / "dead-letters", "here", 1 << 20)
     lines = [
