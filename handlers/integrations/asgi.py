@@ -119,7 +119,8 @@ class TraceMiddleware:
             "failed": failed,
             "bytes": exchange.bytes,
         }
-        if scope.endpoint:
+        # Bound already, unless the route was chosen in a task of its own, whose context ends with it.
+        if scope.endpoint and "endpoint" not in context.current():
             extra["endpoint"] = scope.endpoint
         if client:
             extra["client_ip"] = client[0]

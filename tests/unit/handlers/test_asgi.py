@@ -73,6 +73,7 @@ def test_ids_endpoint_and_access_event(events: Events, kind: str) -> None:
     assert line["parent_id"] == SPAN
     assert line["request_id"] == "r-1"
     assert line["endpoint"] == access["endpoint"] == f"/{kind}/{{order}}"
+    assert "extra" not in access  # nothing collided
     assert answer.headers["x-request-id"] == "r-1"
     assert parse_traceparent(answer.headers["traceparent"]) == (TRACE, access["span_id"], True)
     assert (access["kind"], access["method"], access["status_code"], access["failed"]) == (
