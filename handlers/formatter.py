@@ -243,8 +243,8 @@ def _split(holder: dict[str, Any], name: str) -> None:
 
 def _clean(builder: EventBuilder, log_data: dict[str, Any]) -> dict[str, Any]:
     """Redact what a subclass's hooks have added."""
-    clean = builder._clean  # noqa: SLF001 - the same redaction as the event's, whatever it is
-    if clean is None:
+    redactor = builder.redactor  # the same redaction as the event's, whatever it is
+    if redactor is None:
         return log_data
     plain = orjson.loads(orjson.dumps(log_data, default=str, option=orjson.OPT_NON_STR_KEYS))
-    return clean(plain, tuple(name for name in plain if name not in _BUILT_IN))
+    return redactor.clean(plain, tuple(name for name in plain if name not in _BUILT_IN))

@@ -56,6 +56,8 @@ _MAX_PLANS: Final = 1_024
 # A shape gets its own code when it has come this often: names that are different each time never cost that.
 _WORTH_CODE: Final = 8
 _EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
+# A name of this module: found in one step where `logging.LogRecord` takes two.
+_PLAIN_RECORD: Final = logging.LogRecord
 _HAS_TASK_NAME: Final = "taskName" in _STANDARD
 
 _BY_NUMBER: Final = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
@@ -126,9 +128,10 @@ class EventBuilder:
     """Turns log records and their like into event lines.
 
     `context` returns the bound fields (default: `handlers.context.current`). Thread-safe; made once.
+    `redactor` is what removes secrets, None when nothing does.
     """
 
-    __slots__ = ("_clean", "_context", "_plans", "schema")
+    __slots__ = ("_clean", "_context", "_plans", "redactor", "schema")
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class EventBuilder:
         context: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self.schema = schema
+        self.redactor = redactor
         self._clean = None if redactor is None else redactor.clean
         self._context = _current() if context is None else context
         self._plans: dict[tuple[object, ...], _Plan] = {}
@@ -155,8 +159,11 @@ class EventBuilder:
                 context = _EMPTY
                 plan = _Plan(self._record_shape(context, own))
             message = own["msg"]
-            if type(message) is not str or own["args"] or type(record) is not logging.LogRecord:
+            arguments = own["args"]
+            if type(message) is not str or type(record) is not _PLAIN_RECORD:
                 message = _message(record)
+            elif arguments:
+                message = _formatted(message, arguments)
             level = _BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
             moment = stamp(own["created"])
             task = own["taskName"] if _HAS_TASK_NAME else _task()

@@ -117,11 +117,7 @@ class Redactor:
         Never raises: what could not be examined is replaced by "[redaction failed]" and counted as `failed`.
         """
         try:
-            keys = event.keys()
-            if keys.isdisjoint(self._optional):
-                shape = self._shapes.get(extras)
-            else:
-                shape = self._shapes.get((extras, frozenset(keys & self._optional)))
+            shape = self._shapes.get((extras, *event))
             if shape is not None and _SCALARS.issuperset(map(type, shape.others(event))):
                 texts = shape.texts(event)
                 if self._known.issuperset(texts) or self._is_clean(texts):
@@ -162,10 +158,10 @@ class Redactor:
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def _shape(self, event: Mapping[str, Any], extras: tuple[str, ...]) -> _Shape:
-        present = frozenset(event.keys() & self._optional)
-        key = (extras, present) if present else extras
+        key = (extras, *event)
         shape = self._shapes.get(key)
         if shape is None:
+            present = event.keys() & self._optional
             sensitive = tuple(name for name in extras if self.is_sensitive_key(name))
             shape = _Shape(event, ("message", *extras, *sorted(present.difference(extras))), sensitive)
             if len(self._shapes) >= _SHAPES:
