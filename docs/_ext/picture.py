@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console, RenderableType
@@ -40,12 +42,15 @@ class Camera:
 def main(target: Path, duration: float) -> int:
     """Run the demo and write the picture."""
     camera = Camera()
-    result = run(duration, screen=camera)
-    console = Console(record=True, width=100, file=sys.stderr, force_terminal=True)
+    with redirect_stdout(StringIO()) as report:
+        result = run(duration, screen=camera)
+    console = Console(record=True, width=122, file=sys.stderr, force_terminal=True)
     console.print("[bold]$ make demo")
     for line in camera.said[:-1]:
         console.print(line, highlight=False)
     console.print(camera.panel)
+    account, _, _ = report.getvalue().partition("\nThe slowest trace")
+    console.print(account.rstrip(), highlight=False, markup=False)
     svg = console.export_svg(title="logferry demo")
     # The fonts it names lie on somebody's server: the reader's own monospace does.
     target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, ", ""))
