@@ -6,9 +6,9 @@ sets it in a copy of a template that holds the names in order and what never cha
 
 Rules
 
-
 - It decides nothing: `Shape` has decided. It gives the event that the slow way would give, or None whenever a
-  value is not of the expected plain type, and then the slow way is taken. A property test compares the two.
+  value is not of the expected plain type (None and an integer for a number are expected), and then the slow
+  way is taken. A property test compares the two.
 - Combinations with collisions, `error_code` or odd names have no fast way.
 - Names enter the code only as `repr` of exact strings.
 """
@@ -51,6 +51,8 @@ _REST: Final = ("module", "function", "line", "environment", "version", "host", 
 
 _SMALL: Final = 2**30
 _INT64: Final = 2**63 - 1
+# Integers that a float holds exactly; the others are the general way's.
+_WHOLE: Final = f"-{2**53} <= {{0}} <= {2**53}"
 _CHECKS: Final[dict[FieldType | None, str]] = {
     None: "(type({0}) in PLAIN or type({0}) is float and {0} - {0} == 0.0)",
     "string": "type({0}) is str",
@@ -65,6 +67,7 @@ class _Code:
     """Lines of the function: reads, checks, and the event's names in order with what they are set to."""
 
     def __init__(self) -> None:
+        self.values: list[str] = []
         self.reads: list[str] = []
         self.checks: list[str] = []
         self.display: dict[str, str | None] = {}  # None: the template's value stays
@@ -75,11 +78,16 @@ class _Code:
         self.display[name] = None
         self.template[name] = value
 
-    def take(self, name: str, source: str, kind: FieldType | None) -> None:
-        """Read `name` by the expression `source`, checked as `kind`."""
-        variable = f"v{len(self.reads)}"
+    def take(self, name: str, source: str, kind: FieldType | None, *, optional: bool = False) -> None:
+        """Read `name` by the expression `source`, checked as `kind`; `optional`: it may be None."""
+        variable = f"v{len(self.values)}"
+        self.values.append(variable)
         self.reads.append(f"{variable} = {source}")
-        self.checks.append(_CHECKS[kind].format(variable))
+        if kind == "number":
+            self.reads += [f"if type({variable}) is int and {_WHOLE.format(variable)}:"]
+            self.reads += [f"    {variable} = float({variable})"]
+        check = _CHECKS[kind].format(variable)
+        self.checks.append(f"({check} or {variable} is None)" if optional and kind is not None else check)
         self.display[name] = variable
 
 
@@ -113,7 +121,7 @@ def compile_fill(schema: Schema, shape: Shape, origin: Mapping[str, str], *, wit
     before_task = len(code.display)
     for holder, group in (("c", shape.context), ("d", shape.fields)):
         for _, _, name, kind in group:
-            code.take(name, f"{holder}[{name!r}]", kind)
+            code.take(name, f"{holder}[{name!r}]", kind, optional=True)
     return _made(code, shape, before_task if with_task else None)
 
 
@@ -167,7 +175,10 @@ def _made(code: _Code, shape: Shape, task_at: int | None) -> Fill:
     body += [f"event[{name!r}] = {value}" for name, value in code.display.items() if value is not None]
     if shape.timed:
         kind, duration = code.display["kind"], code.display["duration_ms"]
-        body += [f"if {kind} == 'access':", f"    event['duration_le'] = NAMES[bisect(BUCKETS, {duration})]"]
+        body += [
+            f"if {kind} == 'access' and type({duration}) is float:",
+            f"    event['duration_le'] = NAMES[bisect(BUCKETS, {duration})]",
+        ]
     body.append("return event")
     lines = [_HEAD, *(f"    {line}" for line in body)]
     exec("\n".join(lines), space)  # noqa: S102 - as dataclasses do; only reprs of strings enter the code
