@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .expand import ExpandError, expand
-from .fields import Duration, Secret, Size, parse_duration, parse_size
+from .fields import Duration, Secret, Size, format_duration, format_size, parse_duration, parse_size
 from .problems import closest
 from .shape import Choice, Either, ListOf, MapOf, Scalar, Section, Setting, Shape, section_of
 from .tree import Items, Leaf, Mark, Node, Table
@@ -111,9 +111,9 @@ class Binder:
         low, high = setting.minimum, setting.maximum
         wrong = ""
         if low is not None and value < low:
-            wrong = f"must be at least {low:g}"
+            wrong = f"must be at least {_bound(setting.shape, low)}"
         elif high is not None and value > high:
-            wrong = f"must be at most {high:g}"
+            wrong = f"must be at most {_bound(setting.shape, high)}"
         elif setting.check is not None:
             wrong = setting.check(value)
         if wrong:
@@ -321,6 +321,20 @@ def expected(shape: Shape) -> str:
     if isinstance(shape, Either):
         return " or ".join(expected(option) for option in shape.options)
     return "a list" if isinstance(shape, ListOf) else "a mapping"
+
+
+def _bound(shape: Shape, bound: float) -> str:
+    """Return a bound as one writes it for a value of this shape."""
+    kinds = {option.type for option in _scalars(shape)}
+    if Size in kinds:
+        return format_size(int(bound))
+    return format_duration(bound) if Duration in kinds else f"{bound:g}"
+
+
+def _scalars(shape: Shape) -> list[Scalar]:
+    if isinstance(shape, Either):
+        return [scalar for option in shape.options for scalar in _scalars(option)]
+    return [shape] if isinstance(shape, Scalar) else []
 
 
 def _is_secret(shape: Shape) -> bool:

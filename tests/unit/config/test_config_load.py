@@ -218,6 +218,8 @@ def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("service: x\nschema: {fields: {level: integer}}\n", "built-in"),
         ("service: x\nsinks: {../a: {type: fake, url: x}}\n", "a name has 1 to 64"),
         ("service: x\nsinks: {a: {type: fake, url: x, buffer: 1}}\n", "must be at least 10"),
+        (f"service: x\n{SINK}spool: {{max_bytes: 1}}\n", "must be at least 1MiB"),
+        (f"service: x\n{SINK}spool: {{block_timeout: 2h}}\n", "must be at most 1m"),
         (
             "service: x\nsinks: {a: {type: fake, url: x, token: file:/nowhere/at/all}}\n",
             "cannot read the secret",
