@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -190,6 +191,7 @@ class Pipeline:
                 self._health = HealthServer(self._metrics, self)
             self._running = True
             self._begin()
+            _end_with_multiprocessing(self)
             if sources:
                 self._feed(once=False)
 
@@ -376,9 +378,10 @@ class Pipeline:
 
 
 def _end_with_multiprocessing(pipeline: Pipeline) -> None:
-    """Shut down when a process of `multiprocessing` ends: it leaves with `os._exit`, past `atexit`."""
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:
+    """Shut down when a child of `multiprocessing` ends: it leaves with `os._exit`, past `atexit`."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        util: Any = importlib.import_module("multiprocessing.util")
         util.Finalize(None, pipeline.shutdown, exitpriority=0)
 
 

@@ -164,6 +164,24 @@ assert os.waitpid(pid, 0)[1] == 0
     assert account(tmp_path) == (4, 4, 0)
 
 
+def test_a_multiprocessing_child_that_configures_itself_delivers_at_its_end(tmp_path: Path) -> None:
+    """A child whose parent ships nothing, and which never flushes, has delivered when it ends."""
+    body = """
+def work():
+    logferry.configure(config)
+    for n in range(200):
+        log.info("child", extra={"n": n})
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join(20)
+assert child.exitcode == 0
+"""
+    code, _, err = run(tmp_path, body)
+    assert (code, err) == (0, "")
+    assert numbers(tmp_path) == list(range(200))
+    assert account(tmp_path) == (200, 200, 0)
+
+
 def test_an_uncaught_exception_is_the_last_event(tmp_path: Path) -> None:
     """What ends the program is shipped, with its traceback, and still printed."""
     code, _, err = run(tmp_path, "logferry.configure(config)\nraise LookupError('no such order')\n")
