@@ -18,7 +18,7 @@ from logferry.shipper.pipeline import Pipeline
 from logferry.shipper.plan import SinkSpec
 from logferry.shipper.ports import SinkContext, SinkKind
 from logferry.shipper.sinks.memory import MemoryConfig, MemorySink
-from logferry.shipper.spool import SpoolSettings
+from logferry.shipper.spool import Spool, SpoolSettings
 
 SCHEMA = Schema("checkout", "test")
 BUILDER = EventBuilder(SCHEMA, None)
@@ -200,3 +200,20 @@ def test_the_sink_is_made_with_its_context(tmp_path: Path) -> None:
     assert done.wait(5)
     assert seen == [(SinkContext("mem", SCHEMA, tmp_path), "logferry-mem")]
     assert pipeline.shutdown()
+
+
+def test_what_another_process_has_yet_to_deliver_is_not_late(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The end of one process says nothing of the spool that a living other one delivers itself."""
+    settings = SpoolSettings(tmp_path / "spool", "checkout")
+    other = Spool(settings)
+    assert other.offer(event("of another process"))
+    spec = SinkSpec("out", kind(MemorySink()), MemoryConfig(), None)
+    pipeline = Pipeline(schema=SCHEMA, spool=settings, sinks=[spec], builder=BUILDER)
+    pipeline.start()
+    pipeline.outlet.offer(event("of this one"))
+    assert pipeline.shutdown(5)
+    assert pipeline.accounts()["out"].pending == 1
+    assert capfd.readouterr().err == ""
+    other.close()
