@@ -190,4 +190,3 @@ class Cursor(Protocol):
     def close(self) -> None:
         """Let go of files and maps."""
         ...
-
