@@ -7,7 +7,7 @@ DURATION ?= 60s
 WORKERS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit integration lint format docs bench constraints servers clean
+.PHONY: help demo test unit coverage integration lint format docs bench constraints servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ demo: $(VENV)/stamp-demo ## a real shop under load, shipped and shown (DURATION=
 test: unit integration ## every test that this machine can run
 
 unit: $(VENV)/stamp-dev ## unit and property tests, in parallel
-	$(BIN)/python -m pytest tests/unit -n $(WORKERS) --cov --cov-report=term:skip-covered -q
+	$(BIN)/python -m pytest tests/unit -n $(WORKERS) -q
+
+coverage: $(VENV)/stamp-dev ## branch coverage of the unit and property tests
+	$(BIN)/python -m pytest tests/unit -n $(WORKERS) -q --cov --cov-report=term
 
 # Servers that cannot be had here are skipped with one line; LOGFERRY_REQUIRE_SERVERS=1 makes that a failure.
 integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kills
