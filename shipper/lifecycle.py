@@ -59,6 +59,8 @@ class _Running:
 
 _lock = threading.RLock()
 _running: _Running | None = None
+_stopping = False  # a shutdown is under way
+_signalled = 0  # the signal that came meanwhile: the process dies of it when the shutdown has ended
 _registered = False
 
 
@@ -93,15 +95,19 @@ def shutdown(timeout: float | None = None) -> bool:
     True when nothing is left waiting; what is left waits in the spool. Records logged afterwards are not
     shipped.
     """
-    global _running
+    global _running, _stopping  # noqa: PLW0603 - the process's one pipeline
     with _lock:
         running, _running = _running, None
     if running is None:
         return True
+    _stopping = True
     try:
         return running.pipeline.shutdown(timeout)
     finally:
         running.remove()
+        _stopping = False
+        if _signalled:
+            os.kill(os.getpid(), _signalled)
 
 
 class Handler(ForwardHandler):
@@ -203,6 +209,10 @@ def _at_the_end() -> None:
 
 def _on_sigterm(number: int, _frame: object) -> None:
     """Shut down, then die of the signal."""
+    global _signalled  # noqa: PLW0603 - what the shutdown under way has to do at its end
+    if _stopping and not _signalled:
+        _signalled = number
+        return
     running = _running
     seconds = running.pipeline.shutdown_timeout if running else 0.0
     done: list[bool] = []

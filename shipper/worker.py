@@ -175,6 +175,7 @@ class Worker:
         suppress_thread()
         failures = 0
         while not self._over():
+            ending = self._deadline is not None  # asked for before this turn: then nothing came after it
             try:
                 sink = self._open()
                 busy = self._turn(sink)
@@ -182,7 +183,7 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - a worker that ends is a sink that is silently gone
                 failures += 1
                 busy = self._recover(error, failures)
-            if self._deadline is not None and not busy:
+            if ending and not busy:
                 break
             if not busy:
                 self._rest(IDLE if self._sink is None else self._sink.limits.max_age)

@@ -31,8 +31,13 @@ def audit(config_path: str | None, spool_path: Path | None) -> None:
     """
     from ..spool import audit as check
 
-    path = spool_root(load_config(config_path)) if spool_path is None else spool_path
-    report = check(path)
+    if spool_path is None:
+        config = load_config(config_path)
+        path = spool_root(config)
+        report = check(path, sinks={config.service: config.sinks.keys()})
+    else:
+        path = spool_path
+        report = check(path)
     out = stdout()
     accounts = sorted(report.accounts.items())
     if out.people:

@@ -5,15 +5,16 @@ Works while owners live: what is appended between two looks is pending at most.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from ..core.framing import SHUTDOWN
 from ..model import Account
 from .books import Books, read_books
-from .directory import Home, Owner, is_directory, name_of, spool_directories
+from .directory import Home, Owner, file_name, is_directory, name_of, spool_directories
 from .ledger import read_ledger
 from .reader import Place, Reader
 from .scan import frames, last_of
@@ -76,8 +77,13 @@ def _cursor_names(directory: Path) -> list[str]:
     return []
 
 
-def audit(path: Path, service: str | None = None) -> AuditReport:
-    """Return each sink's account as the files prove it, and every way in which books and frames disagree."""
+def audit(
+    path: Path, service: str | None = None, *, sinks: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> AuditReport:
+    """Return each sink's account as the files prove it, and every way in which books and frames disagree.
+
+    `sinks`: the sinks that a service is configured to have: those that never took anything have no books yet.
+    """
     report = AuditReport()
     for directory in _services(path, service):
         name = name_of(directory.name)
@@ -88,10 +94,11 @@ def audit(path: Path, service: str | None = None) -> AuditReport:
                 report.problems.append(f"{name}: {sink}: the ledger is {account.balance:+d} events out")
         spools = [spool for spool in spool_directories(directory) if spool.name not in ledger.folded]
         # A sink that has committed nothing yet in a spool has no cursor file there: all of it is pending.
-        sinks = {sink for spool in spools for sink in _cursor_names(spool)} or {NO_SINK}
+        names = {cursor for spool in spools for cursor in _cursor_names(spool)}
+        names = (names | {file_name(sink) for sink in sinks.get(name, ())}) or {NO_SINK}
         for spool in spools:
             with suppress(FileNotFoundError):
-                _audit_spool(report, name, spool, sorted(sinks))
+                _audit_spool(report, name, spool, sorted(names))
     return report
 
 

@@ -53,6 +53,7 @@ __all__ = ["Full", "Sealed", "Supply", "usage"]
 RETRY = 5.0
 _RETRY_FULL = 0.05
 _SMALL = 16 * 1024
+_TRIES = 5  # ids for a directory before memory has to do
 _DEEPEST = 8  # interruptions within interruptions before memory has to do: the disk stalls, signals do not
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
 
@@ -282,9 +283,7 @@ class Supply:
         assert path is not None
         spool = uuid4().hex if self._tried and not before.memory else before.id
         self._tried = True
-        made = Home.create(
-            path, self.settings.service, spool, group=self.settings.group, started=self.clock()
-        )
+        made = self._create(path, spool, tries=1 if before.memory else _TRIES)
         made.memory = before.memory
         if self.home is not before:  # an interruption made one first
             made.memory = {}
@@ -294,6 +293,19 @@ class Supply:
         if before.evicted():
             made.write_evicted(before.evicted())
         return made
+
+    def _create(self, path: Path, spool: str, tries: int) -> Home:
+        """Make the directory; one that others look at before it is locked is left to them, for another id."""
+        while True:
+            tries -= 1
+            try:
+                return Home.create(
+                    path, self.settings.service, spool, group=self.settings.group, started=self.clock()
+                )
+            except FileExistsError:
+                if not tries:
+                    raise
+                spool = uuid4().hex
 
     @contextmanager
     def _path_lock(self, path: Path) -> Iterator[None]:
