@@ -159,11 +159,11 @@ class Reader:
         ) as follower:
             try:
                 deadline = time.monotonic() + 60
+                assert follower.stdout is not None
                 while not select.select([follower.stdout], [], [], 0)[0]:
                     assert time.monotonic() < deadline, f"{command} shows nothing"
                     assert follower.poll() is None, f"{command} ended"
                     self.seed()
-                assert follower.stdout is not None
                 assert json.loads(follower.stdout.readline())["level"] == "ERROR"
                 follower.send_signal(signal.SIGINT)
                 assert follower.wait(30) == 130
