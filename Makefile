@@ -28,8 +28,11 @@ test: unit integration ## every test that this machine can run
 unit: $(VENV)/stamp-dev ## unit and property tests, in parallel
 	$(BIN)/python -m pytest tests/unit -n $(WORKERS) -q
 
-coverage: $(VENV)/stamp-dev ## branch coverage of the unit and property tests
-	$(BIN)/python -m pytest tests/unit -n $(WORKERS) -q --cov --cov-report=term
+# Without the tests whose signal handlers raise: raised within the tracer it ends the tracing, and all that the test
+# process had counted is lost.
+coverage: $(VENV)/stamp-dev ## branch coverage of the unit and property tests, held to its bound
+	$(BIN)/python -m pytest tests/unit --ignore tests/unit/spool/test_spool_reentry.py -n $(WORKERS) -q \
+		--cov --cov-report=term --timeout 500
 
 # Servers that cannot be had here are skipped with one line; LOGFERRY_REQUIRE_SERVERS=1 makes that a failure.
 integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kills
