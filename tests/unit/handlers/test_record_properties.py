@@ -230,7 +230,7 @@ def a_record(
 
 
 SETTINGS = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -288,7 +288,7 @@ def test_anything_is_encoded(value: Any) -> None:
 
 
 @given(fields=st.dictionaries(st.sampled_from(sorted(STANDARD | {"a"})), ANYTHING, max_size=30))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @armed
 def test_records_that_were_taken_apart_still_arrive(fields: dict[str, Any]) -> None:
     """Standard attributes of any type, or missing, still give a valid line."""

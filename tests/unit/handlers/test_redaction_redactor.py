@@ -165,7 +165,7 @@ BUILT_IN = st.dictionaries(
 SHARED = Redactor(patterns=USERS, emails=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(message=TEXTS, extras=EXTRAS, built_in=BUILT_IN)
 def test_fast_and_slow_decide_alike(message: str, extras: dict[str, Any], built_in: dict[str, Any]) -> None:
     """With shapes, memory and detector the result is the same as without; nothing given changes."""
