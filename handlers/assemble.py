@@ -20,6 +20,7 @@ _PLACE: Final[tuple[tuple[str, type], ...]] = (
     *(("module", str), ("function", str), ("line", int), ("environment", str), ("version", str)),
     *(("host", str), ("process", int), ("thread", str), ("task", str)),
 )
+_INT64: Final = 2**63 - 1  # a larger line number or process id would become text
 _WORDS: Final[Mapping[type, FieldType]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -59,7 +60,7 @@ def assemble(  # noqa: C901, PLR0912 - one step a field, in the event's order
     own = {"environment": schema.environment, "version": schema.version, "host": schema.host}
     for name, kind in _PLACE:
         value = origin.get(name)
-        if type(value) is not kind:
+        if type(value) is not kind or (type(value) is int and not -_INT64 <= value <= _INT64):
             value = own.get(name)
         if value is not None:
             event[name] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -58,3 +59,11 @@ def test_both_ways_agree_on_none_and_whole_numbers(
     )
     assert _line(builder, extra) == expected
     assert bool(slow) is not fast
+
+
+def test_a_line_number_that_is_none_is_left_out() -> None:
+    """A record that was tampered with keeps the schema's types: no integer field holds text."""
+    record = logging.LogRecord("a", 20, "f.py", 10**6000, "said", (), None)
+    event = json.loads(EventBuilder(Schema("checkout")).build(record))
+    assert event["message"] == "said"
+    assert "line" not in event
