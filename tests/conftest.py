@@ -17,8 +17,11 @@ import pytest
 # tests/ is no package (importmode=importlib): this makes `servers` importable for all test files.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from evidence import evidence
 from servers.cache import binary
 from servers.loki import LokiServer
+
+__all__ = ["evidence"]  # a fixture, for every test file
 
 
 def require(name: str) -> None:
