@@ -1,8 +1,8 @@
 """What a test tried, how often, and what was lost: the rows of docs/reliability.md.
 
-Take the fixture `evidence`; after the fault was tried `evidence("process killed (SIGKILL)", tried=20, lost=0)`,
-where `lost` counts records; assert afterwards. Rows of the same name, from any test or process, are added up.
-LOGFERRY_EVIDENCE=<path> (`make prove` sets it) makes each call one JSON line there; without it nothing is written.
+Take the fixture `evidence`; after the fault was tried `evidence("killed (SIGKILL)", tried=20, lost=0)`, where
+`lost` counts records; assert afterwards. Rows of the same name, from any test or process, are added up.
+LOGFERRY_EVIDENCE=<path> (`make prove` sets it) makes each call one JSON line there; without it, nothing.
 """
 
 from __future__ import annotations
