@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -68,11 +68,14 @@ class SinkKind(Generic[C]):
 
     `config` is a frozen, slotted dataclass whose fields are the YAML keys (types and `metadata` as
     `shipper/config/fields.py` says). `build` does no I/O: connections are made on the first `send`.
+    `writes` returns the path that a sink must have for itself: two sinks with one path are a mistake of the
+    configuration.
     """
 
     type: str
     config: builtins.type[C]
     build: SinkFactory[C]
+    writes: Callable[[C], Path] | None = None
 
 
 class SinkFactory(Protocol[C_contra]):

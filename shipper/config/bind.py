@@ -119,7 +119,22 @@ class Binder:
         if wrong:
             self.report(mark, path, wrong, "", _is_secret(setting.shape))
             return INVALID
+        if setting.each is not None and not self._each(setting.each, value, node, path):
+            return INVALID
         return value
+
+    def _each(
+        self, check: Callable[[str, Any], str], value: Mapping[str, Any], node: Node, path: str
+    ) -> bool:
+        """Check every entry of a mapping at its own place; whether all of them are good."""
+        places = _table(node).entries
+        good = True
+        for key, item in value.items():
+            wrong = check(key, item)
+            if wrong:
+                self.report(places[key].mark, f"{path}.{key}", wrong, "", False)
+                good = False
+        return good
 
     def value(self, shape: Shape, node: Node, mark: Mark, path: str) -> Any:
         """Return what `node` means as `shape`; `INVALID` after a problem."""

@@ -144,7 +144,7 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def setting(
+def setting(  # noqa: PLR0913 - each is a fact about a key, given by name
     default: Any = MISSING,
     *,
     help: str,  # noqa: A002 - the word that every option parser uses
@@ -153,12 +153,14 @@ def setting(
     maximum: float | None = None,
     key: str | None = None,
     check: Callable[[Any], str] | None = None,
+    each: Callable[[str, Any], str] | None = None,
     example: str | None = None,
 ) -> Any:
     """Make a dataclass field: `default` (or `factory`; neither: required), its documentation and its bounds.
 
     `key` is the YAML key when it cannot be the field's name (`class`, `from`). `check` returns what is wrong
-    with a value (`""`: nothing), reported at the key's place. `example` is YAML for the reference.
+    with a value (`""`: nothing), reported at the key's place; `each` does so for every key and value of a
+    mapping, reported at theirs. `example` is YAML for the reference.
     """
     facts = {
         "help": help,
@@ -166,6 +168,7 @@ def setting(
         "maximum": maximum,
         "key": key,
         "check": check,
+        "each": each,
         "example": example,
     }
     metadata = {name: fact for name, fact in facts.items() if fact is not None}

@@ -69,6 +69,9 @@ def load(
     `environ` stands in for the process's environment in tests.
     """
     variables = os.environ if environ is None else environ
+    if not isinstance(source, str | os.PathLike | Mapping | None):
+        kind = type(source).__name__  # type: ignore[unreachable]  # callers without a type checker
+        raise TypeError(f"a configuration is a path, a mapping, or None for the default file; not {kind}")
     if isinstance(source, Mapping):
         problems = _Problems()
         tree: Any = from_python(source, problems.add)
@@ -113,6 +116,7 @@ def _read(path: Path, problems: _Problems, *, asked: bool) -> str:
 def _bind(tree: Table, binder: Binder) -> Config | None:
     config = binder.section(Config, tree, Mark(1, 1) if tree.mark.line else NOWHERE, "", ignore=_KINDS)
     sinks = _each(tree, "sinks", binder, _sink)
+    _apart(tree, sinks, binder)
     sources = _each(tree, "sources", binder, _source)
     if not sinks and (not (entry := tree.entries.get("sinks")) or _is_empty(entry)):
         mark = entry.mark if entry else Mark(1, 1) if tree.mark.line else NOWHERE
@@ -152,6 +156,23 @@ def _each(
         else:
             binder.report(item.mark, path, "expected a mapping with a type", "write {type: …}", False)
     return bound
+
+
+def _apart(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:
+    """Report sinks that would write to one file or directory: neither would have its own there."""
+    taken: dict[str, str] = {}
+    for name, sink in sinks.items():
+        if sink.kind.writes is None:
+            continue
+        place = os.path.realpath(sink.kind.writes(sink.options))
+        first = taken.setdefault(place, name)
+        if first != name:
+            entries = tree.entries["sinks"].node
+            assert isinstance(entries, Table)  # else there were no sinks to compare
+            entry = entries.entries[name]
+            at = entry.node.entries.get("path", entry) if isinstance(entry.node, Table) else entry
+            wrong = f"the sink {first} writes there already"
+            binder.report(at.mark, f"sinks.{name}.path", wrong, "give each sink a path of its own", False)
 
 
 def _sink(table: Table, mark: Mark, path: str, binder: Binder) -> Any:

@@ -53,6 +53,7 @@ def plan(config: Config) -> Plan:
         shutdown_timeout=config.shutdown_timeout,
         dead_letters_max_bytes=config.dead_letters.max_bytes,
         metrics_listen=listen_address(config.metrics.listen) if config.metrics else None,
+        diagnostics_level=config.logging.diagnostics,
     )
 
 

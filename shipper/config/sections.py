@@ -68,6 +68,28 @@ def _wrong_delivery(value: str) -> str:
     return "" if value == "thread" else f"{value} is not available yet; write thread"
 
 
+def _wrong_field(name: str, kind: FieldKind) -> str:
+    from ...handlers.schema import Schema
+
+    try:
+        Schema("-", host="-", fields={name: kind})
+    except ValueError as error:  # a name that is built in, or that none can have
+        return str(error).removeprefix(f"schema.fields.{name}: ")
+    return ""
+
+
+def _wrong_pattern(name: str, pattern: str) -> str:
+    from ...handlers.redaction import RedactionError, Redactor
+
+    try:
+        Redactor(
+            patterns={name: pattern}, allow_backtracking=True
+        )  # whether RE2 is there is asked once, below
+    except RedactionError as error:
+        return str(error).removeprefix(f"redact.patterns.{name}: ")
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Logging:
     """Which records become events, and what the terminal shows."""
@@ -78,6 +100,7 @@ class Logging:
         factory=dict, help="levels of single loggers, by name", example="{sqlalchemy.engine: WARNING}"
     )
     console: Literal["pretty", "json", "off"] = setting("pretty", help="what is written to stderr as well")
+    diagnostics: Level = setting("WARNING", help="the least level of logferry's own lines on stderr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +108,14 @@ class EventSchema:
     """Fields of your own, and what becomes of values that do not fit them."""
 
     fields: Mapping[str, FieldKind] = setting(
-        factory=dict, help="declared fields, by name, and their types", example="{order_id: integer}"
+        factory=dict,
+        help="declared fields, by name, and their types",
+        example="{order_id: integer}",
+        each=_wrong_field,
     )
     on_violation: Literal["repair", "dead_letter"] = setting(
         "repair", help="repair casts what loses nothing and keeps the rest under `extra`"
     )
-
-    def __post_init__(self) -> None:
-        from ...handlers.schema import Schema
-
-        Schema("-", host="-", fields=self.fields)  # raises ValueError for a name that is built in
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +127,7 @@ class Redact:
         factory=dict,
         help="regular expressions (RE2's syntax) of secrets in any text, by name",
         example="{employee_id: 'E-\\d{6}'}",
+        each=_wrong_pattern,
     )
     mode: Literal["mask", "hash", "drop"] = setting(
         "mask", help="mask writes ***, hash a keyed HMAC (equal values still correlate), drop removes"

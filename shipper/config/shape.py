@@ -91,6 +91,7 @@ class Setting:
     minimum: float | None
     maximum: float | None
     check: Callable[[Any], str] | None
+    each: Callable[[str, Any], str] | None
     example: str | None
 
     @property
@@ -145,6 +146,7 @@ def _read(section: Any) -> Mapping[str, Setting]:
             minimum=facts.get("minimum"),
             maximum=facts.get("maximum"),
             check=facts.get("check"),
+            each=facts.get("each"),
             example=facts.get("example"),
         )
     return settings

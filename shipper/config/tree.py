@@ -142,13 +142,21 @@ def from_yaml(text: str, report: Report) -> Node | None:
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
-        report(mark, "", f"not YAML: {error.problem or error.context}")
+        report(mark, "", f"not YAML: {_complaint(error, text)}")
         return None
     except (yaml.YAMLError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         report(Mark(1, 1), "", f"not YAML: {reason}")
         return None
     return None if node is None else _Composer(report).node(node, "")
+
+
+def _complaint(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Return what is wrong in words for people who do not write parsers."""
+    at = error.problem_mark
+    if at is not None and text[at.index : at.index + 1] == "\t":
+        return "a tab stands where YAML takes spaces only; indent with spaces"
+    return error.problem or error.context or "cannot be read"
 
 
 def from_python(value: object, report: Report, path: str = "") -> Node:

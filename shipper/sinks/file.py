@@ -188,4 +188,4 @@ def _compress(path: Path) -> None:
     path.unlink()
 
 
-SINK = SinkKind("file", FileConfig, FileSink)
+SINK = SinkKind("file", FileConfig, FileSink, writes=lambda config: config.path)

@@ -175,4 +175,4 @@ def _build(config: LocalConfig, context: SinkContext) -> LocalSink:
     return LocalSink(config, context.schema.declared)
 
 
-SINK: Final = SinkKind("local", LocalConfig, _build)
+SINK: Final = SinkKind("local", LocalConfig, _build, writes=lambda config: config.path)

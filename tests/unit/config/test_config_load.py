@@ -287,3 +287,68 @@ def test_the_default_spool_is_in_the_state_directory(tmp_path: Path, monkeypatch
         == load({"service": "x", "redact": None, "sinks": {"a": {"type": "fake", "url": "x"}}}).redact
     )
     assert Spool() == Spool(max_bytes=Size(1 << 30))
+
+
+def test_a_mistake_in_a_mapping_stands_at_its_own_line(tmp_path: Path) -> None:
+    """Of many patterns and fields, each wrong one is named where it stands, all in one go."""
+    text = (
+        "service: shop\nschema:\n  fields:\n    order_id: integer\n    level: string\n    message: string\n"
+        "redact:\n  patterns:\n    good: 'E-[0-9]{6}'\n    open: 'x('\n" + SINK
+    )
+    found = problems(write(tmp_path, text))
+    assert [line.partition(": ")[0] for line in found] == [
+        "5:5",
+        "6:5",
+        "10:5",
+    ]
+    assert "schema.fields.level: a built-in field" in found[0]
+    assert "redact.patterns.open: " in found[2]
+    assert found[2].count("redact.patterns.open") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "service: a\nsinks:\n\there: {type: fake}\n",
+        "service: a\nsinks:\n  here:\n\t  type: fake\n",
+        "service:\ta\nsinks: {}\n",
+    ],
+)
+def test_a_tab_is_called_a_tab(tmp_path: Path, text: str) -> None:
+    """The commonest mistake in YAML is said in words, not as a scanner's token."""
+    [problem] = problems(write(tmp_path, text))
+    assert "a tab stands where YAML takes spaces only; indent with spaces" in problem
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "place"),
+    [
+        ("{type: local, path: ./logs}", "{type: local, path: ./x/../logs}", "4:24"),
+        ("{type: file, path: /tmp/a}", "{type: file, path: /tmp/a}", "4:23"),
+        ("{type: local, path: ./logs}", "{type: file, path: logs}", "4:23"),
+    ],
+)
+def test_two_sinks_do_not_write_to_one_place(tmp_path: Path, first: str, second: str, place: str) -> None:
+    """Two names for one file or store are a mistake, reported at the second path."""
+    [problem] = problems(write(tmp_path, f"service: a\nsinks:\n  here: {first}\n  there: {second}\n"))
+    assert f"{place}: sinks.there.path: the sink here writes there already" in problem
+
+
+def test_sinks_of_their_own_places_are_good(tmp_path: Path) -> None:
+    """Neighbours are not the same place."""
+    sinks = "{a: {type: local, path: ./a}, b: {type: local, path: ./b}, c: {type: file, path: ./a.ndjson}}"
+    assert len(load(write(tmp_path, f"service: a\nsinks: {sinks}\n")).sinks) == 3
+
+
+@pytest.mark.parametrize("source", [5, b"logferry.yaml", ["logferry.yaml"]])
+def test_what_is_no_configuration_is_said(source: Any) -> None:
+    """`configure(5)` says what a configuration is."""
+    with pytest.raises(TypeError, match="a configuration is a path, a mapping, or None"):
+        load(source)
+
+
+def test_the_level_of_own_lines_is_configured(tmp_path: Path) -> None:
+    """`logging.diagnostics` reaches the plan."""
+    quiet = plan(load(write(tmp_path, "service: a\nlogging: {diagnostics: ERROR}\n" + SINK)))
+    assert quiet.diagnostics_level == "ERROR"
+    assert plan(load(write(tmp_path, "service: a\n" + SINK))).diagnostics_level == "WARNING"
