@@ -10,12 +10,12 @@ Rules
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ACCESS", "ENVIRONMENTS", "JOB", "SPAN", "Levels", "apply", "choose", "parse"]
+__all__ = ["ACCESS", "ENVIRONMENTS", "JOB", "SPAN", "Applied", "Levels", "apply", "choose", "parse"]
 
 ACCESS: Final = "logferry.access"
 JOB: Final = "logferry.job"
@@ -85,21 +85,39 @@ def choose(
     return Levels(named.pop("root", root), MappingProxyType(named))
 
 
-def apply(levels: Levels) -> Callable[[], None]:
-    """Set the levels; return a function that puts the former ones back.
+class Applied:
+    """Levels that were set, with those that they took the place of, by logger name (`""`: the root)."""
 
-    A level that someone else has changed since is left alone by the undoing.
+    def __init__(self, former: dict[str, int], ours: dict[str, int]) -> None:
+        self._former = former
+        self._ours = ours
+
+    def undo(self) -> None:
+        """Put the former levels back. One that someone else has changed since is left alone."""
+        while self._ours:
+            name, level = self._ours.popitem()
+            logger = logging.getLogger(name or None)
+            if logger.level == level:
+                logger.setLevel(self._former[name])
+
+    def hand_over(self, name: str) -> int | None:
+        """Return the former level of a logger whose level is ours, which is then the caller's to undo."""
+        level = self._ours.pop(name, None)
+        return self._former[name] if level == logging.getLogger(name or None).level else None
+
+
+def apply(levels: Levels, before: Applied | None = None) -> Applied:
+    """Set the levels; `Applied.undo` puts the former ones back.
+
+    `before` are levels that these replace, without a moment in which neither is in force.
     """
-    done: list[tuple[logging.Logger, int, int]] = []
-    for name, level in (("", levels.root), *levels.loggers.items()):
+    wanted = {"": levels.root, **levels.loggers}
+    former: dict[str, int] = {}
+    for name, level in wanted.items():
         logger = logging.getLogger(name or None)
-        done.append((logger, logger.level, level))
+        first = before.hand_over(name) if before is not None else None
+        former[name] = logger.level if first is None else first
         logger.setLevel(level)
-
-    def undo() -> None:
-        while done:
-            logger, before, ours = done.pop()
-            if logger.level == ours:
-                logger.setLevel(before)
-
-    return undo
+    if before is not None:
+        before.undo()
+    return Applied(former, wanted)

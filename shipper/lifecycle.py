@@ -6,6 +6,8 @@ Rules
   another one replaces the first: the new handler stands before the old one goes.
 - The end of the process ends the pipeline, bounded by `shutdown_timeout`: at interpreter exit, and on SIGTERM
   where nobody else handles it (afterwards the process dies of SIGTERM as it would have).
+- What is logged after that (by `atexit` callbacks registered earlier, finalisers, threads) is kept: the
+  handlers stay until the very end, and the spool takes it for the next start.
 - The signal handler waits for a thread and takes no lock: the code that it interrupts may hold any of them.
 - A console handler is added only where the application has none of its own.
 - A forked child has locks of its own; its pipeline starts with its first record.
@@ -21,9 +23,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -48,13 +50,20 @@ class _Running:
     config: Config
     plan: Plan
     pipeline: Pipeline
-    installed: bool = False
-    undo: list[Callable[[], None]] = field(default_factory=list)
+    forward: logging.Handler | None = None
+    console: logging.Handler | None = None
+    levels: levels.Applied | None = None  # set when handlers, levels and hooks are in place
 
     def remove(self) -> None:
-        """Take the handlers and hooks away, the last first."""
-        while self.undo:
-            self.undo.pop()()
+        """Take handlers, levels and hooks away."""
+        root = logging.getLogger()
+        for handler in (self.forward, self.console):
+            if handler is not None:
+                root.removeHandler(handler)
+        if self.levels is not None:
+            self.levels.undo()
+            hooks.uninstall()
+        self.forward = self.console = self.levels = None
 
 
 _lock = threading.RLock()
@@ -95,6 +104,11 @@ def shutdown(timeout: float | None = None) -> bool:
     True when nothing is left waiting; what is left waits in the spool. Records logged afterwards are not
     shipped.
     """
+    return _shutdown(timeout)
+
+
+def _shutdown(timeout: float | None = None, *, exiting: bool = False) -> bool:
+    """Shut down. `exiting`: the handlers stay, and what is logged until the very end waits in the spool."""
     global _running, _stopping  # noqa: PLW0603 - the process's one pipeline
     with _lock:
         running, _running = _running, None
@@ -104,7 +118,8 @@ def shutdown(timeout: float | None = None) -> bool:
     try:
         return running.pipeline.shutdown(timeout)
     finally:
-        running.remove()
+        if not exiting:
+            running.remove()
         _stopping = False
         if _signalled:
             os.kill(os.getpid(), _signalled)
@@ -131,61 +146,63 @@ def _ensure(config: Config, *, install: bool) -> _Running:
     global _running  # noqa: PLW0603 - the process's one pipeline
     before = _running
     if before is not None and before.config == config and before.pipeline.running:
-        if install and not before.installed:
-            _forward(before)
-            _install(before)
+        if install and before.levels is None:
+            _install(before, None)
         return before
     made = plan_of(config)
     set_level(made.diagnostics_level)
     new = _running = _Running(config, made, Pipeline.from_plan(made))
-    install = install or (before is not None and before.installed)
-    if install:
-        _forward(new)
+    if install or (before is not None and before.levels is not None):
+        _install(new, before)
     if before is not None:
-        before.remove()
+        new.pipeline.succeed(before.pipeline)
         before.pipeline.shutdown()
-    if install:
-        _install(new)
     new.pipeline.start()
     _at_the_end()
     return new
 
 
-def _forward(running: _Running) -> None:
-    root, outlet = logging.getLogger(), running.pipeline.outlet
-    if not any(isinstance(h, ForwardHandler) and h.outlet is outlet for h in root.handlers):
-        _add(running, root, ForwardHandler(outlet, running.plan.builder))
-
-
-def _install(running: _Running) -> None:
-    """Put console, levels and hooks in place."""
-    running.installed = True
-    made, root = running.plan, logging.getLogger()
-    console = _console(made, root)
-    if console is not None:
-        _add(running, root, console)
+def _install(new: _Running, before: _Running | None) -> None:
+    """Put handlers, levels and hooks in place; those of `before` give way without a moment in between."""
+    made = new.plan
+    new.forward = ForwardHandler(new.pipeline.outlet, made.builder)
+    _put(new.forward, before.forward if before else None)
+    new.console = _console(made, before.console if before else None)
+    _put(new.console, before.console if before else None)
     access = {"access": made.levels.access} if made.levels.access else {}
     chosen = levels.choose(made.levels.environment, made.levels.level, loggers=made.levels.loggers, **access)
-    running.undo.append(levels.apply(chosen))
-    emit = hooks.emitter(made.builder, running.pipeline.outlet)
+    new.levels = levels.apply(chosen, before.levels if before else None)
+    emit = hooks.emitter(made.builder, new.pipeline.outlet)
     base = made.spool.path
     crashes = None if base is None else base / file_name(made.spool.service) / "crashes"
     hooks.install(emit, directory=crashes)
-    running.undo.append(hooks.uninstall)
     if crashes is not None:
         hooks.collect_crashes(crashes, emit)
+    if before is not None:
+        before.forward = before.console = before.levels = None
 
 
-def _add(running: _Running, root: logging.Logger, handler: logging.Handler) -> None:
-    root.addHandler(handler)
-    running.undo.append(lambda: root.removeHandler(handler))
+def _put(handler: logging.Handler | None, old: logging.Handler | None) -> None:
+    """Add `handler` to the root logger, in the very place of `old` if that is there.
+
+    One assignment: a thread that goes through the handlers meanwhile meets one of the two, never both.
+    """
+    root = logging.getLogger()
+    if handler is not None and old in root.handlers:
+        root.handlers[root.handlers.index(old)] = handler
+    elif handler is not None:
+        root.addHandler(handler)
+    elif old is not None:
+        root.removeHandler(old)
 
 
-def _console(made: Plan, root: logging.Logger) -> logging.Handler | None:
+def _console(made: Plan, old: logging.Handler | None) -> logging.Handler | None:
+    """Return the console's handler, unless the application has one of its own (`old` was ours)."""
     own = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
     if made.console == "off" or sys.stderr is None:
         return None
-    if any(isinstance(h, logging.StreamHandler) and h.stream in own for h in root.handlers):
+    theirs = [h for h in logging.getLogger().handlers if h is not old]
+    if any(isinstance(h, logging.StreamHandler) and h.stream in own for h in theirs):
         return None
     if made.console == "json":
         return JsonHandler(builder=made.builder)
@@ -199,7 +216,7 @@ def _at_the_end() -> None:
     global _registered  # noqa: PLW0603 - the process's own state
     if not _registered:
         _registered = True
-        atexit.register(shutdown)
+        atexit.register(_shutdown, exiting=True)
     if (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -219,7 +236,7 @@ def _on_sigterm(number: int, _frame: object) -> None:
 
     def work() -> None:
         with suppress(Exception):  # whatever it is, the process ends now
-            shutdown()
+            _shutdown(exiting=True)
         done.append(True)
 
     # a bare thread: `threading.Thread.start` takes locks that the interrupted code may hold

@@ -6,6 +6,8 @@ Rules
 - After a fork the child has neither workers nor sinks of its parent. Its first record starts its own, with a
   spool of its own. Nothing is started in a child that logs nothing, and no lock of the parent is used there.
 - `shutdown` is bounded. What is not sent by then waits in the spool. A worker that hangs is left behind.
+- What is offered after `shutdown` (by other `atexit` callbacks, finalisers, threads that nobody stops) goes
+  into a late spool on disk, which the next process delivers, or into the pipeline that replaced this one.
 - What a process that died without shutdown left is adopted, delivered, and reported as one event, the death
   notice (`kind: death`).
 """
@@ -299,6 +301,8 @@ class Pipeline:
                 return True
         deadline = time.monotonic() + (self.shutdown_timeout if timeout is None else timeout)
         ended = self._stop(deadline)
+        if self.spool.successor is None and self._settings.path is not None:
+            self.spool.successor = Spool(self._settings, late=True)
         self.spool.close()
         self._final = self.accounts()
         # of other processes' spools nothing is said: they deliver them, and are not late
@@ -309,6 +313,10 @@ class Pipeline:
             kept = "waits in the spool" if self._settings.path else "is lost: the spool is in memory"
             say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
         return ended and not pending
+
+    def succeed(self, other: Pipeline) -> None:
+        """Take what is offered to `other` once that is shut down."""
+        other.spool.successor = self.outlet
 
     def _stop(self, deadline: float) -> bool:
         """End all threads; False when one hangs."""

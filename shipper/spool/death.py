@@ -65,6 +65,9 @@ def _newest(home: Home, limit: int) -> list[int]:
 
 def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
     """Return the notice for a dead owner's spool; None when it was shut down or never held an event."""
+    owner = home.owner
+    if owner.late:
+        return None
     open_requests: dict[str, None] = {}
     last, seen = "", False
     for number in _newest(home, limit):
@@ -83,5 +86,4 @@ def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
                     open_requests[request] = None
     if not seen:
         return None
-    owner = home.owner
     return DeathNotice(home.id, owner.pid, owner.service, last, tuple(open_requests))

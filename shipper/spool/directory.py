@@ -78,11 +78,12 @@ class Shelf(Protocol):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who made a spool: the content of its lock file."""
+    """Who made a spool: the content of its lock file. `late`: after its shutdown, so no other will follow."""
 
     pid: int = 0
     service: str = ""
     started: float = 0.0
+    late: bool = False
 
 
 def file_name(name: str) -> str:
@@ -199,7 +200,9 @@ class Home:
         self._evicted: tuple[tuple[int, int], list[Evicted]] | None = None
 
     @classmethod
-    def create(cls, base: Path, service: str, spool: str, *, group: str | None, started: float) -> Home:
+    def create(
+        cls, base: Path, service: str, spool: str, *, group: str | None, started: float, late: bool = False
+    ) -> Home:
         """Make and lock the directory of spool `spool`. Raises OSError; FileExistsError: take another id."""
         gid = group_id(group)
         base.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +222,7 @@ class Home:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock_fd).st_nlink == 0:
                 raise FileExistsError(f"{path} was taken for a dead process's")  # noqa: TRY301 - one clean-up for all
-            os.write(lock_fd, msgspec.json.encode(Owner(os.getpid(), service, started)))
+            os.write(lock_fd, msgspec.json.encode(Owner(os.getpid(), service, started, late)))
         except BaseException as error:
             os.close(dir_fd)
             if lock_fd >= 0:

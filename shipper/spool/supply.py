@@ -102,8 +102,11 @@ class Supply:
         monotonic: Callable[[], float] = time.monotonic,
         mapped: Callable[[Path], bool] = maps_are_safe,
         allocate: Callable[[int, int], None] = allocate,
+        *,
+        late: bool = False,
     ) -> None:
         self.settings = settings
+        self.late = late
         self.clock = clock
         self._monotonic = monotonic
         self._mapped = mapped
@@ -300,7 +303,12 @@ class Supply:
             tries -= 1
             try:
                 return Home.create(
-                    path, self.settings.service, spool, group=self.settings.group, started=self.clock()
+                    path,
+                    self.settings.service,
+                    spool,
+                    group=self.settings.group,
+                    started=self.clock(),
+                    late=self.late,
                 )
             except FileExistsError:
                 if not tries:

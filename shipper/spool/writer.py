@@ -13,6 +13,7 @@ Rules
 - What is refused takes a sequence too, so that readers see it is missing; a note in the segment's header
   says how far and why. A segment with a note takes no more frames.
 - After a fork the child begins a spool of its own on its first record, and closes the parent's lock.
+- What is offered after `close` goes to the successor, if one was named: a late spool, or the next pipeline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from ...handlers.outlet import Violation
+from ...handlers.outlet import Outlet, Violation
 from ..core.framing import (
     EVENT,
     EVENT_WORD,
@@ -81,6 +82,7 @@ class Spool:
         self._clock = clock
         self._sleep = sleep
         self._options = supply
+        self.successor: Outlet | None = None  # takes what is offered after `close`
         self._begin()
         _living.add(self)
 
@@ -158,24 +160,26 @@ class Spool:
                     segment.put(start, encode(segment.salt, EVENT, 0, event, sequence, 1))
                     raise
                 return True
-        return self._offer_slowly(EVENT, 0, event)
+        return self._offer_slowly(event, EVENT, 0, event)
 
     def _offer_other(self, event: bytes) -> bool:
         if isinstance(event, Violation):
             reason = event.reason.replace("\x1e", " ").encode("utf-8", "replace")[:_NOTE_SIZE]
-            return self._offer_slowly(VIOLATION, len(reason), reason + event)
+            return self._offer_slowly(event, VIOLATION, len(reason), reason + event)
         return self.offer(bytes(event))
 
-    def _offer_slowly(self, kind: int, prefix: int, payload: bytes) -> bool:
+    def _offer_slowly(self, event: bytes, kind: int, prefix: int, payload: bytes) -> bool:
         policy = self.settings.when_full
         deadline = 0.0
         while True:
             try:
                 with self._lock:
-                    if self.closed:
+                    if not self.closed:
+                        return self._place(kind, prefix, payload, 1, evict=policy == "drop_oldest") > 0
+                    if self.successor is None:
                         self._refused["closed"] = self._refused.get("closed", 0) + 1
                         return False
-                    return self._place(kind, prefix, payload, 1, evict=policy == "drop_oldest") > 0
+                break
             except Full as full:
                 now = time.monotonic()
                 deadline = deadline or now + self.settings.block_timeout
@@ -184,6 +188,7 @@ class Spool:
                         self._refuse(full.reason)
                     return False
             self._sleep(0.01)
+        return self.successor.offer(event)
 
     def append(self, lines: Sequence[bytes], position: bytes = b"", source: str = "") -> int:
         """Append lines in one frame with the position of `source`; return the first sequence.

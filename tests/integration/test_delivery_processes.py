@@ -218,3 +218,83 @@ while time.monotonic() < deadline and logferry.shipper.lifecycle.current().accou
     assert sorted(numbers(tmp_path)) == [0, 1]
     assert sum(event.get("kind") == "death" for event in delivered(tmp_path)) == 1
     assert account(tmp_path) == (3, 3, 0)
+
+
+def test_what_is_logged_after_the_shutdown_at_exit_waits_for_the_next_start(tmp_path: Path) -> None:
+    """Callbacks registered before `configure` run after it, finalisers later still: the spool takes them."""
+    body = """
+import atexit, weakref
+class Late:
+    pass
+late = Late()
+weakref.finalize(late, log.info, "finalised", extra={"n": 1})
+atexit.register(log.info, "an earlier callback", extra={"n": 2})
+logferry.configure(config)
+log.info("in time", extra={"n": 0})
+"""
+    code, _, err = run(tmp_path, body)
+    assert (code, err) == (0, "")
+    assert numbers(tmp_path) == [0]
+    assert account(tmp_path) == (3, 1, 2)
+    code, _, err = run(tmp_path, DELIVER_REST, 3)
+    assert (code, err) == (0, "")
+    assert sorted(numbers(tmp_path)) == [0, 1, 2]
+    assert not [event for event in delivered(tmp_path) if event.get("kind") == "death"]
+    assert account(tmp_path) == (3, 3, 0)
+
+
+def test_what_other_threads_log_while_the_process_dies_of_sigterm_is_kept(tmp_path: Path) -> None:
+    """A thread that logs until the very end: every call that returned is delivered by the next start."""
+    body = """
+import threading
+logferry.configure(config)
+def work():
+    n = 0
+    while True:
+        log.info("record", extra={"n": n})
+        os.pwrite(returned, n.to_bytes(8, "little"), 0)
+        n += 1
+returned = os.open(sys.argv[1] + "/returned", os.O_RDWR | os.O_CREAT)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    code, _, err = run(
+        tmp_path,
+        body,
+    )
+    assert code == -signal.SIGTERM, err
+    last = int.from_bytes((tmp_path / "returned").read_bytes(), "little")
+    accepted = account(tmp_path)[0]
+    assert accepted in {last + 1, last + 2}  # the last call may have been interrupted before it returned
+    code, _, err = run(tmp_path, DELIVER_REST, accepted)
+    assert (code, err) == (0, "")
+    assert sorted(numbers(tmp_path)) == list(range(accepted))
+    assert not [event for event in delivered(tmp_path) if event.get("kind") == "death"]
+
+
+def test_a_replaced_configuration_loses_nothing_of_what_is_being_logged(tmp_path: Path) -> None:
+    """While one pipeline takes the other's place, threads go on logging: each record arrives once."""
+    body = """
+import threading
+logferry.configure(config)
+going, counts = True, [0] * 4
+def work(k):
+    while going:
+        log.info("record", extra={"n": counts[k] * 4 + k})
+        counts[k] += 1
+threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+for thread in threads: thread.start()
+for turn in range(6):
+    time.sleep(0.05)
+    logferry.configure({**config, "shutdown_timeout": 2.0 + turn})
+going = False
+for thread in threads: thread.join()
+assert logferry.shutdown(20)
+print(sum(counts))
+"""
+    code, out, err = run(tmp_path, body)
+    assert (code, err) == (0, "")
+    assert len(numbers(tmp_path)) == len(set(numbers(tmp_path))) == int(out)
+    assert account(tmp_path) == (int(out), int(out), 0)

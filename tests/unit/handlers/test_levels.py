@@ -36,10 +36,23 @@ def test_apply_and_undo() -> None:
     """Levels are put back, except where someone has changed them since."""
     a, b = logging.getLogger("levels.a"), logging.getLogger("levels.b")
     root = logging.getLogger().level
-    undo = apply(choose("prod", loggers={"levels.a": "ERROR", "levels.b": "ERROR"}))
+    applied = apply(choose("prod", loggers={"levels.a": "ERROR", "levels.b": "ERROR"}))
     assert logging.getLogger().level == 30
     assert logging.getLogger(ACCESS).isEnabledFor(logging.INFO)
     b.setLevel(5)
-    undo()
+    applied.undo()
     assert (a.level, b.level, logging.getLogger().level) == (0, 5, root)
     b.setLevel(0)
+
+
+def test_levels_that_replace_others_undo_to_the_first() -> None:
+    """The second configuration's levels stand for the first's, and are undone to what was before both."""
+    root, a, b = (logging.getLogger(name) for name in (None, "levels.a", "levels.b"))
+    was = root.level
+    first = apply(choose("prod", loggers={"levels.a": "ERROR", "levels.b": "ERROR"}))
+    second = apply(choose("test", loggers={"levels.a": "DEBUG"}), first)
+    assert (root.level, a.level, b.level) == (logging.INFO, logging.DEBUG, 0)
+    first.undo()
+    assert (root.level, a.level) == (logging.INFO, logging.DEBUG)
+    second.undo()
+    assert (root.level, a.level, b.level) == (was, 0, 0)
