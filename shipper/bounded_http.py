@@ -3,6 +3,9 @@
 A socket's time-out bounds one read; a server that sends a byte at a time resets it for ever. So the file that
 `http.client` reads an answer from is replaced by one that gives each read only what is left of the request's
 time. The deadline is kept per thread: one thread drives a transport.
+
+It also ends an answer at `ANSWER_BYTES`, whatever part of it they are. Bounding the body alone is not enough:
+`http.client` reads any number of trailers and of `100 Continue`, and a chunk of size -1 whole into memory.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import io
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -20,7 +23,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["open_pool", "set_deadline"]
+__all__ = ["ANSWER_BYTES", "open_pool", "set_deadline"]
+
+ANSWER_BYTES: Final = 1 << 20
 
 _clock = threading.local()
 
@@ -31,10 +36,11 @@ def set_deadline(seconds: float) -> None:
 
 
 class _DeadlineReader(io.RawIOBase):
-    """The raw side of an answer's file: each read may take what is left until the deadline."""
+    """The raw side of an answer's file: each read may take what is left, of the time and of the bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._left = ANSWER_BYTES
         # The socket's own raw file keeps the socket open after `Connection: close`, until it is read.
         self._raw = sock.makefile("rb", buffering=0)
 
@@ -45,8 +51,12 @@ class _DeadlineReader(io.RawIOBase):
         left = _clock.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no whole answer in time")
+        if self._left <= 0:
+            raise http.client.HTTPException("an answer without an end")
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        read = self._raw.readinto(buffer)
+        self._left -= read or 0
+        return read
 
     def close(self) -> None:
         self._raw.close()
