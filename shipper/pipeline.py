@@ -300,10 +300,12 @@ class Pipeline:
             if self._door.stale:  # a child that has logged nothing: everything is its parent's
                 return True
         deadline = time.monotonic() + (self.shutdown_timeout if timeout is None else timeout)
-        ended = self._stop(deadline)
-        if self.spool.successor is None and self._settings.path is not None:
-            self.spool.successor = Spool(self._settings, late=True)
-        self.spool.close()
+        try:
+            ended = self._stop(deadline)
+        finally:  # also when a Ctrl-C ends the wait: the end is orderly, what is left waits in the spool
+            if self.spool.successor is None and self._settings.path is not None:
+                self.spool.successor = Spool(self._settings, late=True)
+            self.spool.close()
         self._final = self.accounts()
         # of other processes' spools nothing is said: they deliver them, and are not late
         pending = sum(cursor.account().pending for w in self._workers.values() for cursor in w.cursors())
