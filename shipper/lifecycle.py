@@ -8,8 +8,8 @@ Rules
   where nobody else handles it (afterwards the process dies of SIGTERM as it would have).
 - What is logged after that (by `atexit` callbacks registered earlier, finalisers, threads) is kept: the
   handlers stay until the very end, and the spool takes it for the next start.
+- Who asks for a shutdown while another thread is at it waits for that one: a process does not end under it.
 - The signal handler waits for a thread and takes no lock: the code that it interrupts may hold any of them.
-- A console handler is added only where the application has none of its own.
 - A forked child has locks of its own; its pipeline starts with its first record.
 """
 
@@ -20,25 +20,22 @@ import atexit
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from threading import get_ident
+from typing import Any, Final, TypeAlias
 
-from ..handlers import hooks, levels
-from ..handlers.console import ConsoleFormatter
 from ..handlers.forward import ForwardHandler
-from ..handlers.stream import JsonHandler
 from .config import Config, load
 from .config.plan import plan as plan_of
 from .diagnostics import set_level
+from .installed import Installed
 from .pipeline import Pipeline
 from .plan import Plan
-from .spool.directory import file_name
 
 __all__ = ["Handler", "configure", "current", "flush", "shutdown"]
 
@@ -50,25 +47,23 @@ class _Running:
     config: Config
     plan: Plan
     pipeline: Pipeline
-    forward: logging.Handler | None = None
-    console: logging.Handler | None = None
-    levels: levels.Applied | None = None  # set when handlers, levels and hooks are in place
+    installed: Installed | None = None  # handlers, levels and hooks, where `configure` was called
 
     def remove(self) -> None:
         """Take handlers, levels and hooks away."""
-        root = logging.getLogger()
-        for handler in (self.forward, self.console):
-            if handler is not None:
-                root.removeHandler(handler)
-        if self.levels is not None:
-            self.levels.undo()
-            hooks.uninstall()
-        self.forward = self.console = self.levels = None
+        if self.installed is not None:
+            self.installed.remove()
+            self.installed = None
 
+
+_PATIENCE: Final = 60.0  # seconds for a shutdown that another thread is at: its own bound is there before
 
 _lock = threading.RLock()
 _running: _Running | None = None
 _stopping = False  # a shutdown is under way
+_stopper = 0  # the thread that is at it
+_stopped = threading.Event()  # set when no shutdown is under way
+_stopped.set()
 _signalled = 0  # the signal that came meanwhile: the process dies of it when the shutdown has ended
 _registered = False
 
@@ -109,18 +104,23 @@ def shutdown(timeout: float | None = None) -> bool:
 
 def _shutdown(timeout: float | None = None, *, exiting: bool = False) -> bool:
     """Shut down. `exiting`: the handlers stay, and what is logged until the very end waits in the spool."""
-    global _running, _stopping  # noqa: PLW0603 - the process's one pipeline
+    global _running, _stopper, _stopping
     with _lock:
         running, _running = _running, None
+        if running is not None:
+            _stopping, _stopper = True, get_ident()
+            _stopped.clear()
     if running is None:
-        return True
-    _stopping = True
+        if _stopper == get_ident():  # a signal handler of the application's, in the middle of a shutdown
+            return False
+        return _stopped.wait(_PATIENCE if timeout is None else timeout)
     try:
         return running.pipeline.shutdown(timeout)
     finally:
         if not exiting:
             running.remove()
-        _stopping = False
+        _stopping, _stopper = False, 0
+        _stopped.set()
         if _signalled:
             os.kill(os.getpid(), _signalled)
 
@@ -146,69 +146,21 @@ def _ensure(config: Config, *, install: bool) -> _Running:
     global _running  # noqa: PLW0603 - the process's one pipeline
     before = _running
     if before is not None and before.config == config and before.pipeline.running:
-        if install and before.levels is None:
-            _install(before, None)
+        if install and before.installed is None:
+            before.installed = Installed(before.plan, before.pipeline.outlet)
         return before
     made = plan_of(config)
     set_level(made.diagnostics_level)
     new = _running = _Running(config, made, Pipeline.from_plan(made))
-    if install or (before is not None and before.levels is not None):
-        _install(new, before)
+    was = None if before is None else before.installed
+    if install or was is not None:
+        new.installed = Installed(made, new.pipeline.outlet, was)
     if before is not None:
         new.pipeline.succeed(before.pipeline)
         before.pipeline.shutdown()
     new.pipeline.start()
     _at_the_end()
     return new
-
-
-def _install(new: _Running, before: _Running | None) -> None:
-    """Put handlers, levels and hooks in place; those of `before` give way without a moment in between."""
-    made = new.plan
-    new.forward = ForwardHandler(new.pipeline.outlet, made.builder)
-    _put(new.forward, before.forward if before else None)
-    new.console = _console(made, before.console if before else None)
-    _put(new.console, before.console if before else None)
-    access = {"access": made.levels.access} if made.levels.access else {}
-    chosen = levels.choose(made.levels.environment, made.levels.level, loggers=made.levels.loggers, **access)
-    new.levels = levels.apply(chosen, before.levels if before else None)
-    emit = hooks.emitter(made.builder, new.pipeline.outlet)
-    base = made.spool.path
-    crashes = None if base is None else base / file_name(made.spool.service) / "crashes"
-    hooks.install(emit, directory=crashes)
-    if crashes is not None:
-        hooks.collect_crashes(crashes, emit)
-    if before is not None:
-        before.forward = before.console = before.levels = None
-
-
-def _put(handler: logging.Handler | None, old: logging.Handler | None) -> None:
-    """Add `handler` to the root logger, in the very place of `old` if that is there.
-
-    One assignment: a thread that goes through the handlers meanwhile meets one of the two, never both.
-    """
-    root = logging.getLogger()
-    if handler is not None and old in root.handlers:
-        root.handlers[root.handlers.index(old)] = handler
-    elif handler is not None:
-        root.addHandler(handler)
-    elif old is not None:
-        root.removeHandler(old)
-
-
-def _console(made: Plan, old: logging.Handler | None) -> logging.Handler | None:
-    """Return the console's handler, unless the application has one of its own (`old` was ours)."""
-    own = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
-    if made.console == "off" or sys.stderr is None:
-        return None
-    theirs = [h for h in logging.getLogger().handlers if h is not old]
-    if any(isinstance(h, logging.StreamHandler) and h.stream in own for h in theirs):
-        return None
-    if made.console == "json":
-        return JsonHandler(builder=made.builder)
-    handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(ConsoleFormatter(builder=made.builder))
-    return handler
 
 
 def _at_the_end() -> None:
@@ -250,8 +202,11 @@ def _on_sigterm(number: int, _frame: object) -> None:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may be held by a thread that is not here
-    _lock = threading.RLock()
+    """Have no lock that a thread holds, and no shutdown that a thread is at, which are not here."""
+    global _lock, _signalled, _stopped, _stopper, _stopping
+    _lock, _stopped = threading.RLock(), threading.Event()
+    _stopped.set()
+    _stopping, _stopper, _signalled = False, 0, 0
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -52,13 +52,15 @@ class LevelPlan:
     """The levels that `configure` sets, as names (`INFO`).
 
     `level` None: by `environment` (dev DEBUG, test INFO, prod WARNING). `access` is the level of access, job
-    and span events. `loggers` overrides single loggers by their names.
+    and span events. `loggers` overrides single loggers by their names. `flight_recorder`: what is below the
+    level, from this one on, is held and shipped only for requests that fail.
     """
 
     level: str | None = None
     access: str | None = None
     loggers: Mapping[str, str] = field(default_factory=dict)
     environment: str = "dev"
+    flight_recorder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ def plan(config: Config) -> Plan:
         sinks=sinks,
         sources=sources,
         levels=LevelPlan(
-            config.logging.level, config.logging.access, config.logging.loggers, config.environment
+            config.logging.level,
+            config.logging.access,
+            config.logging.loggers,
+            config.environment,
+            config.logging.flight_recorder,
         ),
         console=config.logging.console,
         shutdown_timeout=config.shutdown_timeout,

@@ -99,6 +99,11 @@ class Logging:
     loggers: Mapping[str, Level] = setting(
         factory=dict, help="levels of single loggers, by name", example="{sqlalchemy.engine: WARNING}"
     )
+    flight_recorder: Level | None = setting(
+        None,
+        help="hold a request's lines from this level on and ship them only if it fails; empty: off",
+        example="DEBUG",
+    )
     console: Literal["pretty", "json", "off"] = setting("pretty", help="what is written to stderr as well")
     diagnostics: Level = setting("WARNING", help="the least level of logferry's own lines on stderr")
 

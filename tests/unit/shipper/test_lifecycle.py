@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import logferry
+from logferry.handlers.context import bound
 from logferry.shipper import lifecycle
 from logferry.shipper.config import ConfigError
 from logferry.shipper.sinks.memory import memory_sink
@@ -153,3 +154,24 @@ def test_importing_logferry_loads_nothing() -> None:
     assert all(getattr(logferry, name) for name in logferry.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = logferry.nothing
+
+
+def test_the_flight_recorder_is_configured_with_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Below the level nothing is shipped or shown, unless its request fails; afterwards all is as before."""
+    quiet = {"level": "WARNING", "flight_recorder": "DEBUG", "console": "pretty"}
+    logferry.configure(settings(tmp_path, logging=quiet))
+    assert log.isEnabledFor(logging.DEBUG)
+    for name in ("good", "bad"):
+        with bound(request_id=name):
+            log.debug("detail of %s", name)
+            if name == "bad":
+                log.error("broken")
+    assert logferry.flush(10)
+    assert messages() == ["detail of bad", "broken"]
+    shown = capfd.readouterr().err
+    assert "broken" in shown
+    assert "detail" not in shown
+    logferry.configure(settings(tmp_path, logging={"level": "WARNING", "console": "off"}))
+    assert not log.isEnabledFor(logging.INFO)
