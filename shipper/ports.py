@@ -89,16 +89,21 @@ class SinkFactory(Protocol[C_contra]):
 class Appender(Protocol):
     """The writing end of the spool as sources see it: they wait when it is full and are never evicted."""
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
         """Append whole event lines in one frame with the source's `position`; return the first sequence.
 
         Blocks while the spool is full (sources wait, they do not lose). When it has returned, lines and
-        position survive the process together.
+        position survive the process together. A source that reads many things keeps a position for each
+        `part`; an empty one forgets the part. At most 60,000 bytes.
         """
         ...
 
     def last_position(self, source: str) -> bytes:
         """Return the newest position stored by `source` (`b""`: none)."""
+        ...
+
+    def positions(self) -> Mapping[str, bytes]:
+        """Return the newest position of each part of this source."""
         ...
 
 

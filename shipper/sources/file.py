@@ -7,8 +7,12 @@ Rules:
   it stands.
 - A rotated file (renamed, removed) is read to its end through the descriptor that is still open, then left
   after `close_after`. A truncated one is read from its start.
-- Compressed and binary files are passed over with a warning. What cannot be read does not keep the rest from
-  being read; with `once` it makes `run` raise `SourceError` at the end.
+- Compressed and binary files, and links to nothing that a pattern found, are passed over with a warning. What
+  cannot be read does not keep the rest from being read; with `once` it makes `run` raise `SourceError` at the
+  end.
+- At most `_DESCRIPTORS` followed files stay open: beyond that the longest quiet are closed and looked at with
+  the patterns. Of those, what is written between the last look and a rotation is read only under a name
+  that the patterns find.
 """
 
 # ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
@@ -48,7 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE", "FileConfig", "FileSource"]
 
 _CHUNK: Final = 256 * 1024
-_MANY: Final = 1_000  # positions
+_MANY: Final = 1_000  # positions beyond which those of files that are gone are forgotten
+_DESCRIPTORS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,10 @@ class _Open:
     grown: float = 0.0
     left: bool = False
 
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.device, self.inode
+
     def position(self) -> Position:
         length = min(len(self.head), FINGERPRINT_BYTES)
         return Position(str(self.path), self.device, self.inode, fingerprint(self.head), length, self.offset)
@@ -107,15 +116,22 @@ class FileSource:
     config: FileConfig
     context: SourceContext
     _known: dict[tuple[int, int], Position] = field(default_factory=dict)
+    _stored: dict[int, list[Position]] = field(default_factory=dict)  # as at the start, by inode
     _open: dict[tuple[int, int], _Open] = field(default_factory=dict)
+    _quiet: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # closed: size and time
     _passed: set[str] = field(default_factory=set)
+    _dangling: set[Path] = field(default_factory=set)
     _failures: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
-        stored = decode(self.context.appender.last_position(self.context.name))
+        stored = [p for held in self.context.appender.positions().values() for p in decode(held)]
         self._known = {(p.device, p.inode): p for p in stored}
+        self._stored = {}
+        for position in stored:
+            self._stored.setdefault(position.inode, []).append(position)
+        self._quiet.clear()
         try:
             if once:
                 self._run_once()
@@ -153,7 +169,8 @@ class FileSource:
             try:
                 stat = path.stat()
             except OSError as error:
-                self._fail(path, error)
+                if not self._is_gone(path, error):
+                    self._fail(path, error)
                 continue
             if path.is_file():
                 files.append((stat.st_mtime, str(path), path))
@@ -179,6 +196,7 @@ class FileSource:
                 paths = list(self._paths())
                 for path in paths:
                     self._enter(path, at_end=skip_old)
+                    self._make_room()
                 skip_old = False
                 self._forget(paths)
             busy = False
@@ -190,7 +208,7 @@ class FileSource:
                 self._stop.wait(self.config.poll_interval)
 
     def _forget(self, paths: list[Path]) -> None:
-        """Drop positions of files that are gone, once there are many: each append carries them all."""
+        """Drop positions of files that are gone, once there are many."""
         if len(self._known) <= _MANY:
             return
         here = set()
@@ -198,7 +216,10 @@ class FileSource:
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 here.add((stat.st_dev, stat.st_ino))
-        self._known = {key: p for key, p in self._known.items() if key in here or key in self._open}
+        for key in [key for key in self._known if key not in here and key not in self._open]:
+            del self._known[key]
+            self._quiet.pop(key, None)
+            self.context.appender.append([], b"", _part(key))
 
     def _look(self, file: _Open, now: float) -> bool:
         """Read what is new in a followed file; leave it when it was rotated away and grows no more."""
@@ -235,9 +256,13 @@ class FileSource:
             key = (stat.st_dev, stat.st_ino)
             if key in self._open or not path.is_file():
                 return None
+            if self._quiet.pop(key, None) == (stat.st_size, stat.st_mtime_ns):
+                self._quiet[key] = stat.st_size, stat.st_mtime_ns
+                return None
             stream = path.open("rb", buffering=0)
         except OSError as error:
-            self._fail(path, error)
+            if not self._is_gone(path, error):
+                self._fail(path, error)
             return None
         stat = os.fstat(stream.fileno())
         key = (stat.st_dev, stat.st_ino)
@@ -247,13 +272,41 @@ class FileSource:
             self._passed.add(name)
             say("WARNING", f"{path} is compressed or binary: passed over")
             return None
-        offset = resume_at(self._known.values(), *key, stat.st_size, lambda length: head[:length])
-        if at_end and not offset:
+        known = [self._known[key]] if key in self._known else self._stored.get(key[1], [])
+        offset = resume_at(known, *key, stat.st_size, lambda length: head[:length])
+        begun = at_end and not offset and stat.st_size > 0
+        if begun:
             offset = stat.st_size
         stream.seek(offset)
         file = _Open(path, stream, *key, offset, *self._fresh(), head=head, grown=time.monotonic())
         self._open[key] = file
+        if begun:  # else a restart before its first line would begin at its start
+            self._known[key] = file.position()
+            self.context.appender.append([], encode(self.context.name, [file.position()]), _part(key))
         return file
+
+    def _is_gone(self, path: Path, error: OSError) -> bool:
+        """Whether a pattern found what is not there: a link to nothing, or a file removed meanwhile."""
+        if not isinstance(error, FileNotFoundError) or path in self.config.include:
+            return False
+        if path.is_symlink() and path not in self._dangling:
+            self._dangling.add(path)
+            say("WARNING", f"{path} is a link to nothing: passed over")
+        return True
+
+    def _make_room(self) -> None:
+        """Close the file that was quiet for longest, once more are open than may be."""
+        here = [file for file in self._open.values() if not file.left]
+        if len(here) <= _DESCRIPTORS:
+            return
+        file = min(here, key=lambda one: one.grown)
+        self._read(file)
+        if self._stop.is_set():
+            return
+        self._join_rest(file)
+        # what was read, not how long it is now: a file that has grown meanwhile is opened at the next look
+        self._quiet[file.key] = file.stream.tell(), os.fstat(file.stream.fileno()).st_mtime_ns
+        self._leave(file)
 
     def _fresh(self) -> tuple[LineSplitter, TracebackJoiner | None]:
         limit = self.config.max_line_bytes
@@ -314,25 +367,31 @@ class FileSource:
         batch.flush()
 
     def _leave(self, file: _Open) -> None:
-        key = (file.device, file.inode)
         file.stream.close()
-        self._known[key] = file.position()
-        del self._open[key]
+        self._known[file.key] = file.position()
+        del self._open[file.key]
 
     def _batch(self, file: _Open) -> EventBatch:
         def position() -> bytes:
-            self._known[file.device, file.inode] = file.position()
-            return encode(self.context.name, self._known.values())
+            held = self._known[file.key] = file.position()
+            return encode(self.context.name, [held])
 
         context = self.context
         extra = {"log_file": str(file.path)}
-        return EventBatch(context.builder, context.appender, position, self.config.parser, extra)
+        return EventBatch(
+            context.builder, context.appender, position, self.config.parser, extra, _part(file.key)
+        )
 
     def _fail(self, path: Path, error: OSError) -> None:
         text = f"cannot read {path}: {error.strerror or error}"
         if text not in self._failures:
             self._failures.append(text)
             say("WARNING", text)
+
+
+def _part(key: tuple[int, int]) -> str:
+    """Return the name under which a file's position is kept."""
+    return f"{key[0]:x}-{key[1]:x}"
 
 
 def _build(config: FileConfig, context: SourceContext, /) -> FileSource:

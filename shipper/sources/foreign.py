@@ -69,13 +69,17 @@ def _record(parsed: Parsed) -> logging.LogRecord:
 
 @dataclass(slots=True)
 class EventBatch:
-    """Events on their way into the spool. `position()` is asked at each append, for what has been added."""
+    """Events on their way into the spool. `position()` is asked at each append, for what has been added.
+
+    `part` names what the position is for, where a source has many.
+    """
 
     builder: EventBuilder
     appender: Appender
     position: Callable[[], bytes]
     parser: Parser = "auto"
     extra: dict[str, Any] = field(default_factory=dict)
+    part: str = ""
     added: int = 0
     _events: list[bytes] = field(default_factory=list)
     _bytes: int = 0
@@ -101,4 +105,4 @@ class EventBatch:
         if not self._events:
             return
         events, self._events, self._bytes = self._events, [], 0
-        self.appender.append(events, self.position())
+        self.appender.append(events, self.position(), self.part)

@@ -92,6 +92,8 @@ def fold(home: Home, accounts: Mapping[str, Account]) -> None:
                 held = ledger.positions.get(source)
                 if held is None or held.made <= made:
                     ledger.positions[source] = Position(position, made)
+                    if not position:  # forgotten
+                        del ledger.positions[source]
             ledger.folded = [i for i in ledger.folded if is_directory(service / i)] + [home.id]
             _keep_damaged(service)
             replace_file(directory, "ledger.json", msgspec.json.encode(ledger), home.gid)

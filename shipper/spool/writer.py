@@ -56,6 +56,7 @@ __all__ = ["SourceAppender", "Spool", "SpoolClosedError"]
 assert (HEADER_SIZE, EVENT_WORD, LENGTH_FACTOR, PRIME) == (24, 0x011E, 0x10001, 0xFFFFFFFB)
 _pack_into = SHORT_HEADER.pack_into
 _NOTE_SIZE = 4096
+PART = "/"  # between a source's name, which has none, and the part of it that a position is for
 _living: weakref.WeakSet[Spool] = weakref.WeakSet()
 
 
@@ -193,33 +194,49 @@ class Spool:
     def append(self, lines: Sequence[bytes], position: bytes = b"", source: str = "") -> int:
         """Append lines in one frame with the position of `source`; return the first sequence.
 
-        Waits while the spool is full and gives up nothing of others. Raises SpoolClosedError.
+        Waits while the spool is full and gives up nothing of others. Raises SpoolClosedError, and ValueError
+        for a position that no frame holds.
         """
-        if not lines and not position:
+        if not lines and not position and not source:
             return self._next
         payload = b"\n".join(lines)
         if payload.count(b"\n") != len(lines) - 1 and lines:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
         prefix = source.encode() + b"\0" + position if source or position else b""
+        if len(prefix) > 0xFFFF:  # before anything is reserved
+            raise ValueError(f"a position of {len(position)} bytes is too long; keep one for each part")
         while True:
             with suppress(Full), self._lock:
                 if self.closed:
                     raise SpoolClosedError(f"the spool of {self.settings.service} is closed")
                 sequence = self._place(LINES, len(prefix), prefix + payload, len(lines), evict=False)
-                if prefix:
+                if position or source in (self._past or ()):
                     self._supply.positions[source] = position
+                else:
+                    self._supply.positions.pop(source, None)
                 return sequence
             self._sleep(0.05)
 
     def last_position(self, source: str) -> bytes:
         """Return the newest position of `source`, of this process or of those before it (`b""`: none)."""
         held = self._supply.positions.get(source)
-        if held is not None:
-            return held
+        return held if held is not None else self._before().get(source, b"")
+
+    def _before(self) -> dict[str, bytes]:
+        """Return the positions that were known when they were first asked for."""
         if self._past is None:
             path = self.settings.path
             self._past = known_positions(path / file_name(self.settings.service)) if path else {}
-        return self._past.get(source, b"")
+        return self._past
+
+    def positions(self, source: str) -> dict[str, bytes]:
+        """Return the newest position of each part of `source`, of this process or of those before it."""
+        found: dict[str, bytes] = {}
+        for name, position in {**self._before(), **self._supply.positions}.items():
+            base, _, part = name.partition(PART)
+            if base == source and position:
+                found[part] = position
+        return found
 
     def appender(self, source: str) -> SourceAppender:
         """Return the appender that keeps positions under the name `source`."""
@@ -400,13 +417,18 @@ class SourceAppender:
         self._spool = spool
         self._source = source
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
         """Append whole lines in one frame with the position; waits while the spool is full."""
-        return self._spool.append(lines, position, self._source)
+        name = f"{self._source}{PART}{part}" if part else self._source
+        return self._spool.append(lines, position, name)
 
     def last_position(self, source: str) -> bytes:
         """Return the newest position stored by `source`."""
         return self._spool.last_position(source)
+
+    def positions(self) -> dict[str, bytes]:
+        """Return the newest position of each part of this source."""
+        return self._spool.positions(self._source)
 
 
 def _fork() -> None:

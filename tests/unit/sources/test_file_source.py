@@ -16,8 +16,10 @@ from logferry.handlers.record import EventBuilder
 from logferry.handlers.schema import Schema
 from logferry.shipper.config.fields import Duration, Size
 from logferry.shipper.ports import SourceContext
+from logferry.shipper.sources import file as file_source
 from logferry.shipper.sources.errors import SourceError
 from logferry.shipper.sources.file import FileConfig, FileSource
+from logferry.shipper.spool import Spool, SpoolSettings
 
 
 class Kept:
@@ -25,20 +27,23 @@ class Kept:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.position = b""
+        self.places: dict[str, bytes] = {}
         self.fail_after: int | None = None
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
         if self.fail_after is not None:
             self.fail_after -= 1
             if self.fail_after < 0:
                 raise KilledError
         self.lines += lines
-        self.position = position or self.position
+        self.places[part] = position
         return len(self.lines)
 
     def last_position(self, source: str) -> bytes:
-        return self.position
+        return self.places.get("", b"")
+
+    def positions(self) -> dict[str, bytes]:
+        return dict(self.places)
 
     @property
     def messages(self) -> list[str]:
@@ -221,3 +226,95 @@ def test_a_line_that_is_too_long_is_cut(tmp_path: Path) -> None:
     source(kept, tmp_path / "a.log", max_line_bytes=Size(100)).run(once=True)
     assert kept.messages == ["x" * 100, "next"]
     assert json.loads(kept.lines[0])["line_cut_bytes"] == 900
+
+
+def test_a_link_to_nothing_is_passed_over(tmp_path: Path) -> None:
+    """A dangling link that a pattern finds is no failure; a named file that is gone is one."""
+    (tmp_path / "a.log").write_text("yes\n")
+    (tmp_path / "b.log").symlink_to(tmp_path / "nowhere")
+    kept = Kept()
+    source(kept, tmp_path / "*.log").run(once=True)
+    assert kept.messages == ["yes"]
+    with pytest.raises(SourceError, match=r"cannot read .*b\.log"):
+        source(Kept(), tmp_path / "a.log", tmp_path / "b.log").run(once=True)
+    (tmp_path / "nowhere").write_text("now\n")
+    source(kept, tmp_path / "*.log").run(once=True)
+    assert kept.messages == ["yes", "now"]
+
+
+def test_many_files_are_read_into_a_real_spool(tmp_path: Path) -> None:
+    """The position of each file is its own: a thousand do not make a frame that no spool holds."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for i in range(1000):
+        (logs / f"a-rather-long-name-of-a-file-of-logs-{i:04}.log").write_text(f"line of {i}\n")
+    settings = SpoolSettings(tmp_path / "spool", "files")
+    spool = Spool(settings)
+    builder = EventBuilder(Schema("files", host="h"))
+    config = FileConfig((logs / "*.log",))
+    FileSource(config, SourceContext("app", builder, spool.appender("app"))).run(once=True)
+    assert spool.accepted == 1000
+    FileSource(config, SourceContext("app", builder, spool.appender("app"))).run(once=True)
+    assert spool.accepted == 1000
+    spool.close()
+    later = Spool(settings)
+    FileSource(config, SourceContext("app", builder, later.appender("app"))).run(once=True)
+    assert later.accepted == 0
+    assert len(later.appender("app").positions()) == 1000
+    later.close()
+
+
+def test_a_position_that_no_frame_holds_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """It costs the caller an exception, and the books nothing."""
+    spool = Spool(SpoolSettings(tmp_path / "spool", "files"))
+    with pytest.raises(ValueError, match="too long"):
+        spool.appender("app").append([b'{"a":1}'], b"x" * 70_000)
+    assert spool.accepted == 0
+    assert spool.appender("app").append([b'{"a":1}'], b"x" * 60_000, "part") == 1
+    assert spool.appender("app").positions() == {"part": b"x" * 60_000}
+    spool.appender("app").append([], b"", "part")
+    assert spool.appender("app").positions() == {}
+    spool.close()
+
+
+def test_followed_files_share_few_descriptors(
+    tmp_path: Path, following: Callable[[FileSource], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More files than may be open: every line of each arrives once, in order."""
+    monkeypatch.setattr(file_source, "_DESCRIPTORS", 4)
+    names = [f"{i:02}.log" for i in range(30)]
+    for name in names:
+        (tmp_path / name).write_text(f"{name} 1\n{name} un")
+    kept = Kept()
+    running = source(kept, tmp_path / "*.log")
+    following(running)
+    until(lambda: len(kept.lines) == 30, lambda: kept.messages)
+    for part, ending in ((1, "finished\n"), (2, "3\n")):
+        for name in names:
+            with (tmp_path / name).open("a") as file:
+                file.write(ending if part == 1 else f"{name} {ending}")
+        until(lambda part=part: len(kept.lines) == 30 * (part + 1), lambda: kept.messages)  # type: ignore[misc]
+        assert len(running._open) <= 4
+    expected = {f"{name} {end}" for name in names for end in ("1", "unfinished", "3")}
+    assert set(kept.messages) == expected
+    assert [m for m in kept.messages if m.startswith("07")] == ["07.log 1", "07.log unfinished", "07.log 3"]
+
+
+def test_from_end_survives_a_restart(tmp_path: Path, following: Callable[[FileSource], None]) -> None:
+    """A file that was begun at its end, and got no line, is not read from its start by the next process."""
+    (tmp_path / "quiet.log").write_text("old\n")
+    (tmp_path / "busy.log").write_text("old\n")
+    kept = Kept()
+    first = source(kept, tmp_path / "*.log", from_end=True)
+    following(first)
+    until(lambda: len(kept.places) == 2, lambda: kept.places)
+    with (tmp_path / "busy.log").open("a") as file:
+        file.write("new\n")
+    until(lambda: kept.messages == ["new"], lambda: kept.messages)
+    first.stop()
+    second = source(kept, tmp_path / "*.log", from_end=True)
+    following(second)
+    with (tmp_path / "quiet.log").open("a") as file:
+        file.write("newer\n")
+    until(lambda: len(kept.messages) == 2, lambda: kept.messages)
+    assert kept.messages == ["new", "newer"]

@@ -20,12 +20,15 @@ class Kept:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"") -> int:
+    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
         self.lines += lines
         return 1
 
     def last_position(self, source: str) -> bytes:
         return b""
+
+    def positions(self) -> dict[str, bytes]:
+        return {}
 
 
 @pytest.mark.parametrize("multiline", [None, "python"])
