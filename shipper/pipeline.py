@@ -206,6 +206,7 @@ class Pipeline:
                 self.dead_letters(spec.name),
                 sieve=Sieve(spec.min_level, spec.max_age),
                 guard=self._guard,
+                passed=self._reclaim,
             )
             worker.attach(self.spool.cursor(spec.name), lambda: self.spool.accepted)
         for worker in self._workers.values():
@@ -250,19 +251,29 @@ class Pipeline:
         with self._guard:
             found = spools.adopt()
         for adopted in found:
-            self._report(adopted)  # first: what is drained is deleted, and with it what is known of the death
+            adopted.told = adopted.death is None or (adopted.directory / "reported").exists()
             if not self._running:
                 return  # the next process begins with it again
             with self._guard:
                 for name, worker in self._workers.items():
                     worker.attach(adopted.cursor(name))
-        with self._guard:
-            spools.reclaim(list(self._workers))
+        # Only now: a full spool takes no notice, and has room again when what was adopted is delivered.
+        for adopted in spools.adopted:
+            if not adopted.told and self._running:
+                self._report(adopted)
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Delete what all sinks have passed."""
+        spools = self._set
+        if spools is not None:
+            with self._guard:
+                spools.reclaim(list(self._workers))
 
     def _report(self, adopted: AdoptedSpool) -> None:
         """Offer the death notice, once however often the spool changes hands."""
-        death, told = adopted.death, adopted.directory / "reported"
-        if death is None or told.exists():
+        death = adopted.death
+        if death is None:
             return
         fields = {
             "kind": "death",
@@ -274,7 +285,8 @@ class Pipeline:
         text = f"process {death.pid} died without shutdown"
         event = self._builder.compose(level="ERROR", message=text, logger="logferry.death", fields=fields)
         if self.spool.offer(event):
-            told.touch(mode=0o600)
+            (adopted.directory / "reported").touch(mode=0o600)
+            adopted.told = True
 
     # ── what is asked from outside ──
 

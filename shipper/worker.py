@@ -78,7 +78,10 @@ class Ticket:
 
 
 class Worker:
-    """Delivers to one sink. `make` builds the sink, in the worker's thread; `now` is the time of day."""
+    """Delivers to one sink. `make` builds the sink, in the worker's thread; `now` is the time of day.
+
+    `passed` is called after a turn that has committed something: what all have passed need not stay.
+    """
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Worker:
         sieve: Sieve | None = None,
         delivery: Delivery | None = None,
         guard: AbstractContextManager[Any] | None = None,
+        passed: Callable[[], object] | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -98,6 +102,7 @@ class Worker:
         self._sieve = sieve or Sieve()
         self._delivery = delivery or Delivery()
         self._guard = guard or threading.Lock()
+        self._passed = passed
         self._now = now
         self._chance = chance
         self._sink: Sink | None = None
@@ -214,7 +219,7 @@ class Worker:
 
     def _turn(self, sink: Sink) -> bool:
         """Take one batch from each spool; True when there is more to be had at once."""
-        busy = False
+        busy = moved = False
         self._wake.clear()  # whoever wakes it from here on is served by the next turn
         tickets = list(self._tickets)
         limits = sink.limits
@@ -228,12 +233,15 @@ class Worker:
                     lane.cursor.close()
             if batch is not None:
                 self._carry(sink, lane, batch, violations)
+                moved = True
                 busy = busy or lane.committed < limit
                 if self._over():
                     break
             for ticket in tickets:
                 ticket.mark(lane, empty=batch is None)
         self._tickets = [ticket for ticket in self._tickets if not ticket.settled.is_set()]
+        if moved and self._passed is not None:
+            self._passed()
         return busy
 
     def _carry(self, sink: Sink, lane: _Lane, batch: Batch, violations: Mapping[int, str]) -> None:

@@ -41,6 +41,7 @@ class AdoptedSpool:
         self.home = home
         self.id = home.id
         self.directory = home.path
+        self.told = True  # False: the owner's death is yet to be told, and the spool stays until then
         self._last = last_of(home)
         self._cursors: dict[str, SpoolCursor] = {}
 
@@ -139,6 +140,8 @@ class SpoolSet:
             for number in deletable(spool.home.numbers(), places):
                 with suppress(OSError):
                     gone += spool.home.remove_segment(number)
+            if not spool.told:
+                continue
             if spool.accepted == 0 or (held and all(cursor.done for cursor in held)):
                 gone += self._fold(spool.home, spool.accepted)
                 if spool.home.dir_fd < 0:
