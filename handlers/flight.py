@@ -26,6 +26,7 @@ from collections import OrderedDict, deque
 from typing import Final
 
 from . import context
+from .levels import overridden
 from .outlet import Outlet
 from .record import EventBuilder
 
@@ -38,7 +39,9 @@ REQUESTS: Final = 10_000  # that have lines held or have failed
 
 
 def _has_level_of_its_own(name: str) -> bool:
-    """Tell whether a logger's level is set on it or below the root, not on the root itself."""
+    """Tell whether a logger's level is set on it or below the root, or on the root in the running process."""
+    if "" in overridden:
+        return True
     found = logging.root.manager.loggerDict.get(name)
     while isinstance(found, logging.Logger) and found is not logging.root:
         if found.level:

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ACCESS", "ENVIRONMENTS", "JOB", "SPAN", "Applied", "Levels", "apply", "choose", "parse"]
+__all__ = [
+    "ACCESS",
+    "ENVIRONMENTS",
+    "JOB",
+    "SPAN",
+    "Applied",
+    "Levels",
+    "apply",
+    "choose",
+    "overridden",
+    "parse",
+]
 
 ACCESS: Final = "logferry.access"
 JOB: Final = "logferry.job"
@@ -41,6 +52,9 @@ _NAMES: Final[Mapping[str, int]] = MappingProxyType(
         "FATAL": logging.CRITICAL,
     }
 )
+
+# Loggers (`""`: the root) whose level someone has changed for a while in this running process.
+overridden: Final[set[str]] = set()
 
 
 @dataclass(frozen=True, slots=True)

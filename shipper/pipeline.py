@@ -15,12 +15,14 @@ Rules
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from .deadletter import DeadLetters
 from .diagnostics import say
 from .health import HealthServer
 from .model import Account
+from .overrides import Overrides
 from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
 from .ports import Sink, SinkContext, Source, SourceContext
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
@@ -44,6 +47,7 @@ from .worker import SinkState, Worker
 __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 
 ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
+LEVELS_EVERY = 1.0  # seconds between two looks for levels that were changed
 OPEN_REQUESTS = 100  # of those that a process left, so many are named
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
 
@@ -137,6 +141,10 @@ class Pipeline:
         self.shutdown_timeout = shutdown_timeout
         self.spool = Spool(spool)
         self._door = _Door(self.spool.offer, self._revive)
+        # A forked child inherits the levels as they are, and takes them back as well.
+        self._overrides = (
+            None if spool.path is None else Overrides(spool.path, spool.service, self._tell_level)
+        )
         self._clear()
         self._running = False
         _all.add(self)
@@ -213,9 +221,10 @@ class Pipeline:
             worker.start()
         sync = self._settings.sync
         every = 1.0 if isinstance(sync, str) else float(sync)
-        self._upkeep = Upkeep(
-            [Job("sync", every, self.spool.sync), Job("adoption", ADOPT_EVERY, self._adopt)]
-        )
+        jobs = [Job("sync", every, self.spool.sync), Job("adoption", ADOPT_EVERY, self._adopt)]
+        if self._overrides is not None:
+            jobs.append(Job("levels", LEVELS_EVERY, self._overrides.poll))
+        self._upkeep = Upkeep(jobs)
         self._upkeep.start()
 
     def _make(self, spec: SinkSpec) -> Sink:
@@ -288,6 +297,16 @@ class Pipeline:
             (adopted.directory / "reported").touch(mode=0o600)
             adopted.told = True
 
+    def _tell_level(self, logger: str, level: int, until: float | None) -> None:
+        """Say in the log stream that somebody changed a logger's level, or that it is as before."""
+        name = logging.getLevelName(level)
+        end = "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        text = f"level of {logger} is {name}{end}"
+        fields = {"kind": "level"}
+        self.spool.offer(
+            self._builder.compose(level="INFO", message=text, logger="logferry.level", fields=fields)
+        )
+
     # ── what is asked from outside ──
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -340,6 +359,8 @@ class Pipeline:
             feeder.thread.join(max(0.0, deadline - time.monotonic()))
         if self._upkeep is not None:
             self._upkeep.stop(GRACE)
+        if self._overrides is not None:
+            self._overrides.close()
         for worker in self._workers.values():
             worker.stop(deadline - time.monotonic())
         ended = [w.join(deadline + GRACE - time.monotonic()) for w in self._workers.values()]

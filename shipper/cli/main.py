@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "audit": ("audit:audit", "Prove that every record is accounted for."),
     "spool": ("spool:spool", "List, verify and repair spools."),
     "dead-letter": ("dead_letter:dead_letter", "List, show and replay what sinks refused."),
+    "level": ("level:level", "Change loggers' levels in running programs, for a while."),
     "completion": ("completion:completion", "Print the shell's completion script."),
 }
 
