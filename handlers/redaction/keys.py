@@ -10,6 +10,7 @@ Rules:
 - A name that begins with a question (`has_password`, `is_secret`) is harmless: its value is an answer.
 - `source` is an RE2 expression that hits whenever a text holds a sensitive name before `=`, `:` or `>`; it
   may hit more. Whatever is added to the name's grammar here or in `pairs.py` must be added to it too.
+  `words` is the alternation of all terms in it.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ SUFFIXES: Final = (
     *("password", "passwords", "pass word", "passwd", "passphrase", "pass phrase", "pass code"),
     *("secret", "api key", "api keys", "access token", "refresh token", "auth token", "private key"),
     *("secret key", "client secret", "authorization", "credit card", "connection string"),
+    *("密码", "口令", "密钥", "令牌"),
 )
 ENDINGS: Final = (
     *(
         "pwd",
+        "pw",
         "pswd",
         "secrets",
         "token",
@@ -80,7 +83,7 @@ class Keys:
     Raises RedactionError for an extra key without a letter or digit.
     """
 
-    __slots__ = ("_exact", "_sensitive", "is_sensitive", "source")
+    __slots__ = ("_exact", "_sensitive", "is_sensitive", "source", "words")
 
     def __init__(self, extra: Iterable[str] = ()) -> None:
         added = []
@@ -98,11 +101,15 @@ class Keys:
         self.is_sensitive = lru_cache(maxsize=4096)(self._decide)
         # Without case, RE2 takes a long s for an s, a Kelvin sign for a k: what is no letter keeps its case.
         gap = "(?:%[0-9a-f]{2}|(?-i:[^A-Za-z0-9])){0,2}"
-        words = _any((*SUFFIXES, *endings, *EXACT)).replace(_GAP, gap)
-        couple = r"(?-i:[^A-Za-z]){0,4}\\{0,31}[\"']\s{0,4},"
-        option = f"--[a-z0-9_-]{{0,64}}(?:{words})(?-i:[^A-Za-z]){{0,4}} "
+        self.words = words = _any((*SUFFIXES, *endings, *EXACT)).replace(_GAP, gap)
+        couple = r"(?-i:[^A-Za-z]){0,4}\\*[\"']\s{0,4},"
+        option = f"--[a-z0-9_-]*(?:{words})(?-i:[^A-Za-z]){{0,4}} "
         # Up to 4 characters of a name's tail and 8 of the gap before the separator, and some to spare.
-        pair = "(?:%[0-9a-f]{2}|(?-i:[^A-Za-z=:>])){0,14}(?:[=:>]|%3[ad])"
+        gaps = (
+            r"%[0-9a-f]{2}|\\u[0-9a-f]{4}|&(?:quot|apos|#3[49]);|\x1b\[[0-9;]*m"
+            r"|(?-i:[^A-Za-z=:>\x{ff1a}\x{ff1d}])"
+        )
+        pair = rf"(?:{gaps}){{0,14}}(?:[=:>\x{{ff1a}}\x{{ff1d}}]|%(?:25)?3[ad]|\\u003[ad])"
         self.source = f"(?i:(?:{words})(?:{pair}|{couple})|{option})"
 
     def _decide(self, name: str) -> bool:

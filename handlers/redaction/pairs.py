@@ -12,6 +12,7 @@ Rules:
   more of it: too much is redacted rather than too little.
 - A couple of quoted texts in brackets, `('cookie', 'a=b')`, is a pair as well (headers are often listed so),
   and so is a command's option, `--password x`.
+- A YAML value on the lines below its name ends with its line, or with its block (`|`, `>`).
 - `Authorization: <scheme> ...` and `Cookie: a=b; c=d` are redacted to the end of their line.
 """
 
@@ -29,8 +30,13 @@ __all__ = ["couples", "pairs"]
 # Possessive, and begun only where a word begins: a megabyte of one letter is looked at once.
 _NAME: Final = re.compile(
     r"(?<![\w.\-\[\]$])(?P<name>(?:[\w.\-\[\]$]|%5[BbDd])++(?: [\w.\-\]%]{1,64}+){0,2})"
-    r"""(?:[\\"'`\s]|%2[0-9]){0,8}(?P<sep>=>|:=|={1,3}|:|>|%3[ADad])[ \t]{0,8}"""
+    r"(?:\\{1,8}u00(?:2[0-9]|5[Cc])|&(?:quot|apos|#3[49]);|\x1b\[[0-9;]{0,16}m"
+    r"""|[\\"'`\s]|%(?:25)?2[0-9]){0,8}"""
+    r"(?P<sep>=>|:=|={1,3}|:|>|%(?:25)?3[ADad]|[\uff1a\uff1d]|\\{1,8}u003[ADad])"
+    r"(?:[ \t]|\x1b\[[0-9;]{0,16}m){0,8}"
 )
+_COLOUR: Final = re.compile(r"\[[0-9;]{0,16}m")
+_BELOW: Final = re.compile(r"(?:[|>][+-]?)?[ \t]{0,4}\r?\n(?P<indent>[ \t]{1,64})")
 _COUPLE: Final = re.compile(
     r"""[(\[]\s{0,4}[bBrRuU]{0,2}(?P<opening>\\{0,31}["'])(?P<name>[\w.\-]{1,64}+)(?P=opening)\s{0,4},\s{0,4}"""
     r"""(?=[bBrRuU]{0,2}\\{0,31}["'])"""
@@ -60,7 +66,8 @@ def pairs(text: str, keys: Keys) -> Iterator[tuple[int, int]]:
     position = 0
     while (match := _NAME.search(text, position)) is not None:
         position = match.end()
-        if match["sep"] == ">" and text[match.start() - 1 : match.start()] not in {"<", ":"}:
+        before = text[match.start() - 1 : match.start()]
+        if match["sep"] == ">" and before not in {"<", ":"} and not _is_arrow(match, text):
             continue
         name = _sensitive(match, text, keys)
         if name is None:
@@ -70,6 +77,10 @@ def pairs(text: str, keys: Keys) -> Iterator[tuple[int, int]]:
             if not is_mark(text[start:end]):
                 yield start, end
             position = max(position, end)
+
+
+def _is_arrow(match: re.Match[str], text: str) -> bool:
+    return text[match.start("sep") - 1] == "-"
 
 
 def couples(text: str, keys: Keys) -> Iterator[tuple[int, int]]:
@@ -92,6 +103,8 @@ def _sensitive(match: re.Match[str], text: str, keys: Keys) -> str | None:
     forms = [name]
     if start and text[start - 1] == "\\" and (escape := _ESCAPE.match(name)):
         forms.append(name[escape.end() :])
+    if start and text[start - 1] == "\x1b" and (colour := _COLOUR.match(name)):
+        forms.append(name[colour.end() :])
     forms += [form.rsplit(" ", 1)[1] for form in forms if " " in form]
     return next((form for form in forms if form and keys.is_sensitive(form)), None)
 
@@ -101,7 +114,7 @@ def _value(  # noqa: PLR0911 (one return for each form a value can have)
 ) -> tuple[int, int]:
     """Return where the value behind a sensitive name stands."""
     start = match.end()
-    if match["sep"] == ">":
+    if match["sep"] == ">" and not _is_arrow(match, text):
         end = text.find("<", start)
         return start, len(text) if end < 0 else end
     if opened := _OPEN.match(text, start):
@@ -114,6 +127,8 @@ def _value(  # noqa: PLR0911 (one return for each form a value can have)
     if low.endswith("authorization") and (scheme := _REALM.match(text, start)):
         rest = _BARE.match(text, scheme.end())
         return start, rest.end() if rest else scheme.end()
+    if match["sep"] == ":" and (below := _BELOW.match(text, start)):
+        return below.end(), _block_end(text, below)
     bare = _BARE.match(text, start)
     if bare is None or bare[0].lower() in _HARMLESS:
         return start, start
@@ -137,6 +152,15 @@ def _closing(text: str, start: int) -> int:
         if depth == 0:
             return bracket.end()
     return len(text)
+
+
+def _block_end(text: str, below: re.Match[str]) -> int:
+    """Return where the lines end that are indented at least as the first below the name."""
+    if text[below.start()] not in "|>":
+        line = _LINE.match(text, below.end())
+        return line.end() if line else len(text)
+    block = re.compile(rf"[^\r\n]*(?:\r?\n{below['indent']}[^\r\n]*)*+").match(text, below.end())
+    return block.end() if block else len(text)
 
 
 def _is_header(name: str, text: str, start: int) -> bool:

@@ -3,6 +3,10 @@
 Each rule has a `find` expression (Python's `re`, linear: what it has begun to match it consumes, and a
 `check` decides afterwards) and a `detect` expression (RE2, without anchors or look-around) that
 hits whenever `find` does. A new rule needs both; the property tests compare them.
+
+A `detect` expression should give the automaton little to count: one begun at any digit of a number makes
+states by the thousand. `_BEGINS` and `_ENDS` stand for the edges of a token: the detector sees each text
+between two NULs.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ class Rule:
 _START: Final = (
     r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbfv])|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\x[0-9A-Fa-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
 )
+_BEGINS: Final = r"(?:[^A-Za-z0-9]|\\[nrtbfv]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2})"
+_ENDS: Final = "[^A-Za-z0-9]"
 _T: Final = "[A-Za-z0-9_-]"
 _END: Final = r"(?![A-Za-z0-9])"
 
@@ -72,7 +78,7 @@ def _card(text: str) -> bool:
     digits = _digits(text)
     n, two, four = len(digits), int(digits[:2]), int(digits[:4])
     known = (
-        (two // 10 == 4 and n in {16, 19})
+        (two // 10 == 4 and n in {13, 16, 19})
         or ((51 <= two <= 55 or 2221 <= four <= 2720) and n == 16)
         or (two in {34, 37} and n == 15)
         or ((two in {36, 38, 39} or 3000 <= four <= 3059) and 14 <= n <= 19)
@@ -86,24 +92,93 @@ def _card(text: str) -> bool:
 
 
 def _token(kind: str, body: str, detect: str, check: Callable[[str], bool] | None = None) -> Rule:
-    return Rule(kind, re.compile(_START + f"(?:{body})"), detect, check)
+    return Rule(kind, re.compile(_START + f"(?:{body})"), f"{_BEGINS}(?:{detect})", check)
 
+
+_PASSWORDS: Final = "pass ?words?|pass ?wd|pwd|pass ?phrase|pass ?code"
+_CODES: Final = (
+    "pin(?: code| number)?|(?:client |shared )?secret(?: key)?|(?:[a-z]{1,12} )?token|api[ _-]?key|otp"
+    "|(?:private|access|encryption|signing) key|(?:verification|security|one.time|access|recovery|login) code"
+    "|cvv2?|cvc"
+)
+_SAYS: Final = (
+    "(?:(?:is|was|are|were)(?: now)?(?: (?:re)?set to| changed to)?|(?:re)?set to|changed to|equals)"
+)
+_CHANGES: Final = "(?:re)?set(?:ting)?|chang(?:ed?|ing)|updat(?:ed?|ing)"
+# What a password may be said to be without being told.
+_PROSE: Final = frozenset(
+    """
+    a about above absent again all already also always an and any as at bad being below blank both but by
+    case common compromised correct default different due easy either empty equal exactly false fine for
+    from gone good greater guessable here hidden in incorrect insecure it its just kept known later less
+    long longer lost mandatory missing more most my never no none not now null of off ok okay old older on
+    one only optional or our out over plain present public put read readable ready reset right safe same
+    secret secure sent set short shorter simple so sometimes somewhere stale still strong stronger such text
+    that the their there this to too trivial true unchanged undefined under unique unknown unsafe unset
+    unsupported up used useless valid very via wanted weak weaker what where which with within without wrong
+    yet your
+    """.split()  # noqa: SIM905 (a list of words is read as words)
+)
+_ADJECTIVE: Final = re.compile("[A-Za-z-]+(?:ed|ing|able|ible|ly|ive|ory|ent|ary|less)")
+_LEFT_BEHIND: Final = ("[REDACTED", "[hash:", "[redaction")
+
+
+def _said(word: str) -> bool:
+    """Tell a password from a word of prose: `password is required`, `the password is not ...`."""
+    bare = word.strip("*")  # `***` is a mask of somebody else's
+    if not bare or word.startswith(_LEFT_BEHIND):
+        return False
+    return bare.lower() not in _PROSE and _ADJECTIVE.fullmatch(bare) is None
+
+
+def _told(word: str) -> bool:
+    """Tell a code or token from a word of prose: it holds a digit or is mixed from letters and signs."""
+    return _said(word) and (_has_digit(word) or (len(word) >= 8 and not word.replace("-", "").isalpha()))
+
+
+def _prose(before: str, check: Callable[[str], bool]) -> Rule:
+    """Make the rule for what stands as one word, or in quotes, behind `before`."""
+    value = r"(?>(?P<s>[^\s\"'`]{0,255}[^\s\"'`.,;:!?)\]}]))"
+    units = (
+        r"(?!\s(?:char|letter|digit|by|bit|day|hour|minute|second|ms|time|year|month|week|of|more|less|or))"
+    )
+    find = rf"(?<![A-Za-z])(?i:{before})[\"'`]?{value}{units}"
+    return Rule("prose", re.compile(find), f"(?i:{before.replace('{1,64}', '+')})", check)
+
+
+_FOR: Final = r"(?: (?:for|of) [^\s]{1,64})?"
+_SPACE: Final = r"[ \t]{1,3}"
 
 RULES: Final = (
+    _prose(rf"(?:{_PASSWORDS}){_FOR}{_SPACE}{_SAYS}:?{_SPACE}", _said),
+    _prose(rf"(?:{_CODES}){_FOR}{_SPACE}{_SAYS}:?{_SPACE}", _told),
+    _prose(
+        rf"(?:{_CHANGES}) (?:the |your |his |her |their |user )?(?:{_PASSWORDS}|{_CODES})"
+        rf"{_FOR}{_SPACE}to{_SPACE}",
+        _said,
+    ),
+    Rule(  # ALTER USER bob WITH PASSWORD 'x'; IDENTIFIED BY 'x'
+        "prose",
+        re.compile(
+            r"(?<![A-Za-z])(?i:password|passwd|identified(?: with \w{1,32})? by)[ \t]{1,4}(?P<q>[\"'])"
+            r"(?P<s>[^\"'\r\n]{1,256})(?P=q)"
+        ),
+        r"(?i:password|passwd|identified(?: with \w+)? by)[ \t]{1,4}[\"']",
+    ),
     Rule(
         "private_key",
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?s:.*?)"
             r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)"
         ),
-        "-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",
+        "-----BEGIN [A-Z0-9 ]*PRIVATE KEY",
     ),
     Rule(
         "url_password",
         re.compile(
             r"""://[^\s/:@"'<>\[]{0,256}:(?P<s>[^\s/?#"'<>]{1,256}(?=@)|(?!\d{1,5}[/?#,])[^\s"'<>@]{1,128}(?=@))"""
         ),
-        r"""://[^\s/:@"'<>\[]{0,256}:[^\s"'<>]{1,256}@""",
+        r"""://[^\s/:@"'<>\[]*:[^\s"'<>]+@""",
     ),
     Rule(
         "bearer",
@@ -172,11 +247,12 @@ RULES: Final = (
     Rule(
         "card",
         re.compile(
-            _START + r"(?<![0-9]\.)(?:[2-6][0-9]{13,18}"
+            _START + r"(?<![0-9]\.)(?:[2-6][0-9]{13,18}|4[0-9]{12}"
             r"|(?<![0-9A-Fa-f]-)[2-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}(?:\1[0-9]{1,3})?"
             r"|(?<![0-9A-Fa-f]-)3[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})(?![0-9A-Za-z])(?![.-][0-9])"
         ),
-        r"[2-6][0-9]{13}|[2-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4}",
+        rf"{_BEGINS}(?:(?:[2-6][0-9]{{13,18}}|4[0-9]{{12}}){_ENDS}"
+        r"|[2-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4})",
         _card,
         keep_last_four=True,
     ),
@@ -187,7 +263,7 @@ RULES: Final = (
             + r"[1-9][0-9]{5}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
             + _END
         ),
-        "[1-9][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]",
+        f"{_BEGINS}[1-9][0-9]{{5}}(?:18|19|20)[0-9]{{2}}[01][0-9][0-3][0-9]{{4}}[0-9Xx]{_ENDS}",
         is_resident_id,
     ),
     Rule(
@@ -198,7 +274,8 @@ RULES: Final = (
             r"1(?:3[0-9]|4[5-9]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9])"
             r"([ -]?)[0-9]{4}\1[0-9]{4}(?![0-9A-Za-z])(?![.-][0-9])"
         ),
-        r"(?:\+|%2[Bb])[1-9](?:[ .()-]{0,2}[0-9]){7}|1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})",
+        r"(?:\+|%2[Bb])[1-9](?:[ .()-]{0,2}[0-9]){7}"
+        rf"|{_BEGINS}(?:0?086[ -]?|86[ -]?)?1[3-9][0-9](?:[0-9]{{8}}|[ -][0-9]{{4}}[ -][0-9]{{4}}){_ENDS}",
         keep_last_four=True,
     ),
 )
@@ -208,5 +285,5 @@ EMAIL: Final = Rule(
     re.compile(
         r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}+@[A-Za-z0-9-]{1,63}+(?:\.[A-Za-z0-9-]{1,63}+){1,8}"
     ),
-    r"[A-Za-z0-9._%+-]@[A-Za-z0-9-]{1,63}\.[A-Za-z0-9-]",
+    r"[A-Za-z0-9._%+-]@[A-Za-z0-9-]+\.[A-Za-z0-9-]",
 )

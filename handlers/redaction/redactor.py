@@ -7,7 +7,10 @@ Rules:
   container, and every text either known to be clean or missed by the detector, which hits whenever `slow`
   would.
 - `_known` remembers short texts that were found clean (regions, routes, constant messages: most of what is
-  logged). It is bounded and forgets all at once. It never holds a secret.
+  logged): each eighth that is new, because what never comes again would cost more to keep than to look at,
+  and what keeps coming soon has its turn. It is bounded and forgets all at once. It never holds a secret.
+- Names are texts too: a shape whose names hold a secret, or one of which may say what another holds
+  (`named.py`), has no fast way.
 - Only the schema's free text is looked at among built-in fields: a UUID can pass Luhn.
 - Nested values are never changed in place: what changes is copied.
 """
@@ -22,6 +25,8 @@ from typing import Any, Final
 from ..schema import FIELDS, Schema
 from .detector import Finder, detector, user_finder
 from .keys import Keys
+from .named import labelled, named, pair_of_names
+from .named import source as named_source
 from .pairs import couples, pairs
 from .patterns import EMAIL, RULES
 from .values import FAILED, Marker, Mode, is_mark
@@ -52,13 +57,19 @@ def _getter(names: tuple[str, ...]) -> Getter:
 class _Shape:
     """What is known of events with the same names: which are sensitive, which held text when first seen."""
 
-    __slots__ = ("free", "others", "sensitive", "texts")
+    __slots__ = ("free", "odd", "others", "renamed", "sensitive", "texts")
 
     def __init__(
-        self, event: Mapping[str, object], names: tuple[str, ...], sensitive: tuple[str, ...]
+        self,
+        event: Mapping[str, object],
+        names: tuple[str, ...],
+        sensitive: tuple[str, ...],
+        renamed: Mapping[str, str],
     ) -> None:
         self.free = tuple(name for name in names if name not in sensitive)
         self.sensitive = sensitive
+        self.renamed = renamed
+        self.odd = bool(renamed) or pair_of_names(self.free)
         self.texts = _getter(tuple(name for name in self.free if type(event.get(name)) is str))
         self.others = _getter(tuple(name for name in self.free if type(event.get(name)) is not str))
 
@@ -74,7 +85,7 @@ class Redactor:
     """
 
     __slots__ = (
-        *("_finders", "_keys", "_known", "_marker", "_may_hold", "_optional", "_shapes", "counts"),
+        *("_finders", "_keys", "_known", "_marker", "_may_hold", "_optional", "_shapes", "_turn", "counts"),
         "is_sensitive_key",
     )
 
@@ -97,18 +108,21 @@ class Redactor:
         self._finders: list[tuple[str, Finder, bool]] = [
             ("key", lambda text: pairs(text, self._keys), False),
             ("key", lambda text: couples(text, self._keys), False),
+            ("key", lambda text: named(text, self._keys), False),
             *((rule.kind, rule.spans, rule.keep_last_four) for rule in rules),
             *(
                 (name, user_finder(name, pattern, allow_backtracking=allow_backtracking), False)
                 for name, pattern in patterns.items()
             ),
         ]
-        sources = (self._keys.source, *(rule.detect for rule in rules))
+        by_name = f"(?i:{named_source(self._keys.words)})"
+        sources = (self._keys.source, by_name, *(rule.detect for rule in rules))
         self._may_hold = detector(sources, tuple(patterns.values()))
         built_in = FIELDS if schema is None else schema.fields[: len(FIELDS)]
         optional = {field.name for field in built_in if field.free_text} | {"error_pattern"}
         self._optional = frozenset(optional - {"message"})
         self._known: set[object] = {""}
+        self._turn = 0
         self._shapes: dict[tuple[Any, ...], _Shape] = {}
 
     def clean(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
@@ -118,10 +132,13 @@ class Redactor:
         """
         try:
             shape = self._shapes.get((extras, *event))
-            if shape is not None and _SCALARS.issuperset(map(type, shape.others(event))):
-                texts = shape.texts(event)
-                if self._known.issuperset(texts) or self._is_clean(texts):
-                    return self._without(event, shape.sensitive) if shape.sensitive else event
+            if (
+                shape is not None
+                and not shape.odd
+                and (shape.others is _nothing or _SCALARS.issuperset(map(type, shape.others(event))))
+                and (self._known.issuperset(texts := shape.texts(event)) or self._is_clean(texts))
+            ):
+                return self._without(event, shape.sensitive) if shape.sensitive else event
         except (
             TypeError,
             KeyError,
@@ -133,6 +150,28 @@ class Redactor:
             return self._examine(event, extras)
         except Exception:  # noqa: BLE001 (whatever went wrong, nothing may pass unexamined)
             return self._fail(event, extras)
+
+    def examined(self, names: frozenset[str], extras: tuple[str, ...]) -> frozenset[str] | None:
+        """Return which of an event's `names` hold what `clean` looks at.
+
+        None when the names themselves matter: sensitive ones, ones that hold a secret or say what another
+        holds. Otherwise `clean` leaves an event of these names as it is when `are_clean` says so of the
+        texts under the names returned, and `is_clean` of the lists and dicts.
+        """
+        free = ("message", *extras, *sorted((names & self._optional).difference(extras)))
+        if any(map(self.is_sensitive_key, extras)) or pair_of_names(free) or not self._is_clean(extras):
+            return None
+        return frozenset(free)
+
+    def are_clean(self, texts: tuple[str, ...]) -> bool:
+        """Tell whether it is certain that none of the `texts` holds a secret."""
+        return self._is_clean(texts)
+
+    def is_clean(self, value: Any) -> bool:
+        """Tell whether it is certain that a list or dict in plain JSON types holds no secret."""
+        texts: list[str] = []
+        _collect(value, texts)
+        return not self._sensitive_inside(value) and self._is_clean(texts)
 
     def clean_text(self, text: str) -> str:
         """Return `text` without its secrets; never raises."""
@@ -163,11 +202,27 @@ class Redactor:
         if shape is None:
             present = event.keys() & self._optional
             sensitive = tuple(name for name in extras if self.is_sensitive_key(name))
-            shape = _Shape(event, ("message", *extras, *sorted(present.difference(extras))), sensitive)
+            names = ("message", *extras, *sorted(present.difference(extras)))
+            shape = _Shape(event, names, sensitive, self._renamed(event, extras))
             if len(self._shapes) >= _SHAPES:
                 self._shapes.clear()
             self._shapes[key] = shape
         return shape
+
+    def _renamed(self, event: Mapping[str, object], extras: tuple[str, ...]) -> dict[str, str]:
+        """Return new names for those extras whose own names hold a secret."""
+        if self._is_clean(extras):
+            return {}
+        taken = set(event)
+        renamed: dict[str, str] = {}
+        for name in extras:
+            cleaned = self._slow(name)
+            if cleaned != name:
+                while cleaned in taken:
+                    cleaned += "'"
+                taken.add(cleaned)
+                renamed[name] = cleaned
+        return renamed
 
     def _without(self, event: dict[str, Any], sensitive: tuple[str, ...]) -> dict[str, Any]:
         """Return `event`, or a copy in which marks stand for the values of `sensitive` keys."""
@@ -181,6 +236,8 @@ class Redactor:
 
     def _examine(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
         shape = self._shape(event, extras)
+        if shape.odd:
+            return self._examine_odd(event, shape, extras)
         names = [name for name in shape.free if name in event]
         texts: list[str] = []
         for name in names:
@@ -193,6 +250,19 @@ class Redactor:
             cleaned[name] = self._value(event[name], 0)
         return self._without(event if cleaned == event else cleaned, shape.sensitive)
 
+    def _examine_odd(self, event: dict[str, Any], shape: _Shape, extras: tuple[str, ...]) -> dict[str, Any]:
+        """Clean an event whose names hold secrets, or say what others hold."""
+        beside = labelled({name: event[name] for name in extras if name in event}, self._keys)
+        searched = frozenset(shape.free)
+        cleaned: dict[str, Any] = {}
+        for name, value in event.items():
+            shown = shape.renamed.get(name, name)
+            if name in shape.sensitive or name in beside:
+                self._put(cleaned, shown, value)
+            else:
+                cleaned[shown] = self._value(value, 0) if name in searched else value
+        return event if cleaned == event else cleaned
+
     def _put(self, into: dict[str, Any], name: str, value: Any) -> None:
         """Store what stands for the `value` of a sensitive key."""
         if value is None or (type(value) is str and (not value or is_mark(value))):
@@ -204,18 +274,18 @@ class Redactor:
         else:
             into[name] = self._marker.mark(value if type(value) is str else repr(value))
 
-    def _is_clean(self, texts: Iterable[Any]) -> bool:
+    def _is_clean(self, texts: Sequence[Any]) -> bool:
         """Tell whether none of `texts` can hold a secret, and remember the short ones.
 
         Raises TypeError when one is not a text.
         """
-        known = self._known
-        unknown = [text for text in texts if text not in known]
-        if not unknown:
+        if self._known.issuperset(texts):
             return True
-        if self._may_hold(unknown):
+        if self._may_hold(texts):  # known ones too: to look at them costs less than to sort them out
             return False
-        self._remember(unknown)
+        self._turn += 1  # a race loses a turn at worst
+        if not self._turn & 7:
+            self._remember(texts)
         return True
 
     def _remember(self, texts: Iterable[str]) -> None:
@@ -225,7 +295,9 @@ class Redactor:
 
     def _sensitive_inside(self, value: Any) -> bool:
         if type(value) is dict:
-            return any(self.is_sensitive_key(str(k)) or self._sensitive_inside(v) for k, v in value.items())
+            return bool(labelled(value, self._keys)) or any(
+                self.is_sensitive_key(str(k)) or self._sensitive_inside(v) for k, v in value.items()
+            )
         if type(value) not in {list, tuple}:
             return False
         return self._is_couple(value) or any(self._sensitive_inside(item) for item in value)
@@ -259,12 +331,13 @@ class Redactor:
 
     def _mapping(self, mapping: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
         taken: set[str] = set()
+        beside = labelled(mapping, self._keys)
         for key, value in mapping.items():
             name = self._slow(key)
             while name in taken:
                 name = f"{name}'"  # two keys that were different secrets
             taken.add(name)
-            if self.is_sensitive_key(str(key)):
+            if self.is_sensitive_key(str(key)) or key in beside:
                 kept: dict[str, Any] = {}
                 self._put(kept, name, value)
                 yield from kept.items()
