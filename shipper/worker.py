@@ -239,10 +239,18 @@ class Worker:
                     break
             for ticket in tickets:
                 ticket.mark(lane, empty=batch is None)
-        self._tickets = [ticket for ticket in self._tickets if not ticket.settled.is_set()]
+        self._sort_tickets()
         if moved and self._passed is not None:
             self._passed()
         return busy
+
+    def _sort_tickets(self) -> None:
+        """Let go of tickets that are settled, and of lanes in them that were drained and are gone."""
+        for ticket in list(self._tickets):
+            for lane in ticket.open.keys() - set(self._lanes):  # gone while the ticket was being written
+                ticket.mark(lane, empty=True)
+            if ticket.settled.is_set():
+                self._tickets.remove(ticket)  # in place: another thread may be appending its own
 
     def _carry(self, sink: Sink, lane: _Lane, batch: Batch, violations: Mapping[int, str]) -> None:
         """Send one batch until each of its events is settled, or until it must be given up."""
