@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import CodeType, TracebackType
 from typing import Any, Final
 
 from .plain import clean_text, cut_text, safe_repr, type_name
 
-__all__ = ["MAX_CAUSES", "MAX_STACK", "describe", "describe_text"]
+__all__ = ["MAX_CAUSES", "MAX_STACK", "Described", "describe", "describe_foreign", "describe_text"]
 
 MAX_CAUSES: Final = 20
 MAX_STACK: Final = 64 * 1024
@@ -37,28 +37,20 @@ _HEADER: Final = "Traceback (most recent call last):\n"
 _places: dict[tuple[int, int], tuple[CodeType, str]] = {}
 
 
+class Described(dict[str, Any]):
+    """An `error` object made already, given where an exception would stand."""
+
+
 def describe(exc_info: object) -> dict[str, Any] | None:
     """Return the `error` object of what a logging call may be given as `exc_info`; None when there is none.
 
     `exc_info` is an exception, a tuple (type, exception, traceback), or anything true for the one in hand.
     """
-    trace: Any = None
-    error: Any
-    if isinstance(exc_info, BaseException):
-        error, trace = exc_info, exc_info.__traceback__
-    elif type(exc_info) is tuple:
-        if len(exc_info) != 3:
-            return None
-        _, error, trace = exc_info
-    elif exc_info:
-        error = sys.exc_info()[1]
-        trace = error.__traceback__ if error is not None else None
-    else:
-        return None
+    if type(exc_info) is Described:
+        return dict(exc_info)
+    error, trace = _at_hand(exc_info)
     if not isinstance(error, BaseException):
         return None
-    if trace is not None and type(trace) is not TracebackType:
-        trace = None
     described: dict[str, Any] = {"type": _name(error), "message": _said(error)}
     described["stack"] = _stack(error, trace)
     code = _code(error)
@@ -74,6 +66,20 @@ def describe(exc_info: object) -> dict[str, Any] | None:
     return described
 
 
+def _at_hand(exc_info: object) -> tuple[Any, TracebackType | None]:
+    trace: Any = None
+    error: Any = None
+    if isinstance(exc_info, BaseException):
+        error, trace = exc_info, exc_info.__traceback__
+    elif type(exc_info) is tuple:
+        if len(exc_info) == 3:
+            _, error, trace = exc_info
+    elif exc_info:
+        error = sys.exc_info()[1]
+        trace = error.__traceback__ if error is not None else None
+    return error, trace if type(trace) is TracebackType else None
+
+
 def describe_text(text: str) -> dict[str, Any]:
     """Return the `error` object of a traceback that exists only as text (a record from another process)."""
     text = _middle_cut(clean_text(text))
@@ -82,6 +88,26 @@ def describe_text(text: str) -> dict[str, Any]:
     if not all(part.isidentifier() for part in name.split(".")):
         name, message = "", last
     return {"type": name, "message": message if colon or not name else "", "stack": text}
+
+
+def describe_foreign(parts: Mapping[str, Any]) -> Described:
+    """Return the `error` object of what a foreign log says: type, message, stack, code (text), causes."""
+    stack = parts.get("stack")
+    read = describe_text(stack) if stack else {}
+    described = Described()
+    for name in ("type", "message"):
+        text = parts.get(name) or read.get(name, "")
+        described[name] = cut_text(clean_text(text), MAX_MESSAGE)
+    if read:
+        described["stack"] = read["stack"]
+    if "code" in parts:
+        described["code"] = cut_text(clean_text(parts["code"]), MAX_MESSAGE)
+    if parts.get("causes"):
+        described["causes"] = [
+            {clean_text(name): cut_text(clean_text(text), MAX_MESSAGE) for name, text in cause.items()}
+            for cause in parts["causes"][:MAX_CAUSES]
+        ]
+    return described
 
 
 def _name(error: BaseException) -> str:

@@ -5,7 +5,7 @@ Rules:
   its own name, and the event's builder decides.
 - A time without a zone is local time, as `logging` writes it: `local` makes seconds since the epoch of it.
 - Text: a time and a level at the beginning of the line are read, and the whole line stays the message.
-- A traceback at the end of a joined record becomes `stack`, and the lines before it the message.
+- A traceback at the end of a joined record becomes the error's stack, and the lines before it the message.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import orjson
 
 from .lines import CutLine
+from .parse_error import take_error
 
 __all__ = ["Parsed", "Parser", "parse", "parse_json", "parse_text"]
 
@@ -70,7 +71,7 @@ _YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1,
 class Parsed:
     """A line as understood. `timestamp` is seconds since the epoch; None and `""`: the line does not say.
 
-    `stack` is a traceback's text.
+    `error` holds parts of an event's `error`: type, message, stack, code, causes.
     """
 
     message: str
@@ -80,7 +81,7 @@ class Parsed:
     service: str = ""
     trace_id: str = ""
     span_id: str = ""
-    stack: str = ""
+    error: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -122,6 +123,7 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
     for name in ("trace_id", "span_id"):
         if content.get(name) == "":
             del content[name]
+    parsed.error = take_error(content)
     parsed.fields = content
     return parsed
 
@@ -147,7 +149,7 @@ def parse_text(body: bytes, local: Local = datetime.timestamp) -> Parsed:
 def _take_traceback(parsed: Parsed, text: str, at: int, *, known_level: bool) -> None:
     stack = text[at:].rstrip()
     parsed.message = text[:at].rstrip() or stack.rpartition("\n")[2]
-    parsed.stack = stack
+    parsed.error["stack"] = stack
     if not known_level:
         parsed.level = "ERROR"
 

@@ -6,12 +6,12 @@ and the redaction like what an application logs.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ...handlers.failure import describe_foreign
 from ..core.parse import Parsed, Parser, parse
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _NUMBERS: Final = ("line", "process")
 
 def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
     """Return the event of a parsed line."""
-    if parsed.stack:
-        return builder.build(_record(parsed))
     fields = parsed.fields
     source: dict[str, Any] = {}
     for names, kind in ((_TEXTS, str), (_NUMBERS, int)):
@@ -48,23 +46,9 @@ def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
         logger=parsed.logger,
         timestamp=parsed.timestamp,
         fields=fields,
+        exc_info=describe_foreign(parsed.error) if parsed.error else None,
         source=source,
     )
-
-
-def _record(parsed: Parsed) -> logging.LogRecord:
-    """Return the record that was printed with this traceback; what the text does not say is None in it."""
-    level = logging.getLevelNamesMapping()[parsed.level]
-    record = logging.LogRecord(parsed.logger, level, "", 0, parsed.message, None, None)
-    unknown = dict.fromkeys(
-        ("module", "funcName", "lineno", "process", "processName", "threadName", "taskName")
-    )
-    record.__dict__.update({name: None for name in unknown if name in record.__dict__})
-    if parsed.timestamp is not None:
-        record.created = parsed.timestamp
-    record.exc_text = parsed.stack
-    record.__dict__.update(parsed.fields)
-    return record
 
 
 @dataclass(slots=True)

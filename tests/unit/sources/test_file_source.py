@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from logferry.handlers.record import EventBuilder
+from logferry.handlers.redaction import Redactor
 from logferry.handlers.schema import Schema
 from logferry.shipper.config.fields import Duration, Size
 from logferry.shipper.ports import SourceContext
@@ -318,3 +319,24 @@ def test_from_end_survives_a_restart(tmp_path: Path, following: Callable[[FileSo
         file.write("newer\n")
     until(lambda: len(kept.messages) == 2, lambda: kept.messages)
     assert kept.messages == ["new", "newer"]
+
+
+def test_an_error_of_a_json_line_is_the_events_error(tmp_path: Path) -> None:
+    """Type, message and stack of a foreign line stand where an exception's would, secrets removed."""
+    stack = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nshop.StockError: no tea'
+    lines = [
+        {"msg": "a", "error": {"type": "E", "message": "password=hunter2", "code": "x7", "seen": 3}},
+        {"msg": "b", "exc_info": stack, "level": "error"},
+        {"msg": "c", "error": "refused"},
+    ]
+    (tmp_path / "a.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kept = Kept()
+    builder = EventBuilder(Schema("files", host="h"), Redactor())
+    config = FileConfig((tmp_path / "a.log",))
+    FileSource(config, SourceContext("app", builder, kept)).run(once=True)
+    first, second, third = (json.loads(line) for line in kept.lines)
+    assert first["error"] == {"type": "E", "message": "password=[REDACTED]", "code": "x7"}
+    assert first["extra"] == {"error": {"seen": 3}}
+    assert second["error"] == {"type": "shop.StockError", "message": "no tea", "stack": stack}
+    assert second["level"] == "ERROR"
+    assert third["error"] == {"type": "", "message": "refused"}

@@ -93,7 +93,7 @@ def test_a_traceback_becomes_a_stack() -> None:
     """A joined record's traceback is its stack; without a level of its own it is an ERROR."""
     found = parsed(b"it broke\nTraceback (most recent call last):\n  File x\nValueError: no")
     assert (found.message, found.level) == ("it broke", "ERROR")
-    assert found.stack.endswith("ValueError: no")
+    assert found.error["stack"].endswith("ValueError: no")
     alone = parsed(b"Traceback (most recent call last):\n  File x\nValueError: no")
     assert alone.message == "ValueError: no"
 
@@ -120,3 +120,38 @@ def test_any_bytes_are_understood_somehow(line: bytes) -> None:
     """No line makes the parser raise, and a line that is not blank is never dropped."""
     found = parse(line, local=utc)
     assert (found is None) == (not line.rstrip(b"\r\n \t"))
+
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nshop.StockError: no tea'
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "left"),
+    [
+        (
+            {"error": {"type": "E", "message": "m", "stack": "s", "code": 5, "causes": [{"type": "C"}]}},
+            {"type": "E", "message": "m", "stack": "s", "code": "5", "causes": [{"type": "C"}]},
+            {},
+        ),
+        (
+            {"err": {"type": "E", "message": "m", "signal": 9}},
+            {"type": "E", "message": "m"},
+            {"err": {"signal": 9}},
+        ),
+        ({"error": "refused"}, {"message": "refused"}, {}),
+        ({"error.type": "E", "error.stack_trace": "s"}, {"type": "E", "stack": "s"}, {}),
+        ({"exc_info": TRACEBACK}, {"stack": TRACEBACK}, {}),
+        ({"error": "refused", "exception": TRACEBACK}, {"message": "refused", "stack": TRACEBACK}, {}),
+        ({"exception": "none of ours"}, {}, {"exception": "none of ours"}),
+        ({"error": {"retry": True}}, {}, {"error": {"retry": True}}),
+        ({"error": 5, "err": ["x"], "code": 7}, {}, {"error": 5, "err": ["x"], "code": 7}),
+        ({"error": {"type": "E", "causes": [1]}}, {"type": "E"}, {"error": {"causes": [1]}}),
+    ],
+)
+def test_errors_of_other_loggers(
+    line: dict[str, object], error: dict[str, object], left: dict[str, object]
+) -> None:
+    """Objects, texts, dotted names and tracebacks become the event's error; the rest stays where it was."""
+    found = parsed(json.dumps({"msg": "m", **line}).encode())
+    assert found.error == error
+    assert found.fields == left
