@@ -1,0 +1,81 @@
+"""What a JSON line says of an error, in the shapes that loggers write, as parts of an event's `error`.
+
+Understood are an object (`error`, `err`: ours, ECS's, pino's), a text (`error`: zap's, logrus'), ECS's dotted
+names, and the text of a traceback (`exc_info`: python-json-logger's; `exception`: structlog's). What is not
+understood stays where it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["take_error"]
+
+_OBJECTS: Final = ("error", "err")
+_TRACEBACKS: Final = ("exc_info", "exception", "traceback", "stack_trace")
+# Name of a part of `error` → the names it is given.
+_PARTS: Final = {
+    "type": ("type", "class", "kind", "name"),
+    "message": ("message", "msg"),
+    "stack": ("stack", "stack_trace", "stacktrace", "traceback"),
+}
+_CODE: Final = ("code", "errno")
+_HEAD: Final = "Traceback (most recent call last):"
+_MAX_CAUSES: Final = 20
+
+
+def take_error(content: dict[str, Any]) -> dict[str, Any]:
+    """Remove what `content` says of an error and return it: type, message, stack, code, causes; or `{}`."""
+    error: dict[str, Any] = {}
+    for name in _OBJECTS:
+        held = content.get(name)
+        if isinstance(held, dict):
+            rest = dict(held)
+            error = _read(rest, "")
+            if error:
+                _keep(content, name, rest)
+                break
+        elif isinstance(held, str) and held:
+            error = {"message": held}
+            del content[name]
+            break
+    if not error:
+        error = _read(content, "error.")
+    if "stack" not in error:
+        for name in _TRACEBACKS:
+            held = content.get(name)
+            if isinstance(held, str) and _HEAD in held:
+                error["stack"] = content.pop(name)
+                break
+    return error
+
+
+def _read(held: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Remove the parts of an error from `held`, whose names begin with `prefix`, and return them."""
+    error: dict[str, Any] = {}
+    for part, names in _PARTS.items():
+        for name in names:
+            if isinstance(held.get(prefix + name), str):
+                error[part] = held.pop(prefix + name)
+                break
+    for name in _CODE:
+        code = held.get(prefix + name)
+        if error and isinstance(code, str | int) and not isinstance(code, bool):
+            error["code"] = str(held.pop(prefix + name))
+            break
+    causes = held.get(prefix + "causes")
+    if error and isinstance(causes, list) and all(_is_cause(cause) for cause in causes[:_MAX_CAUSES]):
+        error["causes"] = held.pop(prefix + "causes")[:_MAX_CAUSES]
+    return error
+
+
+def _is_cause(cause: object) -> bool:
+    return isinstance(cause, dict) and cause != {} and all(isinstance(text, str) for text in cause.values())
+
+
+def _keep(content: dict[str, Any], name: str, rest: dict[str, Any]) -> None:
+    """Leave what was not understood under its name."""
+    if rest:
+        content[name] = rest
+    else:
+        del content[name]
