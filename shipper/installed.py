@@ -3,7 +3,8 @@
 Rules
 - Another configuration takes over without a gap: its handlers are put into the very slots of the old ones and
   levels are handed over, so that a thread that logs meanwhile meets one of the two, never both or none.
-- A console handler is added only where the application has none of its own.
+- A console handler is added only where the application has none of its own. It shows what the application
+  logs, not what the clients of our own workers do: what matters of that is in logferry's own lines.
 - With a flight recorder the loggers let more through; the root logger's other handlers are kept from it by a
   filter, as long as it is installed.
 """
@@ -16,7 +17,7 @@ import sys
 from ..handlers import hooks, levels
 from ..handlers.console import ConsoleFormatter
 from ..handlers.flight import BelowLevel, FlightRecorder
-from ..handlers.forward import ForwardHandler
+from ..handlers.forward import ForwardHandler, is_suppressed
 from ..handlers.outlet import Outlet
 from ..handlers.stream import JsonHandler
 from .plan import Plan
@@ -99,8 +100,15 @@ def _console(plan: Plan, old: logging.Handler | None) -> logging.Handler | None:
     theirs = [h for h in logging.getLogger().handlers if h is not old]
     if any(isinstance(h, logging.StreamHandler) and h.stream in own for h in theirs):
         return None
+    handler: logging.Handler
     if plan.console == "json":
-        return JsonHandler(builder=plan.builder)
-    handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(ConsoleFormatter(builder=plan.builder))
+        handler = JsonHandler(builder=plan.builder)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(ConsoleFormatter(builder=plan.builder))
+    handler.addFilter(_of_the_application)
     return handler
+
+
+def _of_the_application(_record: logging.LogRecord) -> bool:
+    return not is_suppressed()

@@ -17,7 +17,8 @@ import logferry
 from logferry.handlers.context import bound
 from logferry.shipper import lifecycle
 from logferry.shipper.config import ConfigError
-from logferry.shipper.sinks.memory import memory_sink
+from logferry.shipper.ports import SinkKind
+from logferry.shipper.sinks.memory import SINK, memory_sink
 
 ROOT = logging.getLogger()
 log = logging.getLogger("shop.orders")
@@ -175,3 +176,45 @@ def test_the_flight_recorder_is_configured_with_one_line(
     assert "detail" not in shown
     logferry.configure(settings(tmp_path, logging={"level": "WARNING", "console": "off"}))
     assert not log.isEnabledFor(logging.INFO)
+
+
+@pytest.mark.parametrize("console", ["pretty", "json"])
+def test_the_console_does_not_show_what_our_own_clients_log(
+    tmp_path: Path, console: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At DEBUG a worker's HTTP client logs each connection: not on the console that `configure` installs."""
+    monkeypatch.setattr(ROOT, "handlers", [])  # pytest's own
+    pool = logging.getLogger("urllib3.connectionpool")
+
+    class Chatty:
+        """A sink whose client logs, as urllib3 does."""
+
+        def __init__(self) -> None:
+            self.inner = memory_sink("mem")
+            self.limits = self.inner.limits
+
+        def send(self, batch: Any) -> Any:
+            pool.debug("Starting new HTTP connection")
+            return self.inner.send(batch)
+
+        def check(self) -> list[str]:
+            return []
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(
+        "logferry.shipper.config.loading.sink_kind",
+        lambda _name: SinkKind("memory", SINK.config, lambda *_: Chatty()),
+    )
+    logferry.configure(
+        settings(tmp_path, environment="dev", logging={"console": console, "loggers": {"urllib3": "DEBUG"}})
+    )
+    pool.debug("a client of the application's own")
+    log.debug("seen")
+    assert logferry.flush(10)
+    logferry.shutdown(5)
+    shown = capfd.readouterr().err
+    assert "seen" in shown
+    assert "a client of the application's own" in shown
+    assert "Starting new HTTP connection" not in shown
