@@ -15,16 +15,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from .heads import Head
 from .protobuf import pair
 
-__all__ = ["VALUE_BYTES", "Framer", "frame_metadata", "pairs_of", "text_of", "wire_name"]
+__all__ = [
+    "BOOLEANS",
+    "VALUE_BYTES",
+    "Framer",
+    "frame_metadata",
+    "frame_pairs",
+    "openings",
+    "pairs_of",
+    "text_of",
+    "wire_name",
+]
 
 VALUE_BYTES: Final = 448
-_BOOLEANS: Final = {True: "true", False: "false"}
+BOOLEANS: Final = {True: "true", False: "false"}
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]")
 
 Framer: TypeAlias = Callable[[Sequence[Head | None], Sequence[int], str], list[bytes]]
@@ -43,7 +53,7 @@ def text_of(value: Any) -> str:
     elif value is None:
         return ""
     elif type(value) is bool:
-        text = _BOOLEANS[value]
+        text = BOOLEANS[value]
     elif type(value) in {int, float}:
         text = _number(value)
     else:
@@ -62,7 +72,12 @@ def pairs_of(head: Head, names: Sequence[str], event_id: str) -> dict[str, str]:
     return pairs
 
 
-def _openings(name: str) -> list[str]:
+def frame_pairs(values: Mapping[str, Any]) -> bytes:
+    """Return the framed pairs of an event's values by field; what is empty is left out."""
+    return b"".join(pair(wire_name(name), text) for name, value in values.items() if (text := text_of(value)))
+
+
+def openings(name: str) -> list[str]:
     """Return what stands before a value of each short length, as characters below 128."""
     openings = []
     key = wire_name(name)
@@ -101,10 +116,10 @@ def frame_metadata(names: Sequence[str]) -> Framer:
     source += ["   add(slow(head, names, f'{spool}-{sequence}') if head is not None else b'')"]
     source += [" return out"]
     # An opening holds the length of the whole id, spool included: shift the table by the spool's part.
-    own = _openings("event_id")[33:]
-    scope: dict[str, Any] = {f"h{i}": _openings(name) for i, name in enumerate(names)}
+    own = openings("event_id")[33:]
+    scope: dict[str, Any] = {f"h{i}": openings(name) for i, name in enumerate(names)}
     scope |= {"owns": own, "names": tuple(names), "slow": _slow, "number": _number}
-    scope["plain"] = _BOOLEANS
+    scope["plain"] = BOOLEANS
     exec("\n".join(source), scope)  # noqa: S102 - positions only, see the module's rules
     framer: Framer = scope["frame"]
     return framer

@@ -8,8 +8,8 @@
 A generated encoder would copy and check every line; here an entry is a handful of lookups. Rules:
 
 - `seconds` are always written with six bytes (enough until the year 9999), `nanos` with five, so that a
-  timestamp is always 13 bytes long and its prefix is shared by all entries of a second. Protobuf allows such
-  longer forms.
+  timestamp is always 13 bytes long and its prefix is shared by all entries of a second. The stream's length
+  is always written with five, so that it can be filled in at the end. Protobuf allows such longer forms.
 - Lengths below `_SHORT` come from tables; others are computed.
 """
 
@@ -19,7 +19,18 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final, TypeAlias
 
-__all__ = ["Row", "pair", "push_request", "varint"]
+__all__ = [
+    "TOP_BITS",
+    "Row",
+    "field_two",
+    "fourteen_bits",
+    "open_push",
+    "pair",
+    "push_request",
+    "seal_push",
+    "second_stamp",
+    "varint",
+]
 
 Row: TypeAlias = tuple[int, int, int]
 """An entry's place in the batch, its seconds since 1970, its nanoseconds."""
@@ -46,30 +57,51 @@ def pair(name: str, value: str) -> bytes:
 
 
 @cache
-def _field_two() -> list[bytes]:
+def field_two() -> list[bytes]:
     """Return the tag of field 2 with each short length: it opens both an entry and its line."""
     return [b"\x12" + varint(length) for length in range(_SHORT)]
 
 
 @cache
-def _fourteen_bits() -> list[bytes]:
+def fourteen_bits() -> list[bytes]:
     """Return two bytes of an unfinished varint for each value of 14 bits."""
     return [bytes((bits & 0x7F | 0x80, bits >> 7 | 0x80)) for bits in range(1 << 14)]
 
 
-_TOP: Final = (b"\x00", b"\x01", b"\x02", b"\x03")  # bits 28 and 29 end the nanoseconds
+def open_push(labels: str) -> bytearray:
+    """Return the beginning of a push of one stream, with room for the length of the whole."""
+    name = labels.encode()
+    return bytearray(b"\x0a\x80\x80\x80\x80\x00\x0a" + varint(len(name)) + name)
 
 
-def push_request(labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas: Sequence[bytes]) -> bytes:
+def seal_push(body: bytearray) -> None:
+    """Write the length of a push that is complete."""
+    size = len(body) - 6
+    for place, shift in enumerate(range(0, 28, 7), 1):
+        body[place] = size >> shift & 0x7F | 0x80
+    body[5] = size >> 28 & 0x7F
+
+
+def second_stamp(second: int) -> bytes:
+    """Return a framed timestamp up to the nanoseconds' value, which takes five bytes."""
+    seconds = bytes(second >> shift & 0x7F | 0x80 for shift in range(0, 35, 7))
+    return b"\x0a\x0d\x08" + seconds + bytes((second >> 35 & 0x7F,)) + b"\x10"
+
+
+TOP_BITS: Final = (b"\x00", b"\x01", b"\x02", b"\x03")  # bits 28 and 29 end the nanoseconds
+
+
+def push_request(
+    labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas: Sequence[bytes]
+) -> bytearray:
     """Return a push of one stream. `rows` name entries of `lines` and `metas` (framed pairs)."""
-    opens, bits = _field_two(), _fourteen_bits()
+    opens, bits = field_two(), fourteen_bits()
     parts: list[bytes] = []
     shared, stamp = -1, b""
     for index, second, nanos in rows:
         if second != shared:
             shared = second
-            seconds = bytes(second >> shift & 0x7F | 0x80 for shift in range(0, 35, 7))
-            stamp = b"\x0a\x0d\x08" + seconds + bytes((second >> 35 & 0x7F,)) + b"\x10"
+            stamp = second_stamp(second)
         line, meta = lines[index], metas[index]
         length = len(line)
         try:
@@ -83,13 +115,12 @@ def push_request(labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas
             stamp,
             bits[nanos & 0x3FFF],
             bits[nanos >> 14 & 0x3FFF],
-            _TOP[nanos >> 28],
+            TOP_BITS[nanos >> 28],
             line_open,
             line,
             meta,
         )
-    name = labels.encode()
-    entries = b"".join(parts)
-    head = b"\x0a" + varint(len(name)) + name
-    size = len(head) + len(entries)
-    return b"".join((b"\x0a", varint(size), head, entries))
+    body = open_push(labels)
+    body += b"".join(parts)
+    seal_push(body)
+    return body

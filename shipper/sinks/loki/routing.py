@@ -12,11 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ...model import Batch, Rejected
+from .express import Express, Framed
 from .heads import Head, Heads
 from .labels import LabelGuard, label_text, stream_labels
 from .metadata import frame_metadata, pairs_of
@@ -62,11 +63,13 @@ class Router:
     guard: LabelGuard
     limit: Limit
     old_events: Literal["restamp", "dead_letter"] = "restamp"
+    types: Mapping[str, str] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
     _anchor: int | None = None
     _streams: dict[tuple[Any, ...], tuple[Mapping[str, str], str]] = field(default_factory=dict)
     _heads: Heads = field(init=False)
     _frame: Any = field(init=False)
+    _express: Express = field(init=False)
 
     def __post_init__(self) -> None:
         self._prepare()
@@ -74,7 +77,12 @@ class Router:
     def _prepare(self) -> None:
         self._heads = Heads(self.labels, self.metadata)
         self._frame = frame_metadata(self.metadata)
+        self._express = Express(self.labels, self.metadata, self.types, self._text, LINE_BYTES)
         self._streams.clear()
+
+    def express(self, batch: Batch, bounds: Bounds, rest: Callable[[], None]) -> list[Framed] | None:
+        """Return the pushes of `batch` ready to be sent, as `route` would make them; None: not this batch."""
+        return self._express.frame(batch, bounds, rest)
 
     def route(self, batch: Batch, bounds: Bounds) -> Route:
         """Return the pushes of `batch`, sorted by `bounds`."""
@@ -139,8 +147,11 @@ class Router:
                 known = self._stream(key)
                 if known is None:
                     return None
-                rows = live[key] = []
-                pushes.append(Push(*known, rows))
+                # An empty value and none at all are two keys of one stream.
+                same = next((push for push in pushes if push.text == known[1]), None)
+                if same is None:
+                    pushes.append(same := Push(*known))
+                rows = live[key] = same.rows
             rows.append((index, second, nanos))
         backfill: list[Push] = []
         if late and not self._backfill(batch, late, bounds, backfill, refused):
@@ -161,6 +172,10 @@ class Router:
             labels = stream_labels(self.labels, key, self.static)
             known = self._streams[key] = labels, label_text(labels)
         return known
+
+    def _text(self, key: tuple[Any, ...]) -> str | None:
+        known = self._stream(key)
+        return None if known is None else known[1]
 
     def _backfill(
         self,

@@ -7,6 +7,8 @@ Rules:
 - What concerns the whole server or tenant ends the batch: the remaining pushes are retried unsent. What
   concerns one stream does not stop the others.
 - Nothing is retried here; the worker does that.
+- The usual batch is framed by `express`; as soon as an answer is not a plain 204 the plain way takes over,
+  with the answers that are known, so that nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ....handlers.schema import FIELDS, Schema
 from ...model import Batch, Delivered, Limits, Partial, Refusal, Rejected, Retry, Split, Verdict
 from ...ports import SinkContext
 from ...transport import Answer, HttpTransport, Tls, basic_auth, retry_after
+from ...turns import Turns
 from .config import PUSH_PATH, LokiConfig
+from .express import Framed
 from .jsonpush import json_push
 from .labels import KIND, LabelGuard
 from .protobuf import push_request
@@ -107,7 +112,9 @@ class LokiSink:
             LabelGuard(config.label_budget),
             Limit(config.max_event_age),
             config.old_events,
+            _types(context.schema),
         )
+        self._turns = Turns()
         tls = Tls(config.tls.ca_file, config.tls.cert_file, config.tls.key_file, config.tls.verify)
         self._transport = HttpTransport(config.base, _headers(config), config.timeout, tls)
 
@@ -129,12 +136,18 @@ class LokiSink:
         if not batch.lines:
             return Delivered()
         bounds = self._bounds(batch)
+        known: dict[str, Answer | Retry] = {}
+        if self._config.encoding == "protobuf":
+            framed = self._router.express(batch, bounds, self._turns.rest)
+            if framed is not None and self._express(framed, known):
+                return Delivered()
         route = self._router.route(batch, bounds)
         self._say_demoted()
         fold = _Fold(refused=dict(route.refused))
         stop: Ruling | None = None
-        for push in route.pushes:
-            ruling = stop or self._push(push, route, batch, bounds)
+        # What is known comes first: after a failure that concerns all of them nothing more is sent.
+        for push in sorted(route.pushes, key=lambda push: push.text not in known):
+            ruling = stop or self._push(push, route, batch, bounds, known.get(push.text))
             fold.take(push, ruling)
             if isinstance(ruling.verdict, Retry) and not ruling.stream:
                 stop = ruling
@@ -162,18 +175,34 @@ class LokiSink:
             pin = self._pin = _Pin(batch.spool, first, last, self._router.limit.bounds(now))
         return pin.bounds
 
-    def _push(self, push: Push, route: Route, batch: Batch, bounds: Bounds) -> Ruling:
+    def _express(self, framed: Sequence[Framed], known: dict[str, Answer | Retry]) -> bool:
+        """Send pushes until one is not simply taken; note the answers by stream. True: all were taken."""
+        for push in framed:
+            if len(push.body) > _PUSH_BYTES:
+                return False
+            answer = self._transport.request("POST", PUSH_PATH, _compress(push.body), _PROTOBUF)
+            known[push.text] = answer
+            if isinstance(answer, Retry) or answer.status != 204:
+                return False
+        return True
+
+    def _push(
+        self, push: Push, route: Route, batch: Batch, bounds: Bounds, answer: Answer | Retry | None
+    ) -> Ruling:
+        """Send a push, unless its `answer` is known already, and judge the answer."""
+        given = self._post(push, route, batch) if answer is None else answer
+        if isinstance(given, Ruling):
+            return given
+        return Ruling(given) if isinstance(given, Retry) else self._judge(given, push, batch, bounds)
+
+    def _post(self, push: Push, route: Route, batch: Batch) -> Answer | Retry | Ruling:
         body, headers = self._encode(push, route, batch)
         events = len(push.rows)
         if len(body) > _PUSH_BYTES:
             reason = f"a push of {len(body)} bytes is more than Loki takes"
             return Ruling(Split(reason) if events > 1 else Rejected(reason), stream=True)
-        if headers is _PROTOBUF:
-            body = _compress(body)
-        answer = self._transport.request("POST", PUSH_PATH, body, headers)
-        if isinstance(answer, Retry):
-            return Ruling(answer)
-        return self._judge(answer, push, batch, bounds)
+        sent = _compress(body) if headers is _PROTOBUF else bytes(body)
+        return self._transport.request("POST", PUSH_PATH, sent, headers)
 
     def _judge(self, answer: Answer, push: Push, batch: Batch, bounds: Bounds) -> Ruling:
         after = retry_after(answer.headers.get("retry-after"), self._clock())
@@ -197,7 +226,7 @@ class LokiSink:
             self._pin.bounds = bounds
         return bounds is not None and (push.lane is None or lane is not None)
 
-    def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes, Mapping[str, str]]:
+    def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes | bytearray, Mapping[str, str]]:
         if self._config.encoding == "protobuf":
             return push_request(push.text, push.rows, batch.lines, route.metas), _PROTOBUF
 
@@ -221,12 +250,17 @@ _PROTOBUF: Final = {"Content-Type": "application/x-protobuf"}
 _JSON: Final = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
 
-def _compress(body: bytes) -> bytes:
+def _compress(body: bytes | bytearray) -> bytes:
     try:
         from cramjam import snappy
     except ImportError as missing:
         raise ImportError('the loki sink needs cramjam: pip install "logferry[loki]"') from missing
     return bytes(snappy.compress_raw(body))
+
+
+def _types(schema: Schema) -> Mapping[str, str]:
+    """Return the type that each field has when it is as the schema says, in the order of fields."""
+    return {**{field.name: field.type for field in FIELDS}, **schema.declared}
 
 
 def _headers(config: LokiConfig) -> dict[str, str]:

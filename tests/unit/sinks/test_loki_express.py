@@ -1,0 +1,187 @@
+"""The usual case in one pass, against the plain way: byte for byte, or not at all."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import orjson
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from logferry.handlers.schema import FIELDS
+from logferry.shipper.model import Batch
+from logferry.shipper.sinks.loki import express
+from logferry.shipper.sinks.loki.labels import LabelGuard
+from logferry.shipper.sinks.loki.protobuf import push_request
+from logferry.shipper.sinks.loki.routing import LINE_BYTES, Router
+from logferry.shipper.sinks.loki.timestamps import Limit
+
+NOW = 1_795_000_000.0
+SPOOL = "ab" * 16
+METADATA = ("trace_id", "user_id", "endpoint", "status_code", "duration_ms", "failed", "voice")
+
+
+def router(budget: int = 1000) -> Router:
+    return Router(
+        ("service", "level", "kind"),
+        {"cluster": "one"},
+        METADATA,
+        LabelGuard(budget),
+        Limit(7 * 86400),
+        types={field.name: field.type for field in FIELDS},
+    )
+
+
+def stamp(second: int, micros: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(NOW - second)) + f".{micros:06}Z"
+
+
+def line(**fields: Any) -> bytes:
+    return orjson.dumps({"timestamp": stamp(0, 1), "level": "INFO", "service": "shop"} | fields)
+
+
+def plain(batch: Batch) -> dict[str, tuple[int, bytes]]:
+    """Return what a router that has seen nothing makes of the batch, by stream."""
+    used = router()
+    found = used.route(batch, used.limit.bounds(NOW))
+    assert not found.refused
+    return {
+        push.text: (len(push.rows), bytes(push_request(push.text, push.rows, batch.lines, found.metas)))
+        for push in found.pushes
+    }
+
+
+def fast(used: Router, batch: Batch) -> dict[str, tuple[int, bytes]] | None:
+    found = used.express(batch, used.limit.bounds(NOW), lambda: None)
+    return None if found is None else {push.text: (push.events, bytes(push.body)) for push in found}
+
+
+texts = st.none() | st.text(max_size=6) | st.sampled_from(["", "a" * 127, "b" * 128, "é" * 300, "x\x00\x80"])
+numbers = st.sampled_from([0, 1, -1, 200, 2**70, 0.0, 1.0, -0.0, 1.5, 1e300, 1e-7, 12.75]) | st.floats(
+    allow_nan=False, allow_infinity=False
+)
+usual = st.fixed_dictionaries(
+    {"timestamp": st.builds(stamp, st.sampled_from([0, 0, 0, 1, 900]), st.integers(0, 999_999))},
+    optional={
+        "level": st.sampled_from(["INFO", "ERROR", ""]),
+        "service": texts,
+        "kind": st.sampled_from(["access", None]),
+        "trace_id": st.uuids().map(lambda u: u.hex) | st.just(""),
+        "user_id": texts,
+        "endpoint": st.sampled_from(["/a", "/ü", "/" + "b" * 200, None]),
+        "status_code": st.none() | st.integers(-5, 600) | st.integers(-(2**70), 2**70),
+        "duration_ms": st.none() | numbers,
+        "failed": st.none() | st.booleans(),
+        "voice": texts | numbers | st.booleans() | st.lists(st.integers(), max_size=2),
+        "message": st.text(max_size=10) | st.integers(3900, 4200).map(lambda n: "m" * n),
+    },
+)
+# Of a type that the schema does not know for the field, or with a time that is not the usual one.
+unusual = st.sampled_from(
+    [
+        {"status_code": 200.0},
+        {"status_code": True},
+        {"failed": 1},
+        {"user_id": 7},
+        {"service": 5},
+        {"timestamp": stamp(0, 5).replace("Z", "+00:00")},
+        {"timestamp": stamp(3 * 86400, 5)},
+    ]
+)
+
+_long_lived = router()
+
+
+def _dump(event: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(event)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.lists(usual, min_size=1, max_size=30), min_size=1, max_size=4),
+    st.integers(1000, 10**18) | st.integers(1000, 1300),
+    st.booleans(),
+)
+def test_one_pass_gives_what_the_plain_way_gives(
+    batches: list[list[dict[str, Any]]], first: int, crowded: bool
+) -> None:
+    """Batches of any usual values, one after another: the same streams and the same bytes, whatever was seen.
+
+    With `crowded` the table of combinations is full, and its fields are written one by one.
+    """
+    used = router() if crowded else _long_lived
+    if crowded:
+        used._express._wide |= {"trace_id", "user_id", "endpoint", "status_code"}
+        used._express._crowded = True
+    for events in batches:
+        batch = Batch(SPOOL, range(first, first + len(events)), [_dump(event) for event in events])
+        assert fast(used, batch) == plain(batch)
+
+
+@settings(max_examples=60)
+@given(st.lists(usual, max_size=5), st.lists(usual, max_size=5), unusual)
+@example([{"status_code": 1}], [{"status_code": 1}], {"status_code": True})
+def test_what_is_not_usual_is_left_to_the_plain_way(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], odd: dict[str, Any]
+) -> None:
+    """An event of unknown form: the whole batch is given up, and the next one is as if nothing had been."""
+    stamped = {"timestamp": stamp(0, 5)}
+    good = [_dump(stamped | event) for event in (*before, *after)]
+    lines = [*good[: len(before)], _dump(stamped | odd), *good[len(before) :]]
+    assert fast(_long_lived, Batch(SPOOL, range(1000, 1000 + len(lines)), lines)) is None
+    if good:
+        batch = Batch(SPOOL, range(1000, 1000 + len(good)), good)
+        assert fast(_long_lived, batch) == plain(batch)
+
+
+def test_lines_that_are_no_events_are_left_to_the_plain_way() -> None:
+    """No JSON, no object, an empty line, two lines in one, too long, gaps and short sequences."""
+    used = router()
+    for odd in (b"nonsense", b"5", b"null", b"", b"{}", line() + b"\n" + line(), line(x="y" * LINE_BYTES)):
+        assert fast(used, Batch(SPOOL, range(5000, 5002), [line(), odd])) is None
+    assert fast(used, Batch(SPOOL, [5000, 5002], [line(), line()])) is None
+    assert fast(used, Batch(SPOOL, range(999, 1001), [line(), line()])) is None
+    assert fast(used, Batch(SPOOL, range(1000, 1002), [line(), line()])) is not None
+
+
+def test_fields_with_many_values_are_written_one_by_one_from_then_on() -> None:
+    """A crowded table finds the wide fields; chunks and thousands are crossed; the bytes stay the same."""
+    used = router()
+    lines = [
+        line(trace_id=f"{n:032x}", endpoint=f"/{n % 7}", status_code=200 + n % 3, duration_ms=n / 7)
+        for n in range(3000)
+    ]
+    for first in (1000, 4321):
+        batch = Batch(SPOOL, range(first, first + len(lines)), lines)
+        assert fast(used, batch) == plain(batch)
+    narrow = used._express._narrow()
+    assert "trace_id" not in narrow
+    assert {"endpoint", "status_code", "failed"} <= set(narrow)
+    assert len(used._express._combinations) <= 30
+
+
+def test_others_get_a_turn_between_chunks() -> None:
+    """`rest` is called at least once for every chunk of events."""
+    used = router()
+    calls = []
+    used.express(
+        Batch(SPOOL, range(1000, 3000), [line()] * 2000), used.limit.bounds(NOW), lambda: calls.append(1)
+    )
+    assert len(calls) == 2000 // express.CHUNK
+
+
+def test_a_label_past_its_budget_ends_the_fast_way_for_that_batch_only() -> None:
+    """The plain way says which label fell; afterwards both agree on the streams that are left."""
+    used = router(budget=3)
+    lines = [line(service=f"s{n}") for n in range(10)]
+    batch = Batch(SPOOL, range(1000, 1010), lines)
+    assert fast(used, batch) is None
+    assert used.guard.demoted == ["service"]
+    again = fast(used, batch)
+    assert again is not None
+    assert list(again) == ['{cluster="one", level="INFO"}']
+    found = used.route(batch, used.limit.bounds(NOW))
+    push = found.pushes[0]
+    assert again[push.text][1] == push_request(push.text, push.rows, batch.lines, found.metas)
