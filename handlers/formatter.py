@@ -35,6 +35,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter as _PythonJsonFormatter
 
 from . import context
+from .encoding import normalise
 from .filters import untouched
 from .record import EventBuilder
 from .schema import FIELDS, Schema
@@ -147,8 +148,9 @@ class JsonFormatter(_PythonJsonFormatter):
         if self._plain and type(record.msg) is not dict:
             return self.builder.build(record).decode()
         fields: dict[str, Any] = {}
-        if isinstance(record.msg, dict):
-            fields = {str(name): value for name, value in record.msg.items()}
+        if issubclass(type(record.msg), dict):
+            plain = normalise(record.msg)
+            fields = plain if type(plain) is dict else {"message": plain}  # a dict that cannot be walked
             record = copy.copy(record)
             record.msg, record.args = str(fields.pop("message", "")), None
         log_data: dict[str, Any] = {}
@@ -164,7 +166,7 @@ class JsonFormatter(_PythonJsonFormatter):
         """Fill `log_data` from the record's event as the options say."""
         event = self._event(record, message_dict)
         self._split_texts(event)
-        for name, value in self.defaults.items():
+        for name, value in self._redacted(self.defaults).items():
             log_data[self._get_rename(name)] = value
         for name, value in (self._select(event, record) if self._selects else event).items():
             log_data[self._get_rename(name)] = value
@@ -172,7 +174,7 @@ class JsonFormatter(_PythonJsonFormatter):
             for name in RESERVED_ATTRS:
                 if name not in self._skip_fields and name in _HARMLESS and hasattr(record, name):
                     log_data.setdefault(self._get_rename(name), getattr(record, name))
-        for name, value in self.static_fields.items():
+        for name, value in self._redacted(self.static_fields).items():
             log_data[self._get_rename(name)] = value
         if self.rename_fields_keep_missing:
             for name in self.rename_fields.values():
@@ -183,6 +185,14 @@ class JsonFormatter(_PythonJsonFormatter):
         if self._writes:
             return str(super().jsonify_log_record(log_data))
         return orjson.dumps(log_data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+    def _redacted(self, fixed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return `static_fields` or `defaults` without secrets: they are configuration, not event."""
+        clean = getattr(self.builder.redactor, "clean_mapping", None)
+        if not fixed or clean is None:
+            return fixed
+        cleaned: Mapping[str, Any] = clean(normalise(dict(fixed)))
+        return cleaned
 
     def _get_rename(self, key: str) -> str:
         return self._renames.get(key) or self._renames.get(_EVENT_NAME.get(key, key), key)

@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
+from .plain import safe_repr
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -58,7 +60,9 @@ def emitter(builder: EventBuilder, outlet: Outlet) -> Emit:
     def emit(**content: Any) -> bool:
         try:
             return outlet.offer(builder.compose(**content))
-        except Exception:  # noqa: BLE001 - the interpreter calls hooks when things are bad enough already
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - the interpreter calls hooks when things are bad enough already
             return False
 
     return emit
@@ -133,7 +137,7 @@ class _Hooks:
         if self.active and issubclass(kind, Exception):
             self._emit(
                 level="CRITICAL",
-                message=f"uncaught exception: {kind.__name__}",
+                message=f"uncaught exception: {_type_name(kind)}",
                 logger="logferry.uncaught",
                 exc_info=(kind, error, trace),
             )
@@ -144,7 +148,7 @@ class _Hooks:
             name = args.thread.name if args.thread is not None else "?"
             self._emit(
                 level="ERROR",
-                message=f"uncaught exception in thread {name}: {args.exc_type.__name__}",
+                message=f"uncaught exception in thread {name}: {_type_name(args.exc_type)}",
                 logger="logferry.uncaught",
                 exc_info=(args.exc_type, args.exc_value, args.exc_traceback),
             )
@@ -172,7 +176,7 @@ class _Hooks:
         if self.active and file is None:
             self._emit(
                 level="WARNING",
-                message=f"{category.__name__}: {message}",
+                message=f"{_type_name(category)}: {safe_repr(message, str)}",
                 logger="py.warnings",
                 fields={"warning_at": f"{filename}:{lineno}"},
             )
@@ -181,8 +185,18 @@ class _Hooks:
 
 
 def _name(thing: object) -> str:
-    name = getattr(thing, "__qualname__", None)
-    return name if isinstance(name, str) else type(thing).__name__
+    try:
+        name = getattr(thing, "__qualname__", None)
+        return name if type(name) is str else type(thing).__name__
+    except Exception:  # noqa: BLE001 - a foreign __getattr__
+        return "an object"
+
+
+def _type_name(kind: type) -> str:
+    try:
+        return str(kind.__name__)
+    except Exception:  # noqa: BLE001 - a metaclass may do anything
+        return "exception"
 
 
 _installed: list[_Hooks] = []

@@ -52,7 +52,9 @@ class LoguruSink:
             )
             if not self._offer(made):
                 self.failed += 1
-        except Exception:  # noqa: BLE001 - a log call does not raise
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a log call does not raise
             self.failed += 1
 
 

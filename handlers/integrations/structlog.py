@@ -24,6 +24,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..forward import BUSY, DEPTH, SUPPRESSED, ForwardHandler, Tally, ascend, descend
+from ..plain import safe_repr
 
 try:
     import structlog
@@ -41,6 +42,7 @@ __all__ = ["BoundLogger", "NativeLogger", "configure_structlog", "to_record"]
 
 # What logging.makeLogRecord would refuse as an extra; kept beside the others instead.
 _TAKEN: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
+_THROUGH: Final = (KeyboardInterrupt, SystemExit)
 _frame: Final = sys._getframe  # noqa: SLF001 - the standard library's logging finds callers by it too
 _code_names: Final[dict[CodeType, tuple[str, str]]] = {}
 _CODES: Final = 4_096
@@ -64,6 +66,10 @@ class NativeLogger:
     def failed(self) -> int:
         """Events lost to an exception, a refusal or endless nesting, over all loggers configured together."""
         return self._failed.total()
+
+    def count_failure(self) -> None:
+        """Count an event that could not be made."""
+        self._failed[get_ident()] += 1
 
     def write(
         self,
@@ -224,11 +230,14 @@ class BoundLogger(structlog.BoundLoggerBase):
                     fields = processor(self._logger, method, fields)
             except structlog.DropEvent:
                 return
+            except Exception:  # noqa: BLE001 - a foreign processor; what it was to take out must not go out
+                self._logger.count_failure()
+                return
             if not isinstance(fields, dict):
                 fields = {"event": fields}
             message = _text(fields.pop("event", message))
         exc_info = _exc_info(fields.pop("exc_info")) if "exc_info" in fields else None
-        stack = _stack(frame) if "stack_info" in fields and fields.pop("stack_info") else None
+        stack = _stack(frame) if "stack_info" in fields and _is_true(fields.pop("stack_info")) else None
         self._logger.write(method.upper(), message, fields, exc_info, _source(frame, stack))
 
 
@@ -286,12 +295,19 @@ def to_record(logger: object, _method_name: str, event_dict: MutableMapping[str,
     special: dict[str, Any] = {
         name: event_dict.pop(name) for name in ("exc_info", "stack_info", "stacklevel") if name in event_dict
     }
+    if "exc_info" in special:
+        special["exc_info"] = _exc_info(special["exc_info"])
+    if "stack_info" in special:
+        special["stack_info"] = _is_true(special["stack_info"])
+    if "stacklevel" in special and type(special["stacklevel"]) is not int:
+        del special["stacklevel"]
     if not isinstance(logger, structlog.stdlib._FixedFindCallerLogger):  # noqa: SLF001 - it skips frames itself
         special["stacklevel"] = special.get("stacklevel", 1) - 1 + _structlog_frames(_frame(1))
     message = _text(event_dict.pop("event", ""))
     taken = {name: event_dict.pop(name) for name in _TAKEN & event_dict.keys()}
     if taken:
-        event_dict["extra"] = {**taken, **event_dict.get("extra", {})}
+        given = event_dict.get("extra")
+        event_dict["extra"] = {**taken, **given} if type(given) is dict else {**taken, "extra": given}
     return {"msg": message, "extra": event_dict, **special}
 
 
@@ -307,10 +323,7 @@ def _structlog_frames(frame: FrameType | None) -> int:
 def _text(event: object) -> str:
     if type(event) is str:
         return event
-    try:
-        return "" if event is None else str(event)
-    except Exception:  # noqa: BLE001 - a foreign __str__
-        return f"<{type(event).__name__}>"
+    return "" if event is None else safe_repr(event, str)
 
 
 def _interpolate(event: object, args: tuple[object, ...]) -> str:
@@ -319,16 +332,28 @@ def _interpolate(event: object, args: tuple[object, ...]) -> str:
         return message
     try:
         return message % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args)
-    except Exception:  # noqa: BLE001 - the wrong number of arguments, or a foreign __str__
+    except _THROUGH:
+        raise
+    except BaseException:  # noqa: BLE001 - the wrong number of arguments, or a foreign __str__
         return message
 
 
 def _exc_info(value: object) -> object:
-    if isinstance(value, BaseException):
-        return type(value), value, value.__traceback__
-    if isinstance(value, tuple):
+    if issubclass(type(value), BaseException):
+        return type(value), value, value.__traceback__  # type: ignore[attr-defined]  # an exception has one
+    if type(value) is tuple:
         return value
-    return sys.exc_info() if value else None
+    return sys.exc_info() if _is_true(value) else None
+
+
+def _is_true(value: object) -> bool:
+    """Tell whether `value` is true; what cannot say so is taken for true, as any object is."""
+    try:
+        return bool(value)
+    except _THROUGH:
+        raise
+    except BaseException:  # noqa: BLE001 - a foreign __bool__ or __len__
+        return True
 
 
 def _method(level: int) -> str:
