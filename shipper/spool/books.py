@@ -147,7 +147,7 @@ class BooksFile:
         except FileNotFoundError:
             if not create:
                 return
-            prepare_directory(home.path / "cursors", home.gid)
+            prepare_directory(home.path / "cursors", home.gid, shared=True)
             fd = home.create_file(path)
             try:
                 allocate(fd, 2 * SLOT)

@@ -19,6 +19,7 @@ import re
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -26,6 +27,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from ..core.segments import Evicted, merged
+from .claim import prepare_claim
 from .segment import MemorySegment, Readable, SegmentFile, segment_name
 
 __all__ = [
@@ -78,12 +80,23 @@ class Shelf(Protocol):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who made a spool: the content of its lock file. `late`: after its shutdown, so no other will follow."""
+    """Who made a spool: the content of its lock file. `late`: after its shutdown, so no other will follow.
+
+    `delivery` as in `SpoolSettings`; `adopter` is a process that took the dead owner's spool over to read it
+    itself, although it had been left to a delivery process or an agent.
+    """
 
     pid: int = 0
     service: str = ""
     started: float = 0.0
     late: bool = False
+    delivery: str = "thread"
+    adopter: int = 0
+
+    @property
+    def left_to_others(self) -> bool:
+        """Whether another process may read what this owner writes while it lives."""
+        return self.delivery in ("process", "agent") and not self.adopter
 
 
 def file_name(name: str) -> str:
@@ -140,15 +153,18 @@ def open_private(path: Path, *, root_allowed: bool = False) -> int:
     return fd
 
 
-def prepare_directory(path: Path, gid: int | None) -> None:
-    """Make a directory with private modes if it is not there. Raises OSError."""
+def prepare_directory(path: Path, gid: int | None, *, shared: bool = False) -> None:
+    """Make a directory with private modes if it is not there. Raises OSError.
+
+    `shared`: a group that may read may also write here: an agent under its own user keeps its places in it.
+    """
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         return
     fd = open_private(path)
     try:
-        _restrict(fd, gid, directory=True)
+        _restrict(fd, gid, directory=True, shared=shared)
     finally:
         os.close(fd)
 
@@ -178,10 +194,10 @@ def replace_file(dir_fd: int, name: str, data: bytes, gid: int | None = None) ->
     os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
-def _restrict(fd: int, gid: int | None, *, directory: bool) -> None:
+def _restrict(fd: int, gid: int | None, *, directory: bool, shared: bool = False) -> None:
     if gid is not None:
         os.fchown(fd, -1, gid)
-        os.fchmod(fd, 0o2750 if directory else 0o640)
+        os.fchmod(fd, (0o2750 if directory else 0o640) | (0o20 if shared else 0))
     else:
         os.fchmod(fd, 0o700 if directory else 0o600)
 
@@ -201,7 +217,15 @@ class Home:
 
     @classmethod
     def create(
-        cls, base: Path, service: str, spool: str, *, group: str | None, started: float, late: bool = False
+        cls,
+        base: Path,
+        service: str,
+        spool: str,
+        *,
+        group: str | None,
+        started: float,
+        late: bool = False,
+        delivery: str = "thread",
     ) -> Home:
         """Make and lock the directory of spool `spool`. Raises OSError; FileExistsError: take another id."""
         gid = group_id(group)
@@ -210,6 +234,8 @@ class Home:
         os.close(open_private(base, root_allowed=True))
         prepare_directory(base / file_name(service), gid)
         os.close(open_private(base / file_name(service)))
+        if delivery in ("process", "agent"):
+            prepare_claim(base / file_name(service), gid)
         path = base / file_name(service) / spool
         path.mkdir(mode=0o700)
         dir_fd = open_private(path)
@@ -222,7 +248,10 @@ class Home:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock_fd).st_nlink == 0:
                 raise FileExistsError(f"{path} was taken for a dead process's")  # noqa: TRY301 - one clean-up for all
-            os.write(lock_fd, msgspec.json.encode(Owner(os.getpid(), service, started, late)))
+            if gid is not None:
+                prepare_directory(path / "cursors", gid, shared=True)
+            owner = Owner(os.getpid(), service, started, late, delivery)
+            os.write(lock_fd, msgspec.json.encode(owner))
         except BaseException as error:
             os.close(dir_fd)
             if lock_fd >= 0:
@@ -298,7 +327,7 @@ class Home:
         """Create a new private file and return its descriptor. Raises OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=self.dir_fd)
-        _restrict(fd, self.gid, directory=False)
+        _restrict(fd, self.gid, directory=False, shared=name.startswith("cursors/"))
         return fd
 
     def remove_segment(self, number: int) -> bool:
@@ -318,7 +347,7 @@ class Home:
         if self.lock_fd >= 0 or self.dir_fd < 0:
             return False
         try:
-            fd = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
+            fd = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
         except FileNotFoundError:
             return False
         except OSError:
@@ -330,6 +359,30 @@ class Home:
         finally:
             os.close(fd)
         return False
+
+    def take_lock(self) -> bool:
+        """Take the lock of a spool that was opened for reading, if its owner is dead. Raises nothing."""
+        try:
+            fd = os.open("lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            gone = os.fstat(fd).st_nlink == 0
+        except OSError:
+            gone = True
+        if gone:
+            os.close(fd)
+            return False
+        self.lock_fd = fd
+        return True
+
+    def claim(self) -> None:
+        """Note in the lock file that this process reads what had been left to others. Raises nothing."""
+        text = msgspec.json.encode(msgspec.structs.replace(self.owner, adopter=os.getpid()))
+        with suppress(OSError):
+            os.pwrite(self.lock_fd, text, 0)
+            os.ftruncate(self.lock_fd, len(text))
 
     def evicted(self) -> list[Evicted]:
         """Return what was given up on purpose, in order."""

@@ -21,6 +21,7 @@ from ..core.segments import deletable
 from ..model import Account
 from ..ports import Cursor
 from .books import read_books
+from .claim import delivery_is_claimed
 from .cursor import SpoolCursor
 from .death import DeathNotice, death_of
 from .directory import Home, file_name, name_of, spool_directories
@@ -98,7 +99,7 @@ class SpoolSet:
         for directory in spool_directories(self._service):
             if directory.name in self._adopted:
                 continue
-            home = Home.adopt(directory)
+            home = self._adoptable(directory)
             if home is None:
                 self._clear_stillborn(directory)
                 continue
@@ -111,6 +112,17 @@ class SpoolSet:
             else:
                 fresh.append(spool)
         return fresh
+
+    def _adoptable(self, directory: Path) -> Home | None:
+        """Lock a dead owner's spool, unless it is left to a delivery process or an agent that is there."""
+        home = Home.adopt(directory)
+        if home is None or not home.owner.left_to_others:
+            return home
+        if delivery_is_claimed(directory.parent):
+            home.close()
+            return None
+        home.claim()
+        return home
 
     def _clear_stillborn(self, directory: Path) -> None:
         """Remove what a process that was killed while it made its directory left: no lock, nothing in it."""
@@ -142,11 +154,15 @@ class SpoolSet:
                     gone += spool.home.remove_segment(number)
             if not spool.told:
                 continue
-            if spool.accepted == 0 or (held and all(cursor.done for cursor in held)):
+            if self._may_go(spool) and (spool.accepted == 0 or (held and all(c.done for c in held))):
                 gone += self._fold(spool.home, spool.accepted)
                 if spool.home.dir_fd < 0:
                     self._drop(spool)
         return gone
+
+    def _may_go(self, spool: AdoptedSpool) -> bool:
+        """Whether the spool may be put away when it is drained."""
+        return spool.home.lock_fd >= 0
 
     def _removed(self, home: Home, sinks: Collection[str]) -> list[int]:
         """Return the places of sinks that are not configured any more but moved within 24 hours."""

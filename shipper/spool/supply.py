@@ -309,6 +309,7 @@ class Supply:
                     group=self.settings.group,
                     started=self.clock(),
                     late=self.late,
+                    delivery=self.settings.delivery,
                 )
             except FileExistsError:
                 if not tries:
