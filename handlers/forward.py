@@ -22,8 +22,6 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
-from .filters import untouched
-
 if TYPE_CHECKING:
     from .outlet import Outlet
     from .record import EventBuilder
@@ -166,9 +164,15 @@ class ForwardHandler(logging.Handler):
             return self._handle_marked(record, ident)
         try:
             BUSY.add(ident)
-            return self._forward(record, ident)
+            if self.filters:
+                return self._forward(record, ident)
+            if not self._offer(self._build(record)):
+                self._refused[ident] += 1
+        except Exception:  # noqa: BLE001 - whatever it was, a log call does not raise
+            self._failed[ident] += 1
         finally:
             BUSY.discard(ident)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Forward the record; for those who call `emit` themselves."""
@@ -182,8 +186,6 @@ class ForwardHandler(logging.Handler):
                     return False
                 if isinstance(verdict, logging.LogRecord):  # since Python 3.12 a filter may replace it
                     record = verdict  # type: ignore[unreachable]  # unknown to 3.11's stubs
-            if "span_id" in record.__dict__:
-                record = untouched(record)
             if not self._offer(self._build(record)):
                 self._refused[ident] += 1
         except Exception:  # noqa: BLE001 - whatever it was, a log call does not raise

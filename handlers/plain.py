@@ -24,7 +24,18 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_NODES", "MAX_REPR", "Walk", "clean_text", "cut_text", "safe_repr"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_ITEMS",
+    "MAX_KEY",
+    "MAX_NODES",
+    "MAX_REPR",
+    "Walk",
+    "clean_text",
+    "cut_text",
+    "safe_repr",
+    "writer",
+]
 
 MAX_DEPTH: Final = 16
 MAX_ITEMS: Final = 1_000
@@ -98,7 +109,7 @@ class Walk:
             return value
         self._nodes -= 1
         try:
-            simple = _EXACT.get(kind) or _simple(kind)
+            simple = writer(kind)
             if simple is not None:
                 return self._short(simple(value))
             return self._container(value, kind, depth)
@@ -286,8 +297,11 @@ _BY_BASE: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
 _EXACT: Final[Mapping[type, Callable[[Any], Any]]] = dict(_BY_BASE)
 
 
-def _simple(kind: type) -> Callable[[Any], Any] | None:
+def writer(kind: type) -> Callable[[Any], Any] | None:
     """Return how to write an instance of `kind` that holds nothing else, by its base classes."""
+    exact = _EXACT.get(kind)
+    if exact is not None:
+        return exact
     for base, write in _BY_BASE:
         if issubclass(kind, base):
             return write

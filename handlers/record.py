@@ -10,6 +10,8 @@ Rules
 - `handlers/assemble.py` assembles any event; `handlers/compiled.py` those of plain values, fast. Values of
   exact plain types pass untouched; all others are made plain (`handlers/encoding.py`). When the encoder
   refuses an event (a lone surrogate, a huge integer), all of it is normalised and encoded again.
+- `handlers/typed.py` makes code for the names and types that a place of the application logs again and again.
+  It is tried first, kept with the place, and says None when it is not certain of a record.
 - Redaction sees the assembled event in plain JSON types, before the size is bounded: a secret cannot hide in
   a cut.
 - Levels are the standard five, by number, whatever `addLevelName` did: the nearest one below.
@@ -18,9 +20,11 @@ Rules
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -31,10 +35,12 @@ from .clock import stamp
 from .compiled import RECORD, Fill, compile_fill
 from .encoding import MAX_EVENT, encode, normalise, normalise_marked, shrink
 from .failure import describe, describe_text
+from .filters import untouched
 from .outlet import Violation
 from .plain import clean_text, safe_repr
 from .schema import Schema
 from .shape import Shape, make_shape
+from .typed import Held, Line, Misfit, compile_line, encode_place, prover
 
 __all__ = ["EventBuilder", "Redaction", "level_name"]
 
@@ -55,10 +61,15 @@ _NOT_EXTRAS: Final = _STANDARD | {"message", "asctime"}
 _MAX_PLANS: Final = 1_024
 # A shape gets its own code when it has come this often: names that are different each time never cost that.
 _WORTH_CODE: Final = 8
+# Code for names and types: for one combination of names, and altogether.
+_MAX_TYPES: Final = 64
+_MAX_LINES: Final = 512
+_MAX_PLACES: Final = 4_096
 _EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
 # A name of this module: found in one step where `logging.LogRecord` takes two.
 _PLAIN_RECORD: Final = logging.LogRecord
 _HAS_TASK_NAME: Final = "taskName" in _STANDARD
+_OWN: Final = len(_STANDARD)
 
 _BY_NUMBER: Final = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 _BY_NAME: Final = {
@@ -82,6 +93,9 @@ _BY_NAME: Final = {
 
 
 _THROUGH: Final = (KeyboardInterrupt, SystemExit)
+_PLACEHOLDER: Final = re.compile(
+    r"%%|%(?:\(\w{1,64}\))?[-#0 +]{0,5}[0-9*]{0,9}(?:\.[0-9*]{0,9})?[hlL]?[a-zA-Z]"
+)
 
 
 class Redaction(Protocol):
@@ -110,12 +124,25 @@ def level_name(level: object) -> str:
 class _Plan:
     """What is known about one combination of names: where they go, and the code made for it."""
 
-    __slots__ = ("fill", "shape", "used")
+    __slots__ = ("fill", "lines", "shape", "used")
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.fill: Fill | None = None
+        # By types: the code, how often they came while there is none, False when there can be none. None: no
+        # types have any.
+        self.lines: dict[tuple[object, ...], Line | int] | None = {}
         self.used = 0
+
+
+class _Place:
+    """A place of the application that logs: what its events have in common, and the code that fitted last."""
+
+    __slots__ = ("line", "text")
+
+    def __init__(self, text: orjson.Fragment) -> None:
+        self.text = text
+        self.line: Line | None = None
 
 
 def _current() -> Callable[[], Mapping[str, object]]:
@@ -131,7 +158,7 @@ class EventBuilder:
     `redactor` is what removes secrets, None when nothing does.
     """
 
-    __slots__ = ("_clean", "_context", "_plans", "redactor", "schema")
+    __slots__ = ("_clean", "_context", "_made", "_places", "_plans", "_prover", "redactor", "schema")
 
     def __init__(
         self,
@@ -145,41 +172,89 @@ class EventBuilder:
         self._clean = None if redactor is None else redactor.clean
         self._context = _current() if context is None else context
         self._plans: dict[tuple[object, ...], _Plan] = {}
+        self._places: dict[tuple[object, ...], _Place] = {}
+        self._made = 0
+        self._prover = None if redactor is None else prover(redactor)
 
-    def build(self, record: logging.LogRecord) -> bytes:
+    def build(self, record: logging.LogRecord) -> bytes:  # noqa: C901, PLR0912 - calls cost more than branches
         """Return the event line of `record`; a `Violation` when it breaks the schema under `dead_letter`."""
         try:
             own = record.__dict__
             try:
                 context = self._context()
-                plan = self._plans.get((*context, _RECORD, *own))
-                if plan is None or plan.used < _WORTH_CODE:
-                    plan = self._record_plan(plan, context, own)
-            except Exception:  # noqa: BLE001 - a context provider, or names that cannot be hashed
+            except Exception:  # noqa: BLE001 - a context provider of the application's
                 context = _EMPTY
-                plan = _Plan(self._record_shape(context, own))
             message = own["msg"]
             arguments = own["args"]
             if type(message) is not str or type(record) is not _PLAIN_RECORD:
                 message = _message(record)
             elif arguments:
-                message = _formatted(message, arguments)
+                try:
+                    message = message % arguments
+                except BaseException as failed:  # noqa: BLE001 - arguments may raise anything when formatted
+                    message = _unformatted(message, arguments, failed)
             level = _BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
             moment = stamp(own["created"])
-            task = own["taskName"] if _HAS_TASK_NAME else _task()
-            error = None
-            if own["exc_info"] or own["exc_text"] or own["stack_info"]:
+            if _HAS_TASK_NAME:  # noqa: SIM108 - three cases are two questions
+                task = own["taskName"]
+            else:
+                task = _task() if "asyncio.tasks" in _modules else None
+            error = tried = None
+            if own["exc_info"] or own["exc_text"]:
                 error = _failure(record)
-            elif plan.fill is not None:
-                event = plan.fill(moment, level, message, own["name"], task, context, own, own)
+            try:
+                where = (own["name"], own["module"], own["funcName"], own["lineno"])
+                place = self._places.get(where)
+                if place is not None and (tried := place.line) is not None and not own["stack_info"]:
+                    process, thread, text = own["process"], own["threadName"], place.text
+                    line = tried(own, context, text, moment, level, message, process, thread, task, error)
+                    if line is not None and len(line) <= MAX_EVENT:
+                        return line
+            except Exception:  # noqa: BLE001, S110 - what is not as usual goes the next way
+                pass
+            own_record = untouched(record)
+            if own_record is not record:
+                tried = None
+            return self._build(own_record, context, (moment, level, message), (task, error), tried)
+        except _THROUGH:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - a record that was taken apart: its words still arrive
+            return self._last_resort(record, failed)
+
+    def _build(
+        self,
+        record: logging.LogRecord,
+        context: Mapping[str, object],
+        head: tuple[str, str, str],
+        tail: tuple[Any, Any],
+        tried: Line | None,
+    ) -> bytes:
+        """Build a record that the code kept with its place, `tried`, is not made for."""
+        own = record.__dict__
+        task, error = tail
+        try:
+            plan = self._plans.get((*context, _RECORD, *own))
+            if plan is None or plan.used < _WORTH_CODE:
+                plan = self._record_plan(plan, context, own)
+        except Exception:  # noqa: BLE001 - names that cannot be hashed
+            context = _EMPTY
+            plan = _Plan(self._record_shape(context, own))
+        if not own["stack_info"]:
+            where = (own["name"], own["module"], own["funcName"], own["lineno"])
+            beside = tuple(name for name in ("message", "asctime") if name in own)
+            held = Held(context, own, _OWN, beside, task is not None, error is not None)
+            values = (*head, own["process"], own["threadName"], task, error)
+            line = self._typed(plan, where, held, values, tried)
+            if line is not None:
+                return line
+            if plan.fill is not None and error is None:
+                event = plan.fill(*head, own["name"], task, context, own, own)
                 if event is not None:
                     return self._encode(event, plan.shape.extras)
-            origin = {name: own[key] for name, key in RECORD.items()}
-            origin["logger"], origin["task"] = own["name"], task
-            parts = {"context": context, "fields": own, "origin": origin}
-            return self._general(plan.shape, (moment, level, message), parts, (error, own["stack_info"]))
-        except Exception as failed:  # noqa: BLE001 - a record that was taken apart: its words still arrive
-            return self._last_resort(record, failed)
+        origin = {name: own[key] for name, key in RECORD.items()}
+        origin["logger"], origin["task"] = own["name"], task
+        parts = {"context": context, "fields": own, "origin": origin}
+        return self._general(plan.shape, head, parts, (error, own["stack_info"]))
 
     def compose(
         self,
@@ -204,26 +279,119 @@ class EventBuilder:
         try:
             try:
                 context = self._context()
-                plan = self._plans.get((*context, _FIELDS, *given, _ORIGIN, *origin))
-                if plan is None or plan.used < _WORTH_CODE:
-                    plan = self._compose_plan(plan, context, given, origin)
-            except Exception:  # noqa: BLE001 - a context provider, or names that cannot be hashed
+            except Exception:  # noqa: BLE001 - a context provider of the application's
                 context = _EMPTY
-                plan = _Plan(make_shape(self.schema, context, list(given)))
             name = _BY_NAME.get(level) or level_name(level)
             text = message if type(message) is str else safe_repr(message, str)
             moment = stamp(timestamp)
-            error = None
-            if exc_info:
-                error = describe(exc_info)
-            elif plan.fill is not None:
-                event = plan.fill(moment, name, text, logger, None, context, given, origin)
-                if event is not None:
-                    return self._encode(event, plan.shape.extras)
-            parts = {"context": context, "fields": given, "origin": {**origin, "logger": logger}}
-            return self._general(plan.shape, (moment, name, text), parts, (error, origin.get("stack_info")))
-        except Exception as failed:  # noqa: BLE001 - a mapping that misbehaves
-            return self._emergency(level_name(level), safe_repr(message, str), failed)
+            error = describe(exc_info) if exc_info else None
+            where = tried = None
+            try:
+                if "module" in origin and len(origin) - ("task" in origin) == len(RECORD):
+                    where = (logger, origin["module"], origin["function"], origin["line"])
+                    place = self._places.get(where)
+                    if place is not None and (tried := place.line) is not None:
+                        here, process, thread = place.text, origin["process"], origin["thread"]
+                        task = origin.get("task")
+                        line = tried(given, context, here, moment, name, text, process, thread, task, error)
+                        if line is not None and len(line) <= MAX_EVENT:
+                            return line
+            except Exception:  # noqa: BLE001, S110 - what is not as usual goes the next way
+                pass
+            parts = {"context": context, "fields": given, "origin": origin}
+            return self._compose((moment, name, text), logger, parts, error, (where, tried))
+        except _THROUGH:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - a mapping that misbehaves: what it holds still arrives
+            head = (level, message, timestamp)
+            return self._repaired(head, given, {**_plainly(origin), "logger": logger}, exc_info, failed)
+
+    def _compose(
+        self,
+        head: tuple[str, str, str],
+        logger: str,
+        parts: dict[str, Any],
+        error: dict[str, Any] | None,
+        place: tuple[tuple[Any, ...] | None, Line | None],
+    ) -> bytes:
+        """Compose what the code kept with its place is not made for."""
+        context, given, origin = parts.values()
+        where, tried = place
+        try:
+            plan = self._plans.get((*context, _FIELDS, *given, _ORIGIN, *origin))
+            if plan is None or plan.used < _WORTH_CODE:
+                plan = self._compose_plan(plan, context, given, origin)
+        except Exception:  # noqa: BLE001 - names that cannot be hashed
+            context = parts["context"] = _EMPTY
+            plan = _Plan(make_shape(self.schema, context, list(given)))
+        if where is not None and "process" in origin and "thread" in origin:
+            task = origin.get("task")
+            held = Held(context, given, 0, (), task is not None, error is not None)
+            values = (*head, origin["process"], origin["thread"], task, error)
+            line = self._typed(plan, where, held, values, tried)
+            if line is not None:
+                return line
+        if error is None and plan.fill is not None:
+            event = plan.fill(*head, logger, None, context, given, origin)
+            if event is not None:
+                return self._encode(event, plan.shape.extras)
+        parts["origin"] = {**origin, "logger": logger}
+        return self._general(plan.shape, head, parts, (error, origin.get("stack_info")))
+
+    def _typed(
+        self, plan: _Plan, where: tuple[Any, ...], held: Held, values: tuple[Any, ...], tried: Line | None
+    ) -> bytes | None:
+        """Return the line by code for these names and types, made when they come often; None without."""
+        if plan.lines is None:
+            return None
+        try:
+            line = self._line(plan, plan.lines, held)
+            if line is None or line is tried:
+                return None
+            place = self._places.get(where)
+            if place is None:
+                text = encode_place(self.schema, *where)
+                if text is None:
+                    return None
+                if len(self._places) >= _MAX_PLACES:
+                    self._places.clear()
+                place = self._places[where] = _Place(text)
+            place.line = line
+            made = line(held.fields, held.context, place.text, *values)
+        except Exception:  # noqa: BLE001 - what the encoder refuses, a mapping that misbehaves
+            return None
+        return made if made is not None and len(made) <= MAX_EVENT else None
+
+    def _line(self, plan: _Plan, lines: dict[tuple[object, ...], Line | int], held: Held) -> Line | None:
+        own = islice(held.fields.values(), held.skip, None)
+        types = (held.task, held.error, *map(type, held.context.values()), *map(type, own))
+        known = lines.get(types, 0)
+        if not isinstance(known, int):
+            return known
+        if known is False:
+            return None
+        if known < _WORTH_CODE:
+            if known or len(lines) < _MAX_TYPES:
+                lines[types] = known + 1
+            return None
+        if self._made >= _MAX_LINES:
+            self._made = 0
+            self._plans.clear()
+            self._places.clear()
+        self._made += 1
+        try:
+            if self.redactor is not None and self._prover is None:
+                plan.lines = None
+                return None
+            made = compile_line(self.schema, plan.shape, held, self._prover)
+        except Misfit:
+            lines[types] = False
+            return None
+        if made is None:
+            plan.lines = None
+        else:
+            lines[types] = made
+        return made
 
     def _general(
         self, shape: Shape, head: tuple[str, str, str], parts: dict[str, Any], failure: tuple[Any, Any]
@@ -288,20 +456,48 @@ class EventBuilder:
         return plan
 
     def _last_resort(self, record: object, failed: BaseException) -> bytes:
-        """Return what can still be said of a record that lacks attributes."""
+        """Return what can still be said of a record that lacks attributes, or whose attributes misbehave."""
         own: dict[str, Any] = getattr(record, "__dict__", {})
+        message = _formatted(own.get("msg", ""), own.get("args"))
+        fields = {name: value for name, value in own.items() if name not in _NOT_EXTRAS}
+        origin = {name: own.get(key) for name, key in RECORD.items()}
+        origin |= {"logger": own.get("name", ""), "task": own.get("taskName")}
+        origin["stack_info"] = own.get("stack_info")
+        head = (own.get("levelno", 20), message, own.get("created"))
+        return self._repaired(head, fields, _plainly(origin), own.get("exc_info"), failed)
+
+    def _repaired(
+        self,
+        head: tuple[object, object, object],
+        fields: Mapping[str, object],
+        origin: dict[str, Any],
+        exc_info: object,
+        failed: BaseException,
+    ) -> bytes:
+        """Build an event of which some part raised: all is made plain first, and cannot raise again."""
+        level = level_name(normalise(head[0]))
+        message = head[1] if type(head[1]) is str else safe_repr(head[1], str)
         try:
-            return self.compose(
-                level=level_name(own.get("levelno", 20)),
-                message=_formatted(own.get("msg", ""), own.get("args")),
-                logger=own.get("name", ""),
-                timestamp=own.get("created"),
-                fields={name: value for name, value in own.items() if name not in _NOT_EXTRAS},
-                exc_info=own.get("exc_info"),
-                source={name: own.get(key) for name, key in RECORD.items()},
+            try:
+                context = _plainly(self._context())
+            except Exception:  # noqa: BLE001 - a context provider of the application's
+                context = {}
+            plain = _plainly(fields)
+            try:
+                error = describe(exc_info) if exc_info else None
+            except _THROUGH:
+                raise
+            except BaseException:  # noqa: BLE001 - its truth or its type raises
+                error = None
+            created = normalise(head[2])
+            moment = stamp(created if type(created) is float or type(created) is int else None)
+            parts = {"context": context, "fields": plain, "origin": origin}
+            made = (error, origin.get("stack_info"))
+            return self._general(
+                make_shape(self.schema, context, plain), (moment, level, message), parts, made
             )
         except Exception:  # noqa: BLE001 - nothing that is logged may fail
-            return self._emergency("INFO", safe_repr(own.get("msg"), str), failed)
+            return self._emergency(level, message, failed)
 
     def _emergency(self, level: str, message: str, error: BaseException) -> bytes:
         schema = self.schema
@@ -322,6 +518,12 @@ class EventBuilder:
             return encode({**event, "message": "<not shown: redaction failed>", "extra": {}})
 
 
+def _plainly(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what a mapping holds, made plain; nothing when it is no mapping at all."""
+    plain = normalise(mapping)
+    return plain if type(plain) is dict else {}
+
+
 def _message(record: logging.LogRecord) -> str:
     """Return the record's message; what cannot be formatted is shown with its arguments."""
     if type(record) is logging.LogRecord:
@@ -339,15 +541,16 @@ def _formatted(message: object, arguments: object) -> str:
     try:
         text = message if type(message) is str else clean_text(str(message))
         return text % arguments if arguments else text
-    except _THROUGH:
-        raise
-    except BaseException as error:  # noqa: BLE001 - arguments may raise anything when formatted
-        said = (
-            f"{safe_repr(message, str)} {safe_repr(arguments)}"
-            if arguments is not None
-            else safe_repr(message)
-        )
-        return f"{said} (logging format error: {safe_repr(error)})"
+    except BaseException as failed:  # noqa: BLE001 - arguments may raise anything when formatted
+        return _unformatted(message, arguments, failed)
+
+
+def _unformatted(message: object, arguments: object, failed: BaseException) -> str:
+    """Return the parts of a message that could not be formatted, and why; an interrupt goes on."""
+    if isinstance(failed, _THROUGH):
+        raise failed
+    said = safe_repr(message) if arguments is None else f"{safe_repr(message, str)} {safe_repr(arguments)}"
+    return f"{said} (logging format error: {safe_repr(failed)})"
 
 
 def _failure(record: logging.LogRecord) -> dict[str, Any] | None:
@@ -357,10 +560,13 @@ def _failure(record: logging.LogRecord) -> dict[str, Any] | None:
     return described
 
 
+_modules: Final = sys.modules
+
+
 def _task() -> str | None:
     """Return the running task's name on Python 3.11 (later ones put it into the record)."""
-    tasks = sys.modules.get("asyncio.tasks")
-    if tasks is None or tasks.events._get_running_loop() is None:  # noqa: SLF001 - the public way raises
+    tasks = _modules["asyncio.tasks"]
+    if tasks.events._get_running_loop() is None:  # noqa: SLF001 - the public way raises
         return None
     try:
         task = tasks.current_task()
