@@ -22,6 +22,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -340,8 +341,10 @@ class Pipeline:
         self._final = self.accounts()
         # of other processes' spools nothing is said: they deliver them, and are not late
         pending = sum(cursor.account().pending for w in self._workers.values() for cursor in w.cursors())
-        if ended:  # else a thread that hangs may still use them
+        if ended:
             self._put_away()
+        else:  # a thread that hangs may still use them
+            self._put_away_later()
         if pending:
             kept = "waits in the spool" if self._settings.path else "is lost: the spool is in memory"
             say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
@@ -376,6 +379,19 @@ class Pipeline:
                 for worker in self._workers.values():
                     worker.close_cursors()
                 self._set.close()
+
+    def _put_away_later(self) -> None:
+        """Put away when the last thread that hung has ended: this process may live on, and start another."""
+        workers = list(self._workers.values())
+
+        def wait() -> None:
+            suppress_thread()
+            for worker in workers:
+                worker.wait()
+            self._put_away()
+
+        with suppress(RuntimeError):  # no thread starts while the interpreter ends; the locks end with it
+            threading.Thread(target=wait, name="logferry-last", daemon=True).start()
 
     def accounts(self) -> dict[str, Account]:
         """Return the books by sink over all spools of the service; after `shutdown` as they were then."""

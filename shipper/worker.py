@@ -155,6 +155,11 @@ class Worker:
         self._left = self._thread.is_alive()
         return not self._left
 
+    def wait(self) -> None:
+        """Wait for its end, however long that takes."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
     def close_cursors(self) -> None:
         """Close the cursors, after it has ended and nobody needs the books any more."""
         for cursor in self.cursors():
