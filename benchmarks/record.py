@@ -11,8 +11,6 @@ The receiving server is another process and answers at once.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import http.server
 import json
 import logging
 import platform
@@ -20,10 +18,12 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from machine import write
+from server import Server
 
 # name → (budget as a ratio to the floor, None: measured only)
 WAYS: dict[str, float | None] = {
@@ -135,52 +135,20 @@ def one(way: str, records: int, url: str) -> None:
     print(json.dumps({"total": total / records, "caller": caller / records, "grown_kib": grown}))
 
 
-def serve() -> None:
-    """Answer every POST with 204 at once; print the port first."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Stay silent."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_port, flush=True)
-    threading.Timer(1800, server.shutdown).start()
-    server.serve_forever()
-
-
 def measure(records: int, rounds: int) -> dict[str, dict[str, float]]:
     """Run every way `rounds` times, in turn; return the smallest figures (µs and KiB per way)."""
     best: dict[str, dict[str, float]] = {}
-    with subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-            for _ in range(rounds):
-                for way in WAYS:
-                    command = [
-                        sys.executable,
-                        __file__,
-                        "--way",
-                        way,
-                        "--url",
-                        url,
-                        "--records",
-                        str(records),
-                    ]
-                    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                    figures = json.loads(out.splitlines()[-1])
-                    if way not in best or figures["total"] < best[way]["total"]:
-                        best[way] = figures
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                server.kill()
+    with Server() as server:
+        for _ in range(rounds):
+            for way in WAYS:
+                command = [sys.executable, __file__, "--way", way, "--url", server.url]
+                command += ["--records", str(records)]
+                out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                figures = json.loads(out.splitlines()[-1])
+                if way == "loki":
+                    figures["delivered"] = server.events()
+                if way not in best or figures["total"] < best[way]["total"]:
+                    best[way] = figures
     return best
 
 
@@ -191,13 +159,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve:
-        serve()
-        return 0
     if arguments.way:
         one(arguments.way, arguments.records, arguments.url)
         return 0
@@ -216,14 +180,7 @@ def main() -> int:
             f"{figures['grown_kib'] / 1024:>9.1f} M{budget or '':>8}"
         )
     if arguments.json:
-        machine = {
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "system": platform.system(),
-        }
-        arguments.json.write_text(
-            json.dumps({"machine": machine, "records": arguments.records, "ways": best})
-        )
+        write(arguments.json, {"records": arguments.records, "ways": best})
     return int(over and arguments.check)
 
 

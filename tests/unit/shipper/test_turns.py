@@ -31,7 +31,7 @@ def test_a_rest_comes_once_a_slice() -> None:
 
 
 def test_slices_grow_while_the_lock_is_contested_and_shrink_again() -> None:
-    """An application that never pauses leaves half of the time to the worker; one that pauses, short slices."""
+    """An application that never pauses leaves the worker half of the time; one that pauses, slices."""
     time = Time()
     turns = Turns(time.clock, time.sleep)
     time.others = 0.005

@@ -1,0 +1,164 @@
+"""The one server that all benchmarks deliver to: a process of its own that costs the measured one nothing.
+
+    with Server() as server:        # its address: server.url
+        server.mode("hang")         # healthy (204 at once), hang (reads, never answers), refuse (503 at once)
+        server.events()             # how many events it has taken since the last call
+
+It takes any POST and keeps bodies as they came; they are decoded only when `events` asks, so that counting
+does not take the processor from what is measured. It knows Loki's pushes (protobuf with snappy, JSON plain or
+gzipped); of other bodies it counts the lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import subprocess
+import sys
+import urllib.request
+from typing import Self
+
+__all__ = ["Server"]
+
+_ANSWERS = {
+    "healthy": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "refuse": b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n",
+    "hang": b"",
+}
+
+
+class Server:
+    """The server's process, from the benchmark's side."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        self.url = f"http://127.0.0.1:{self._process.stdout.readline().strip()}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def mode(self, name: str) -> None:
+        """Answer in another way from now on; connections that hang are closed."""
+        self._ask(f"/-/mode/{name}")
+
+    def events(self) -> int:
+        """Return the events that were taken since the last call."""
+        return int(self._ask("/-/events"))
+
+    def _ask(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=300) as answer:
+            body: bytes = answer.read()
+            return body
+
+
+# ── the process ──
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number in base 128 at `at`, and the place behind it."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def entries(data: bytes) -> int:
+    """Return how many entries a Loki push in protobuf holds."""
+    count, at = 0, 0
+    while at < len(data):
+        size, at = varint(data, at + 1)  # field 1 of the push: a stream
+        end = at + size
+        while at < end:
+            tag = data[at]
+            size, at = varint(data, at + 1)
+            count, at = count + (tag == 0x12), at + size
+    return count
+
+
+def count(head: bytes, body: bytes) -> int:
+    """Return the events in one request."""
+    head = head.lower()
+    if b"application/x-protobuf" in head and b"/loki/api/" in head:
+        from cramjam import snappy
+
+        return entries(bytes(snappy.decompress_raw(body)))
+    if body[:2] == b"\x1f\x8b":
+        body = gzip.decompress(body)
+    if b"/loki/api/" in head:
+        return sum(len(stream["values"]) for stream in json.loads(body)["streams"])
+    return body.count(b"\n") + (not body.endswith(b"\n"))
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection: requests with a Content-Length, one after the other."""
+
+    mode = "healthy"
+    taken: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - one server a process
+    open: set[Connection] = set()  # noqa: RUF012
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport, self.data = transport, bytearray()
+        self.open.add(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.open.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        while (end := self.data.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self.data[: end + 2])
+            _, _, rest = head.lower().partition(b"\r\ncontent-length:")
+            stop = end + 4 + int(rest.partition(b"\r\n")[0] or b"0")
+            if len(self.data) < stop:
+                return
+            body = bytes(self.data[end + 4 : stop])
+            del self.data[:stop]
+            self.answer(head, body)
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Take a delivery as the mode says, or do what the benchmark asks."""
+        path = head.split(b" ", 2)[1].decode()
+        if path.startswith("/-/"):
+            self.obey(path)
+            return
+        if self.mode == "healthy":
+            self.taken.append((head, body))
+        self.transport.write(_ANSWERS[self.mode])
+
+    def obey(self, path: str) -> None:
+        """Change the mode, or count."""
+        said = b""
+        if path == "/-/events":
+            said = b"%d" % sum(count(head, body) for head, body in self.taken)
+            self.taken.clear()
+        else:
+            Connection.mode = path.rpartition("/")[2]
+            for other in self.open - {self}:
+                other.transport.close()
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(said)
+        )
+        self.transport.write(said)
+
+
+async def serve() -> None:
+    """Serve until standard input ends: the benchmark is gone."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Connection, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
