@@ -20,7 +20,7 @@ from os import getpid
 from pathlib import PurePath
 from threading import current_thread, get_ident
 from traceback import format_stack
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..forward import BUSY, DEPTH, SUPPRESSED, ForwardHandler, Tally, ascend, descend
@@ -40,14 +40,29 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundLogger", "NativeLogger", "configure_structlog", "to_record"]
 
-# What logging.makeLogRecord would refuse as an extra; kept beside the others instead.
+# What logging.makeLogRecord would refuse as an extra.
 _TAKEN: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
 _THROUGH: Final = (KeyboardInterrupt, SystemExit)
 _frame: Final = sys._getframe  # noqa: SLF001 - the standard library's logging finds callers by it too
 _code_names: Final[dict[CodeType, tuple[str, str]]] = {}
 _CODES: Final = 4_096
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 # Filled by structlog with the first variable that anyone binds; until then there is nothing to merge.
 _bound_anywhere: Final[Mapping[str, object]] = getattr(contextvars, "_CONTEXT_VARS", {"?": None})
+
+
+class _Beside(str):
+    """A name that a LogRecord has for itself: in the record it stands beside that, in the event as it is."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Beside) and str.__eq__(self, other)
+
+    __ne__ = object.__ne__
+
+    def __hash__(self) -> int:
+        return hash((_Beside, str(self)))
 
 
 class NativeLogger:
@@ -92,8 +107,10 @@ class NativeLogger:
         if not depth:
             return
         try:
-            if depth > DEPTH:
+            if depth > 2 * DEPTH:
                 self._failed[ident] += 1
+            elif depth > DEPTH:  # what calls no foreign code ends the recursion, as in `ForwardHandler`
+                self._write(ident, level, message, _NOTHING, None, source)
             else:
                 self._write(ident, level, message, fields, exc_info, source)
         finally:
@@ -237,6 +254,8 @@ class BoundLogger(structlog.BoundLoggerBase):
                 fields = {"event": fields}
             message = _text(fields.pop("event", message))
         exc_info = _exc_info(fields.pop("exc_info")) if "exc_info" in fields else None
+        if "stacklevel" in fields:
+            frame = _above(frame, fields.pop("stacklevel"))
         stack = _stack(frame) if "stack_info" in fields and _is_true(fields.pop("stack_info")) else None
         self._logger.write(method.upper(), message, fields, exc_info, _source(frame, stack))
 
@@ -304,10 +323,8 @@ def to_record(logger: object, _method_name: str, event_dict: MutableMapping[str,
     if not isinstance(logger, structlog.stdlib._FixedFindCallerLogger):  # noqa: SLF001 - it skips frames itself
         special["stacklevel"] = special.get("stacklevel", 1) - 1 + _structlog_frames(_frame(1))
     message = _text(event_dict.pop("event", ""))
-    taken = {name: event_dict.pop(name) for name in _TAKEN & event_dict.keys()}
-    if taken:
-        given = event_dict.get("extra")
-        event_dict["extra"] = {**taken, **given} if type(given) is dict else {**taken, "extra": given}
+    if not _TAKEN.isdisjoint(event_dict):
+        event_dict = {_Beside(name) if name in _TAKEN else name: v for name, v in event_dict.items()}
     return {"msg": message, "extra": event_dict, **special}
 
 
@@ -361,6 +378,14 @@ def _method(level: int) -> str:
         if level >= bound:
             return name
     return "debug"
+
+
+def _above(frame: FrameType, stacklevel: object) -> FrameType:
+    """Return the frame that the standard library's `stacklevel` means (1: this one)."""
+    left = stacklevel if type(stacklevel) is int else 1
+    while left > 1 and frame.f_back is not None:
+        frame, left = frame.f_back, left - 1
+    return frame
 
 
 def _stack(frame: FrameType) -> str:

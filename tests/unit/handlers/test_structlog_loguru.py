@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from logferry.handlers import context
 from logferry.handlers.formatter import make_builder
-from logferry.handlers.forward import ForwardHandler, suppressed
+from logferry.handlers.forward import DEPTH, ForwardHandler, suppressed
 from logferry.handlers.testing import Events, MemoryOutlet
 
 structlog = pytest.importorskip("structlog")
@@ -91,6 +91,54 @@ def test_any_content_is_the_same_bytes(outlet: MemoryOutlet, message: str, field
     lines = three_ways(outlet, "info", message, **fields)
     assert len(lines) == 3
     assert len(set(lines)) == 1
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*logging.makeLogRecord({}).__dict__, "message", "asctime"} - {"exc_info", "stack_info"})
+)
+def test_names_that_records_have_are_fields_like_others(outlet: MemoryOutlet, name: str) -> None:
+    """structlog takes `name=` and `filename=`, which the standard library refuses: both ways keep them."""
+    lines = []
+    for native in (False, True):
+        configure_structlog(outlet, BUILDER, native=native)
+        outlet.lines.clear()
+        structlog.get_logger("test.structlog").info("m", a=1, **{name: "ada"}, b={"c": 2})
+        lines += outlet.lines
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
+    event = Events(outlet)[0]
+    assert (event["message"], event["logger"], event["a"]) == ("m", "test.structlog", 1)
+    assert "ada" in {event.get(name), event.get("extra", {}).get(name)}
+
+
+def test_a_native_logger_knows_stacklevel(outlet: MemoryOutlet) -> None:
+    """The caller's caller, as in the standard library."""
+    configure_structlog(outlet, BUILDER)
+
+    def helper() -> None:
+        structlog.get_logger("test.structlog").info("m", stacklevel=2)
+
+    helper()
+    event = Events(outlet)[0]
+    assert event["function"] == "test_a_native_logger_knows_stacklevel"
+    assert "stacklevel" not in event
+
+
+def test_native_loggers_inside_log_calls_end_the_recursion(outlet: MemoryOutlet) -> None:
+    """What logs itself while it is logged is written with its message alone deeper down."""
+    configure_structlog(outlet, BUILDER)
+    log = structlog.get_logger("test.structlog").bind()
+
+    class Loud:
+        def __repr__(self) -> str:
+            log.info("loud", again=Loud())
+            return "loud"
+
+    log.info("outermost", again=Loud())
+    events = list(Events(outlet))
+    assert [event["message"] for event in events] == ["loud"] * (len(events) - 1) + ["outermost"]
+    assert len(events) > DEPTH
+    assert "again" not in events[0]
 
 
 def test_native_loggers_behave(outlet: MemoryOutlet) -> None:
