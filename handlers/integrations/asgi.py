@@ -8,6 +8,8 @@ Rules
 - One access event per request through ``logferry.access``: INFO, WARNING when it was slow, ERROR from 500 on.
   An unhandled exception is one ERROR with the traceback and status 500; it goes on to the server. A client
   that went away before the answer is status 499, which no rate counts as failed.
+- The server logs that exception once more, outside the request's trace. Where its logger has no handler of
+  its own, so that both would go to the same place, the access event is the one that is kept.
 - The query string is redacted before it is logged anywhere. Bodies and cookies are never looked at.
 - A web socket is one event at its end: `method` ``WEBSOCKET``, status 101, or 403 when it was not accepted.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -32,6 +35,8 @@ App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[N
 
 _log: Final = logging.getLogger(ACCESS)
 _CLIENT_WENT_AWAY: Final = 499
+_SERVERS: Final = ("uvicorn.error", "hypercorn.error")
+_TOLD: Final = "__logferry_told__"  # an attribute of exceptions that an access event holds
 
 
 class CleansUrls(Protocol):
@@ -68,6 +73,8 @@ class TraceMiddleware:
         self._redactor = redactor
         self._precedence = precedence
         self._clock = clock
+        for name in _SERVERS:
+            logging.getLogger(name).addFilter(_not_told)  # once, however often
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -128,7 +135,23 @@ class TraceMiddleware:
             extra["user_agent"] = headers["user-agent"]
         slow = self._slow_ms is not None and duration_ms > self._slow_ms
         level = logging.ERROR if failed else logging.WARNING if slow else logging.INFO
+        if error is not None and _log.isEnabledFor(level):
+            with suppress(Exception):  # an exception may refuse attributes; then it is logged twice
+                setattr(error, _TOLD, True)
         _log.log(level, "%s %s %d", exchange.method, path, status, extra=extra, exc_info=error)
+
+
+def _not_told(record: logging.LogRecord) -> bool:
+    """Whether a server's record says what no access event has said, or says it elsewhere."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if not isinstance(error, BaseException) or _TOLD not in BaseException.__getattribute__(error, "__dict__"):
+        return True
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None and logger.parent is not None:
+        if logger.handlers or not logger.propagate:
+            return True
+        logger = logger.parent
+    return False
 
 
 class _Scope(dict[str, Any]):

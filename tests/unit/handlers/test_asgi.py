@@ -179,3 +179,40 @@ def test_a_client_that_went_away(events: Events) -> None:
 
     asyncio.run(run(passed, {"type": "lifespan"}))
     assert len(events) == 1
+
+
+def test_the_servers_word_on_an_exception_is_not_kept_beside_ours(events: Events) -> None:
+    """uvicorn logs the exception again: dropped where both would be events, kept anywhere else."""
+    server = logging.getLogger("uvicorn.error")
+    middleware = TraceMiddleware(application())
+
+    async def serve() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/boom", "headers": [], "query_string": b""}
+
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def send(_message: Any) -> None:
+            pass
+
+        try:
+            await middleware(dict(scope), receive, send)
+        except RuntimeError as error:  # as uvicorn's run_asgi does
+            server.error("Exception in ASGI application\n", exc_info=error)
+
+    asyncio.run(serve())
+    assert [(event["logger"], event["error"]["type"]) for event in events] == [
+        ("logferry.access", "RuntimeError")
+    ]
+    own = logging.NullHandler()  # the server's own log file
+    server.addHandler(own)
+    try:
+        asyncio.run(serve())
+    finally:
+        server.removeHandler(own)
+    assert [event["logger"] for event in events][1:] == ["logferry.access", "uvicorn.error"]
+    try:
+        raise ValueError("the server's own")
+    except ValueError as error:
+        server.error("no request", exc_info=error)
+    assert events[-1]["error"]["type"] == "ValueError"
