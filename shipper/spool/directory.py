@@ -18,6 +18,7 @@ import os
 import re
 import stat
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -213,6 +214,7 @@ class Home:
         self.lock_fd = lock_fd
         self.gid = gid
         self.memory: dict[int, MemorySegment] = {}
+        self._keep = threading.RLock()  # no eviction leaves a file in what is being removed
         self._evicted: tuple[tuple[int, int], list[Evicted]] | None = None
 
     @classmethod
@@ -408,8 +410,11 @@ class Home:
 
         In this order: what is written down but still there is simply read.
         """
-        self.write_evicted(merged([*self.evicted(), Evicted(first, last, reason)]))
-        return self.remove_segment(number)
+        with self._keep:
+            if self.dir_fd < 0:
+                return False
+            self.write_evicted(merged([*self.evicted(), Evicted(first, last, reason)]))
+            return self.remove_segment(number)
 
     def write_evicted(self, ranges: list[Evicted]) -> None:
         """Write down what was given up. Raises nothing."""
@@ -422,6 +427,10 @@ class Home:
 
     def remove(self) -> None:
         """Delete the directory and all in it; the lock goes last. Raises nothing."""
+        with self._keep:
+            self._remove()
+
+    def _remove(self) -> None:
         for folder in (self.path / "cursors", self.path):
             try:
                 names = sorted((entry.name for entry in folder.iterdir()), key=lambda name: name == "lock")

@@ -53,6 +53,7 @@ __all__ = ["Full", "Sealed", "Supply", "usage"]
 RETRY = 5.0
 _RETRY_FULL = 0.05
 _SMALL = 16 * 1024
+_PAGE = 4096
 _TRIES = 5  # ids for a directory before memory has to do
 _DEEPEST = 8  # interruptions within interruptions before memory has to do: the disk stalls, signals do not
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
@@ -163,6 +164,21 @@ class Supply:
                 self.state = "disk"
                 return segment
         return self._in_memory(needed, first, evict=evict)
+
+    def make_note(self, first: int) -> Writable:
+        """Return a segment for nothing but the note of what was refused, from `first` on.
+
+        A page on disk beyond the bound, like the directory it lies in: the count survives the process.
+        """
+        home, made = self.home, None
+        if home.dir_fd >= 0 and not self.positions:
+            with suppress(OSError):
+                made = self._new_file(home, _PAGE, first)
+        if made is None:
+            made = MemorySegment(self.take_number(), home.raw, 256, first, int(self.clock() * 1e9))
+            home.memory[made.number] = made
+        made.cap = made.fast = 0
+        return made
 
     def placed(self, old: Writable, old_last: int, new: Writable) -> None:
         """Note that `new` has taken the place of `old`, whose last sequence is `old_last`."""

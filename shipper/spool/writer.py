@@ -46,7 +46,7 @@ from ..ports import Cursor
 from .cursor import SpoolCursor
 from .directory import Home, file_name
 from .ledger import known_positions
-from .segment import SEALED, MemorySegment, Readable, Writable
+from .segment import SEALED, Readable, Writable
 from .settings import SpoolSettings
 from .supply import Full, Supply
 
@@ -304,14 +304,12 @@ class Spool:
                 segment.hint(upto, reason)
 
     def _start_without_room(self) -> None:
-        """Full before the first segment: the notes go into a small one in memory that takes no frames."""
-        home = self._supply.home
-        number = self._supply.take_number()
-        tiny = MemorySegment(number, home.raw, 256, self._next, int(self._clock() * 1e9))
-        tiny.cap = tiny.fast = 0
-        if not self._segment.capacity:
+        """Full before the first segment: the notes go into a small one that takes no frames."""
+        tiny = self._supply.make_note(self._next)
+        if self._segment.capacity:
+            self._supply.discard(tiny)
+        else:
             self._segment = tiny
-            home.memory[number] = tiny
 
     # Keeping.
 
