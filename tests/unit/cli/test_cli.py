@@ -237,6 +237,46 @@ def test_spool_commands(config: Path, run: Callable[..., Result]) -> None:
     spool.close()
 
 
+def test_where_says_what_was_filtered(config: Path, run: Callable[..., Result]) -> None:
+    """A record below a sink's own level was filtered there, not passed somehow."""
+    text = config.read_text().replace(
+        "sinks: {", "sinks: {loud: {type: file, path: l.ndjson, min_level: ERROR}, "
+    )
+    config.write_text(text)
+    run("run", "--once", "-c", config)
+    events = {row["level"]: row["event_id"] for row in rows(run("query", "-c", config))}
+    quiet = run("where", events["INFO"], "-c", config)
+    assert quiet.exit_code == 1
+    assert {row["sink"]: (row["state"], row["detail"]) for row in rows(quiet)} == {
+        "here": ("delivered", "it is in the store"),
+        "loud": ("filtered", "INFO is below this sink's min_level ERROR"),
+    }
+    told = rows(run("where", events["ERROR"], "-c", config))
+    assert [row["sink"] for row in told if row["state"] in {"delivered", "passed"}] == ["loud", "here"]
+
+
+def test_where_says_what_was_dropped(config: Path, run: Callable[..., Result]) -> None:
+    """What a full spool gave up is dropped with the reason, before and after the sink has passed it."""
+    spool = Spool(SpoolSettings(config.parent / "spool", "shop", max_bytes=1 << 20))
+    cursor = spool.cursor("here")
+    cursor.account()
+    line = json.dumps({"message": "x" * 900, "level": "INFO"}).encode()
+    for _ in range(3000):
+        assert spool.offer(line)
+    expected = ("dropped", "full: the spool had no room and gave up its oldest records")
+    first = rows(run("where", f"{spool.id}-1", "-c", config))[0]
+    assert (first["state"], first["detail"]) == expected
+    assert rows(run("where", f"{spool.id}-3000", "-c", config))[0]["state"] == "pending"
+    batch = cursor.read(10_000, 10 << 20)
+    assert batch is not None
+    cursor.commit(batch.sequences[-1], _delivered(len(batch.sequences)))
+    first = rows(run("where", f"{spool.id}-1", "-c", config))[0]
+    assert (first["state"], first["detail"]) == expected
+    last = rows(run("where", f"{spool.id}-{batch.sequences[-1]}", "-c", config))[0]
+    assert last["state"] == "delivered"
+    spool.close()
+
+
 def _delivered(count: int) -> Any:
     from logferry.shipper.ports import Outcome
 
