@@ -21,6 +21,7 @@ _COUNTERS = (
     ("dead_lettered", "Events that the sink will never take, kept with the reason."),
     ("retried", "Events sent again (beside the identity)."),
     ("duplicates", "Events that the sink had before (beside the identity)."),
+    ("replayed", "Dead letters that were delivered afterwards (beside the identity)."),
 )
 _STATES = ("ok", "retrying", "paused")
 

@@ -116,7 +116,8 @@ Verdict: TypeAlias = Delivered | Retry | Rejected | Split | Partial
 class Account:
     """One sink's books. `accepted = delivered + pending + dead_lettered + filtered + dropped`, always.
 
-    `retried` (events sent again) and `duplicates` stand beside the identity, not in it.
+    `retried` (events sent again), `duplicates` and `replayed` (dead letters that were delivered afterwards)
+    stand beside the identity, not in it: what a worker decided is history, and no figure ever falls.
     """
 
     accepted: int = 0
@@ -127,6 +128,7 @@ class Account:
     dropped: dict[str, int] = field(default_factory=dict)
     retried: int = 0
     duplicates: int = 0
+    replayed: int = 0
 
     @property
     def balance(self) -> int:
@@ -142,6 +144,7 @@ class Account:
         self.dead_lettered += other.dead_lettered
         self.retried += other.retried
         self.duplicates += other.duplicates
+        self.replayed += other.replayed
         for mine, theirs in ((self.filtered, other.filtered), (self.dropped, other.dropped)):
             for reason, count in theirs.items():
                 mine[reason] = mine.get(reason, 0) + count

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..plan import Plan, SinkSpec
     from ..ports import Sink
 
-__all__ = ["dead_letter"]
+__all__ = ["dead_letter", "replay_id"]
 
 _TRIES: Final = 5
 
@@ -106,11 +106,13 @@ def show(letter_id: str, config_path: str | None, sink: str | None) -> None:
 def replay(ids: tuple[str, ...], config_path: str | None, sink: str | None, everything: bool) -> None:  # noqa: FBT001 - click's signature
     """Send dead letters again to the sinks that refused them; what is taken is removed.
 
-    Exits with 1 when a letter was refused again, or could not be sent. The books of the spool stay as they
-    are: there the record is dead-lettered once and for all.
+    Exits with 1 when a letter was refused again, or could not be sent. In the books the record stays
+    dead-lettered, and is counted as replayed beside it: `logferry audit` shows both.
     """
     if bool(ids) == everything:
         fail("name the ids, or --all", USAGE)
+    from ..spool.ledger import note_replayed
+
     _, made = _plan(config_path)
     out = stdout()
     left = 0
@@ -122,6 +124,8 @@ def replay(ids: tuple[str, ...], config_path: str | None, sink: str | None, ever
             continue
         taken, refused = _replay(made, spec, letters)
         box.remove(taken)
+        if taken and box.path is not None:
+            note_replayed(box.path.parent.parent, spec.name, len(taken))
         left += len(letters) - len(taken)
         row = {"sink": spec.name, "replayed": len(taken), "left": len(letters) - len(taken)}
         if out.people:
@@ -163,7 +167,7 @@ def _send(sink: Sink, letter: DeadLetter) -> str:
     """
     from ..model import Batch, Delivered, Partial, Rejected, Retry, Split
 
-    spool = sha256(f"replay of {letter.id}".encode()).digest()[:16].hex()
+    spool = replay_id(letter.id).partition("-")[0]
     for attempt in range(1, _TRIES + 1):
         verdict: object = sink.send(Batch(spool, (1,), (letter.event,), attempt))
         if isinstance(verdict, Partial):
@@ -177,6 +181,11 @@ def _send(sink: Sink, letter: DeadLetter) -> str:
                 return verdict.reason
             time.sleep(min(verdict.after or 0.2 * 2**attempt, 10.0))
     return "it was not taken"
+
+
+def replay_id(letter_id: str) -> str:
+    """Return the id under which a replayed letter is delivered."""
+    return f"{sha256(f'replay of {letter_id}'.encode()).digest()[:16].hex()}-1"
 
 
 def _message(letter: DeadLetter) -> str:

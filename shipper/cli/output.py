@@ -157,6 +157,7 @@ def account_values(account: Account) -> dict[str, Any]:
         "dropped": dict(account.dropped),
         "retried": account.retried,
         "duplicates": account.duplicates,
+        "replayed": account.replayed,
         "unaccounted": account.balance,
     }
 
@@ -165,6 +166,8 @@ def account_row(account: Account) -> dict[str, Any]:
     """Return an account as a row of a table: sums, and the reasons in words."""
     row = account_values(account)
     reasons = [f"{name} {count:,}" for part in ("filtered", "dropped") for name, count in row[part].items()]
+    if account.replayed:
+        reasons.append(f"{account.replayed:,} dead letters replayed")
     return {
         **row,
         "filtered": sum(account.filtered.values()),

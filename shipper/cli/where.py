@@ -11,6 +11,7 @@ import click
 
 from .codes import OK, PROBLEMS, USAGE
 from .common import config_option, fail, load_config, spool_root
+from .dead_letter import replay_id
 from .output import event_line, stdout
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def _stored(config: Config, event_id: str) -> tuple[dict[str, Any] | None, dict[
             from ..store import Store, StoreError
 
             try:
-                event = Store(sink.options.path).get(event_id)
+                store = Store(sink.options.path)
+                event = store.get(event_id) or store.get(replay_id(event_id))
             except StoreError:  # nothing was ever written to it, or DuckDB is not installed
                 continue
             stores[name] = event is not None

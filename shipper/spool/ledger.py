@@ -21,7 +21,7 @@ from ..model import Account
 from .directory import Home, is_directory, open_private, replace_file, spool_directories
 from .scan import created_of, positions_of
 
-__all__ = ["Ledger", "fold", "known_positions", "read_ledger"]
+__all__ = ["Ledger", "fold", "known_positions", "note_replayed", "read_ledger"]
 
 
 class Position(msgspec.Struct):
@@ -98,6 +98,21 @@ def fold(home: Home, accounts: Mapping[str, Account]) -> None:
             _keep_damaged(service)
             replace_file(directory, "ledger.json", msgspec.json.encode(ledger), home.gid)
         home.remove()
+
+
+def note_replayed(service: Path, sink: str, count: int) -> None:
+    """Count dead letters of `sink` that were delivered by a replay. Raises OSError."""
+    with _locked(service) as directory:
+        ledger = read_ledger(service)
+        ledger.sinks.setdefault(sink, Account()).replayed += count
+        _keep_damaged(service)
+        replace_file(directory, "ledger.json", msgspec.json.encode(ledger), _group(service))
+
+
+def _group(service: Path) -> int | None:
+    """Return the group that the service's files are shared with; None: with none."""
+    facts = service.stat()
+    return facts.st_gid if facts.st_mode & 0o070 else None
 
 
 def known_positions(service: Path) -> dict[str, bytes]:

@@ -310,6 +310,35 @@ def test_dead_letters_are_listed_shown_and_replayed(config: Path, run: Callable[
     assert list(box.read()) == []
     stored = rows(run("query", "-c", config))
     assert {row["message"] for row in stored} == {"a", "b"}
+    told = rows(run("where", f"{spool}-1", "-c", config))[0]
+    assert (told["state"], told["detail"]) == ("delivered", "it is in the store")
+
+
+def test_a_replay_is_counted_beside_the_identity(config: Path, run: Callable[..., Result]) -> None:
+    """The record stays dead-lettered in the books, its later delivery is said beside, and all balances."""
+    from logferry.shipper.ports import Outcome
+
+    spool = Spool(SpoolSettings(config.parent / "spool", "shop"))
+    cursor = spool.cursor("here")
+    cursor.account()
+    lines = [
+        json.dumps({"timestamp": "2026-01-02T03:04:05.0Z", "level": "INFO", "message": m}).encode()
+        for m in ("a", "b", "c")
+    ]
+    for line in lines:
+        assert spool.offer(line)
+    cursor.read(10, 1 << 20)
+    box = DeadLetters(config.parent / "spool" / "shop" / "dead-letters", "here", 1 << 20)
+    box.add([(f"{spool.id}-{i}", "too odd", lines[i - 1]) for i in (1, 2)], time.time())
+    cursor.commit(3, Outcome(delivered=1, dead_lettered=2))
+    for replayed in (1, 2):
+        assert run("dead-letter", "replay", f"{spool.id}-{replayed}", "-c", config).exit_code == 0
+        audit = run("audit", "-c", config)
+        [account] = rows(audit)
+        assert audit.exit_code == 0
+        assert (account["accepted"], account["delivered"], account["dead_lettered"]) == (3, 1, 2)
+        assert (account["replayed"], account["unaccounted"]) == (replayed, 0)
+    spool.close()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
