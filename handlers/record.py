@@ -20,7 +20,6 @@ Rules
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +39,8 @@ from .outlet import Violation
 from .plain import clean_text, safe_repr
 from .schema import Schema
 from .shape import Shape, make_shape
-from .typed import Held, Line, Misfit, compile_line, encode_place, prover
+from .typed import Held, Line, Misfit, Place, compile_line, make_place, prover
+from .unformatted import unformatted
 
 __all__ = ["EventBuilder", "Redaction", "level_name"]
 
@@ -93,9 +93,6 @@ _BY_NAME: Final = {
 
 
 _THROUGH: Final = (KeyboardInterrupt, SystemExit)
-_PLACEHOLDER: Final = re.compile(
-    r"%%|%(?:\(\w{1,64}\))?[-#0 +]{0,5}[0-9*]{0,9}(?:\.[0-9*]{0,9})?[hlL]?[a-zA-Z]"
-)
 
 
 class Redaction(Protocol):
@@ -135,16 +132,6 @@ class _Plan:
         self.used = 0
 
 
-class _Place:
-    """A place of the application that logs: what its events have in common, and the code that fitted last."""
-
-    __slots__ = ("line", "text")
-
-    def __init__(self, text: orjson.Fragment) -> None:
-        self.text = text
-        self.line: Line | None = None
-
-
 def _current() -> Callable[[], Mapping[str, object]]:
     from .context import current
 
@@ -172,7 +159,7 @@ class EventBuilder:
         self._clean = None if redactor is None else redactor.clean
         self._context = _current() if context is None else context
         self._plans: dict[tuple[object, ...], _Plan] = {}
-        self._places: dict[tuple[object, ...], _Place] = {}
+        self._places: dict[tuple[object, ...], Place] = {}
         self._made = 0
         self._prover = None if redactor is None else prover(redactor)
 
@@ -193,7 +180,6 @@ class EventBuilder:
                     message = message % arguments
                 except BaseException as failed:  # noqa: BLE001 - arguments may raise anything when formatted
                     message = _unformatted(message, arguments, failed)
-            level = _BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
             moment = stamp(own["created"])
             if _HAS_TASK_NAME:  # noqa: SIM108 - three cases are two questions
                 task = own["taskName"]
@@ -203,11 +189,11 @@ class EventBuilder:
             if own["exc_info"] or own["exc_text"]:
                 error = _failure(record)
             try:
-                where = (own["name"], own["module"], own["funcName"], own["lineno"])
+                where = (own["levelno"], own["name"], own["module"], own["funcName"], own["lineno"])
                 place = self._places.get(where)
                 if place is not None and (tried := place.line) is not None and not own["stack_info"]:
-                    process, thread, text = own["process"], own["threadName"], place.text
-                    line = tried(own, context, text, moment, level, message, process, thread, task, error)
+                    process, thread = own["process"], own["threadName"]
+                    line = tried(own, context, place, moment, message, process, thread, task, error)
                     if line is not None and len(line) <= MAX_EVENT:
                         return line
             except Exception:  # noqa: BLE001, S110 - what is not as usual goes the next way
@@ -215,6 +201,7 @@ class EventBuilder:
             own_record = untouched(record)
             if own_record is not record:
                 tried = None
+            level = _BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
             return self._build(own_record, context, (moment, level, message), (task, error), tried)
         except _THROUGH:
             raise
@@ -240,11 +227,11 @@ class EventBuilder:
             context = _EMPTY
             plan = _Plan(self._record_shape(context, own))
         if not own["stack_info"]:
-            where = (own["name"], own["module"], own["funcName"], own["lineno"])
+            where = (own["levelno"], own["name"], own["module"], own["funcName"], own["lineno"])
             beside = tuple(name for name in ("message", "asctime") if name in own)
             held = Held(context, own, _OWN, beside, task is not None, error is not None)
-            values = (*head, own["process"], own["threadName"], task, error)
-            line = self._typed(plan, where, held, values, tried)
+            values = (own["process"], own["threadName"], task, error)
+            line = self._typed(plan, where, held, head, values, tried)
             if line is not None:
                 return line
             if plan.fill is not None and error is None:
@@ -288,12 +275,11 @@ class EventBuilder:
             where = tried = None
             try:
                 if "module" in origin and len(origin) - ("task" in origin) == len(RECORD):
-                    where = (logger, origin["module"], origin["function"], origin["line"])
+                    where = (name, logger, origin["module"], origin["function"], origin["line"])
                     place = self._places.get(where)
                     if place is not None and (tried := place.line) is not None:
-                        here, process, thread = place.text, origin["process"], origin["thread"]
-                        task = origin.get("task")
-                        line = tried(given, context, here, moment, name, text, process, thread, task, error)
+                        process, thread, task = origin["process"], origin["thread"], origin.get("task")
+                        line = tried(given, context, place, moment, text, process, thread, task, error)
                         if line is not None and len(line) <= MAX_EVENT:
                             return line
             except Exception:  # noqa: BLE001, S110 - what is not as usual goes the next way
@@ -327,8 +313,8 @@ class EventBuilder:
         if where is not None and "process" in origin and "thread" in origin:
             task = origin.get("task")
             held = Held(context, given, 0, (), task is not None, error is not None)
-            values = (*head, origin["process"], origin["thread"], task, error)
-            line = self._typed(plan, where, held, values, tried)
+            values = (origin["process"], origin["thread"], task, error)
+            line = self._typed(plan, where, held, head, values, tried)
             if line is not None:
                 return line
         if error is None and plan.fill is not None:
@@ -339,7 +325,13 @@ class EventBuilder:
         return self._general(plan.shape, head, parts, (error, origin.get("stack_info")))
 
     def _typed(
-        self, plan: _Plan, where: tuple[Any, ...], held: Held, values: tuple[Any, ...], tried: Line | None
+        self,
+        plan: _Plan,
+        where: tuple[Any, ...],
+        held: Held,
+        head: tuple[str, str, str],
+        values: tuple[Any, ...],
+        tried: Line | None,
     ) -> bytes | None:
         """Return the line by code for these names and types, made when they come often; None without."""
         if plan.lines is None:
@@ -350,14 +342,14 @@ class EventBuilder:
                 return None
             place = self._places.get(where)
             if place is None:
-                text = encode_place(self.schema, *where)
-                if text is None:
+                place = make_place(self.schema, head[1], *where[1:])
+                if place is None:
                     return None
                 if len(self._places) >= _MAX_PLACES:
                     self._places.clear()
-                place = self._places[where] = _Place(text)
+                self._places[where] = place
             place.line = line
-            made = line(held.fields, held.context, place.text, *values)
+            made = line(held.fields, held.context, place, head[0], head[2], *values)
         except Exception:  # noqa: BLE001 - what the encoder refuses, a mapping that misbehaves
             return None
         return made if made is not None and len(made) <= MAX_EVENT else None
@@ -549,8 +541,7 @@ def _unformatted(message: object, arguments: object, failed: BaseException) -> s
     """Return the parts of a message that could not be formatted, and why; an interrupt goes on."""
     if isinstance(failed, _THROUGH):
         raise failed
-    said = safe_repr(message) if arguments is None else f"{safe_repr(message, str)} {safe_repr(arguments)}"
-    return f"{said} (logging format error: {safe_repr(failed)})"
+    return unformatted(message, arguments, failed)
 
 
 def _failure(record: logging.LogRecord) -> dict[str, Any] | None:

@@ -10,8 +10,10 @@ Rules
   way would give, or None, or raises what the encoder raises; then the next way is taken. A property test
   compares the two.
 - A line is only given when the redactor has said that nothing in it is a secret. Sensitive names have none.
-- What is the same for every record of one place (logger, module, function, line, environment, version, host)
-  is encoded once and stands in the event as a fragment under the first of these names.
+- What is the same for every record of one place (level and service; logger, module, function, line,
+  environment, version, host) is encoded once and stands in the event as fragments under the first names.
+- What a context has for good (it cannot change, and its values are plain) is read, proven and encoded when
+  the same context comes a second time in a row, and kept while it comes again.
 - That the names are those of the combination is known by their number and by reading each of them. Their
   order is that of the first record. (Only a record that lost a standard attribute while it gained an extra
   could deceive this: nobody's filter does that.)
@@ -22,19 +24,20 @@ Rules
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import orjson
 
+from .context import Fields
 from .plain import MAX_KEY, writer
 from .schema import BUCKET_NAMES, BUCKETS, MISFIT, FieldType, Schema, cast
 from .shape import IDS, Shape
 
-__all__ = ["Held", "Line", "Misfit", "Prover", "compile_line", "encode_place", "prover"]
+__all__ = ["Held", "Line", "Misfit", "Place", "Prover", "compile_line", "make_place", "prover"]
 
-# (fields, context, place, timestamp, level, message, process, thread, task, error) → line
-Line: TypeAlias = Callable[[Any, Any, orjson.Fragment, str, str, str, Any, Any, Any, Any], "bytes | None"]
+# (fields, context, place, timestamp, message, process, thread, task, error) → line
+Line: TypeAlias = Callable[[Any, Any, "Place", str, str, Any, Any, Any, Any], "bytes | None"]
 
 _MAX_NAMES: Final = 100
 _INT64: Final = 2**63 - 1
@@ -89,10 +92,22 @@ def prover(redactor: object) -> Prover | None:
     return None
 
 
-def encode_place(
-    schema: Schema, logger: Any, module: Any, function: Any, line: Any
-) -> orjson.Fragment | None:
-    """Return what every event of one place has in common, from the logger's name on; None for odd values."""
+class Place:
+    """A place of the application that logs: what its events have in common, and the code that fitted last."""
+
+    __slots__ = ("head", "line", "text", "untraced")
+
+    def __init__(self, head: dict[str, Any], fields: dict[str, Any]) -> None:
+        self.head = _glued(head)
+        self.untraced = _glued({**head, "trace_id": "", "span_id": ""})
+        self.text = _glued(fields)
+        self.line: Line | None = None
+
+
+def make_place(
+    schema: Schema, level: str, logger: Any, module: Any, function: Any, line: Any
+) -> Place | None:
+    """Return a place; None for values that are not usual there."""
     if not (type(logger) is type(module) is type(function) is str and type(line) is int):
         return None
     if not -_INT64 <= line <= _INT64:
@@ -100,7 +115,7 @@ def encode_place(
     fields: dict[str, Any] = {"logger": logger, "module": module, "function": function, "line": line}
     own = {"environment": schema.environment, "version": schema.version, "host": schema.host}
     fields.update((name, value) for name, value in own.items() if type(value) is str)
-    return orjson.Fragment(orjson.dumps(fields)[len(b'{"logger":') : -1])
+    return Place({"level": level, "service": schema.service}, fields)
 
 
 def compile_line(schema: Schema, shape: Shape, held: Held, redactor: Prover | None) -> Line | None:
@@ -119,56 +134,77 @@ def compile_line(schema: Schema, shape: Shape, held: Held, redactor: Prover | No
         return None
     code = _Code(schema, held)
     code.show("timestamp", "moment")
-    code.show("level", "level")
-    code.show("service", repr(schema.service))
+    code.show("level", "place.head" if shape.trace or shape.span else "place.untraced")
     for name, bound in (("trace_id", shape.trace), ("span_id", shape.span)):
         if bound:
-            code.take(name, "c", "string", exact=True)
-        else:
+            code.take(name, code.context, "string", exact=True)
+        elif shape.trace or shape.span:
             code.show(name, "''")
     code.show("message", "message")
-    ids = {entry[2]: "c" if bound else "d" for bound, entry in shape.ids}
+    ids = {entry[2]: code.context if bound else code.fields for bound, entry in shape.ids}
     for name in IDS:
         if name in ids:
             code.take(name, ids[name], "string")
     code.whence()
     code.error(given=shape.code)
-    for holder, group in (("c", shape.context), ("d", shape.fields)):
+    for source, group in ((code.context, shape.context), (code.fields, shape.fields)):
         for _, _, name, kind in group:
-            code.take(name, holder, kind)
+            code.take(name, source, kind)
     watched: frozenset[str] | None = frozenset()
     if redactor is not None:
         watched = redactor.examined(frozenset(code.display), shape.extras)
     return None if watched is None else code.made(shape, watched, redactor)
 
 
+class _Source:
+    """What is done with the values of one mapping, `name` in the code."""
+
+    def __init__(self, name: str, values: Mapping[Any, Any]) -> None:
+        self.name = name
+        self.values = values
+        self.reads: list[str] = []
+        self.checks = [f"len({name}) == {len(values)}"]
+        self.steps: list[str] = []
+        self.texts: dict[str, str] = {}
+        self.nested: dict[str, str] = {}
+
+    def code(self) -> list[str]:
+        """Return the lines that read and check the values."""
+        lines = ["try:", *(f"    {read}" for read in self.reads), "except KeyError:", "    return None"]
+        return [
+            *(lines if self.reads else ()),
+            *(f"if not ({' and '.join(self.checks)}):", "    return None"),
+            *self.steps,
+        ]
+
+
 class _Code:
-    """Parts of the function: reads, checks, steps after them, and the event's names in order with values."""
+    """Parts of the function, and the event's names in order with the values they are set to."""
 
     def __init__(self, schema: Schema, held: Held) -> None:
         self.schema = schema
         self.held = held
-        self.space: dict[str, Any] = {"MISFIT": MISFIT, "cast": cast, "plain": _plain, "SCALARS": _SCALARS}
-        self.reads = [f"d[{name!r}]" for name in held.beside]
-        self.checks = [f"len(d) == {len(held.fields)}", f"len(c) == {len(held.context)}"]
-        self.steps: list[str] = []
+        self.context = _Source("c", held.context)
+        self.fields = _Source("d", held.fields)
+        self.fields.reads += [f"d[{name!r}]" for name in held.beside]
+        self.variables = 0
         self.display: dict[str, str] = {}
-        self.texts: dict[str, str] = {}
-        self.nested: dict[str, str] = {}
+        self.constant: list[str] = []  # names of values that a context has for good
+        self.space: dict[str, Any] = {"MISFIT": MISFIT, "cast": cast, "plain": _plain, "SCALARS": _SCALARS}
 
     def show(self, name: str, value: str) -> None:
         """Give `name` the value of an expression."""
         self.display[name] = value
 
-    def take(self, name: str, holder: str, kind: FieldType | None, *, exact: bool = False) -> None:
-        """Read `name` from context (`c`) or fields (`d`) as `kind`; `exact`: nothing else will do."""
-        value = (self.held.context if holder == "c" else self.held.fields)[name]
-        variable = self._read(holder, name)
-        found = type(value)
-        self._check(variable, found)
+    def take(self, name: str, source: _Source, kind: FieldType | None, *, exact: bool = False) -> None:
+        """Read `name` from a source as `kind`; `exact`: nothing else will do."""
+        found = type(source.values[name])
+        variable = self._read(source, name, found)
         self.display[name] = variable
+        if source is self.context and found in _SCALARS:
+            self.constant.append(name)
         if kind == "string" and found is str:
-            self.texts[name] = variable
+            source.texts[name] = variable
         elif exact:
             raise Misfit
         elif found is _NONE:
@@ -176,18 +212,20 @@ class _Code:
         elif kind is not None and found is _OWN.get(kind):
             if found is int:
                 # The first comparison is for what is small enough to be compared in a few nanoseconds.
-                self.checks[-1] += f" and (-{_SMALL} < {variable} < {_SMALL} or abs({variable}) <= {_INT64})"
+                small = f"-{_SMALL} < {variable} < {_SMALL}"
+                source.checks.append(f"({small} or -{_INT64} <= {variable} <= {_INT64})")
         elif found in _CONTAINERS and kind in ({None, "object"} if found is dict else {None}):
-            self.steps.append(f"{variable} = plain({variable})")
-            self.nested[name] = variable
+            source.steps.append(f"{variable} = plain({variable})")
+            source.nested[name] = variable
         elif kind is None and found in _SCALARS:
             if found is str:
-                self.texts[name] = variable
+                source.texts[name] = variable
         else:
-            self._convert(name, variable, found, kind)
+            self._convert(name, source, variable, kind)
 
-    def _convert(self, name: str, variable: str, found: type, kind: FieldType | None) -> None:
+    def _convert(self, name: str, source: _Source, variable: str, kind: FieldType | None) -> None:
         """Make what has one word plain, and then of its field's type."""
+        found = type(source.values[name])
         write = writer(found)
         if write is None or (
             kind is not None and self.schema.on_violation == "dead_letter" and name in self.schema.declared
@@ -195,95 +233,133 @@ class _Code:
             raise Misfit
         if found not in _SCALARS:
             self.space[f"write_{variable}"] = write
-            self.steps.append(f"{variable} = write_{variable}({variable})")
+            source.steps.append(f"{variable} = write_{variable}({variable})")
         if kind is not None:
-            self.steps.append(f"{variable} = cast({variable}, {kind!r})")
+            source.steps.append(f"{variable} = cast({variable}, {kind!r})")
         # MISFIT has none of these types.
-        self.steps += [f"if type({variable}) not in SCALARS:", "    return None"]
-        self.texts[name] = f"({variable} if type({variable}) is str else '')"
+        source.steps += [f"if type({variable}) not in SCALARS:", "    return None"]
+        source.texts[name] = f"({variable} if type({variable}) is str else '')"
 
-    def _read(self, holder: str, name: str) -> str:
-        variable = f"v{len(self.reads)}"
-        self.reads.append(f"{variable} = {holder}[{name!r}]")
-        return variable
-
-    def _check(self, variable: str, found: type) -> None:
+    def _read(self, source: _Source, name: str, found: type) -> str:
+        variable = f"v{self.variables}"
+        self.variables += 1
+        source.reads.append(f"{variable} = {source.name}[{name!r}]")
         if found is _NONE:
-            self.checks.append(f"{variable} is None")
+            source.checks.append(f"{variable} is None")
         elif found is float:
-            self.checks.append(f"type({variable}) is float and {variable} - {variable} == 0.0")
+            source.checks.append(f"type({variable}) is float and {variable} - {variable} == 0.0")
         elif found in _SCALARS or found in _CONTAINERS:
-            self.checks.append(f"type({variable}) is {found.__name__}")
+            source.checks.append(f"type({variable}) is {found.__name__}")
         else:
             self.space[f"type_{variable}"] = found
-            self.checks.append(f"type({variable}) is type_{variable}")
+            source.checks.append(f"type({variable}) is type_{variable}")
+        return variable
 
     def whence(self) -> None:
         """Say where the event comes from."""
-        self.show("logger", "place")
+        self.show("logger", "place.text")
         self.show("process", "process")
         self.show("thread", "thread")
-        self.checks += [f"type(process) is int and process < {_SMALL}", "type(thread) is str"]
+        self.fields.checks += [f"type(process) is int and process < {_SMALL}", "type(thread) is str"]
         if self.held.task:
             self.show("task", "task")
-        self.checks.append("type(task) is str" if self.held.task else "task is None")
+        self.fields.checks.append("type(task) is str" if self.held.task else "task is None")
 
     def error(self, *, given: bool) -> None:
         """Put the error in, and the code that an extra has `given`."""
-        self.checks.append("error is not None" if self.held.error else "error is None")
+        fields = self.fields
+        fields.checks.append("error is not None" if self.held.error else "error is None")
         if given:
-            code = self._read("d", "error_code")
             found = type(self.held.fields["error_code"])
             if found is not str and found is not int:
                 raise Misfit
-            self._check(code, found)
+            code = self._read(fields, "error_code", found)
             text = code if found is str else f"repr({code})"
             if self.held.error:
-                self.steps.append(f"error = {{**error, 'code': {text}}}")
+                fields.steps.append(f"error = {{**error, 'code': {text}}}")
             else:
                 self.show("error", f"{{'code': {text}}}")
-                self.texts["error"] = text
+                fields.texts["error"] = text
         if self.held.error:
             self.show("error", "error")
-            self.nested["error"] = "error"
+            fields.nested["error"] = "error"
 
     def made(self, shape: Shape, watched: frozenset[str], redactor: Prover | None) -> Line:
         """Write the function."""
-        body = [
-            "try:",
-            *(f"    {read}" for read in self.reads),
-            "    pass",
-            "except KeyError:",
-            "    return None",
-        ]
-        body += [f"if not ({' and '.join(self.checks)}):", "    return None", *self.steps]
         if redactor is not None:
             self.space |= {"are_clean": redactor.are_clean, "is_clean": redactor.is_clean}
-            texts = ["message", *(text for name, text in self.texts.items() if name in watched)]
-            proofs = [f"are_clean(({', '.join(texts)},))"]
-            proofs += [f"is_clean({value})" for name, value in self.nested.items() if name in watched]
-            body += [f"if not ({' and '.join(proofs)}):", "    return None"]
-        shown = ", ".join(f"{name!r}: {value}" for name, value in self.display.items())
-        kind, duration = self.display.get("kind"), self.display.get("duration_ms")
-        if shape.timed:
-            body += [
-                f"event = {{{shown}}}",
-                f"if {kind} == 'access' and type({duration}) is float:",
-                f"    event['duration_le'] = NAMES[bisect(BUCKETS, {duration})]",
-                "return dumps(event)",
+        proved = redactor is not None
+        ways = [
+            *self.context.code(),
+            *(_proof((self.fields, self.context), watched) if proved else ()),
+            f"event = {_display(self.display)}",
+        ]
+        timing = {"kind", "duration_ms"} if shape.timed else set()
+        if 0 < len(self.context.values) == len(self.constant) and timing.isdisjoint(self.constant):
+            brief, kept = self._kept()
+            ways = [
+                "held, kept = last",
+                "if held is c and kept is not None:",
+                *(f"    {line}" for line in (_proof((self.fields,), watched) if proved else ())),
+                f"    event = {_display(brief)}",
+                "else:",
+                *(f"    {line}" for line in ways),
+                "    if type(c) is Fields:",
+                f"        last = (c, ({kept},) if held is c else None)",
             ]
-        else:
-            body.append(f"return dumps({{{shown}}})")
-        self.space |= {
-            "bisect": bisect_left,
-            "BUCKETS": BUCKETS,
-            "NAMES": BUCKET_NAMES,
-            "dumps": orjson.dumps,
-        }
-        head = "def line(d, c, place, moment, level, message, process, thread, task, error):"
+            self.space |= {"last": (None, None), "Fields": Fields, "glued": _glued}
+        kind, duration = self.display.get("kind"), self.display.get("duration_ms")
+        bucket = [
+            f"if {kind} == 'access' and type({duration}) is float:",
+            f"    event['duration_le'] = NAMES[bisect(BUCKETS, {duration})]",
+        ]
+        self.space |= {"bisect": bisect_left, "BUCKETS": BUCKETS, "NAMES": BUCKET_NAMES}
+        self.space["dumps"] = orjson.dumps
+        head = "def line(d, c, place, moment, message, process, thread, task, error):"
+        body = [
+            *("global last", *self.fields.code(), *ways),
+            *(bucket if shape.timed else ()),
+            "return dumps(event)",
+        ]
         exec("\n".join((head, *(f"    {line}" for line in body))), self.space)  # noqa: S102 - as in `compiled`
         line: Line = self.space["line"]
         return line
+
+    def _kept(self) -> tuple[dict[str, str], str]:
+        """Return the event with what a context has for good as kept fragments, and what makes these."""
+        brief: dict[str, str] = {}
+        groups: list[list[str]] = []
+        joined = False
+        for name, value in self.display.items():
+            if name not in self.constant:
+                brief[name] = value
+            elif joined:
+                groups[-1].append(name)
+            else:
+                brief[name] = f"kept[{len(groups)}]"
+                groups.append([name])
+            joined = name in self.constant
+        made = (_display({name: self.display[name] for name in names}) for names in groups)
+        return brief, ", ".join(f"glued({names})" for names in made)
+
+
+def _display(event: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name!r}: {value}" for name, value in event.items()) + "}"
+
+
+def _proof(sources: Iterable[_Source], watched: frozenset[str]) -> list[str]:
+    """Return the lines that let an event pass only when the redactor is certain of it."""
+    texts, proofs = ["message"], []
+    for source in sources:
+        texts += (text for name, text in source.texts.items() if name in watched)
+        proofs += [f"is_clean({value})" for name, value in source.nested.items() if name in watched]
+    proofs.insert(0, f"are_clean(({', '.join(texts)},))")
+    return [f"if not ({' and '.join(proofs)}):", "    return None"]
+
+
+def _glued(fields: dict[str, Any]) -> orjson.Fragment:
+    """Return what stands behind the first name's colon when these fields are part of an object."""
+    return orjson.Fragment(orjson.dumps(fields)[len(orjson.dumps(next(iter(fields)))) + 2 : -1])
 
 
 def _plain(value: Any) -> Any:
