@@ -163,10 +163,6 @@ class Redactor:
             return None
         return frozenset(free)
 
-    def are_clean(self, texts: tuple[str, ...]) -> bool:
-        """Tell whether it is certain that none of the `texts` holds a secret."""
-        return self._is_clean(texts)
-
     def is_clean(self, value: Any) -> bool:
         """Tell whether it is certain that a list or dict in plain JSON types holds no secret."""
         texts: list[str] = []
@@ -274,8 +270,8 @@ class Redactor:
         else:
             into[name] = self._marker.mark(value if type(value) is str else repr(value))
 
-    def _is_clean(self, texts: Sequence[Any]) -> bool:
-        """Tell whether none of `texts` can hold a secret, and remember the short ones.
+    def are_clean(self, texts: Sequence[Any]) -> bool:
+        """Tell whether it is certain that none of the `texts` holds a secret, and remember the short ones.
 
         Raises TypeError when one is not a text.
         """
@@ -287,6 +283,8 @@ class Redactor:
         if not self._turn & 7:
             self._remember(texts)
         return True
+
+    _is_clean = are_clean
 
     def _remember(self, texts: Iterable[str]) -> None:
         if len(self._known) >= _KNOWN:
