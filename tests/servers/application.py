@@ -70,16 +70,26 @@ class Application:
     def configure(self, config: Mapping[str, Any]) -> None:
         self.ask("configure", config=config)
 
-    def log(self, count: int) -> dict[str, float]:
-        """Log so many records; return the seconds in the calls: p50, p99, max."""
+    def log(self, count: int, *, long: int = 0, every: int = 50) -> dict[str, float]:
+        """Log so many records; return the seconds in the calls: p50, p99, max.
+
+        With `long`, number 7 of each `every` is so many bytes longer than the others.
+        """
         first, self.numbers = self.numbers, self.numbers + count
-        figures: dict[str, float] = self.ask("log", first=first, count=count)
+        figures: dict[str, float] = self.ask("log", first=first, count=count, long=long, every=every)
         return figures
 
     def settle(self, sinks: Sequence[str], seconds: float) -> float:
         """Wait until nothing is pending for these sinks; return how long that took, or infinity."""
         took = self.ask("settle", sinks=list(sinks), seconds=seconds)
         return float("inf") if took is None else float(took)
+
+    def wait(self, question: str, seconds: float = 20) -> None:
+        """Wait until the answer to `question` is yes."""
+        deadline = time.monotonic() + seconds
+        while not self.ask(question):
+            assert time.monotonic() < deadline, question
+            time.sleep(0.02)
 
     def flush(self, seconds: float) -> bool:
         return bool(self.ask("flush", seconds=seconds))
@@ -121,7 +131,8 @@ class _Commands:
 
         self.logferry, self.current = logferry, lifecycle.current
         self.logger = logging.getLogger("app")
-        self.resolve = socket.getaddrinfo
+        self.running: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+        self.resolve, self.mode, self.waiting = socket.getaddrinfo, "works", False
 
     def pid(self) -> int:
         return os.getpid()
@@ -129,12 +140,13 @@ class _Commands:
     def configure(self, config: dict[str, Any]) -> None:
         self.logferry.configure(config)
 
-    def log(self, first: int, count: int) -> dict[str, float]:
+    def log(self, first: int, count: int, long: int, every: int) -> dict[str, float]:
         clock, times = time.perf_counter, []
         for number in range(first, first + count):
             call = self.logger.error if number % 10 == 0 else self.logger.info
+            note = "é" * (number % 60) + "x" * (long if number % every == 7 else 0)
             begun = clock()
-            call("order %s created", number, extra={"n": number, "note": "é" * (number % 60)})
+            call("order %s created", number, extra={"n": number, "note": note})
             times.append(clock() - begun)
             if number % 10 == 0:
                 time.sleep(0.0005)  # as an application: it does something else too
@@ -179,28 +191,32 @@ class _Commands:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         return found
 
+    def waiting_for_name(self) -> bool:
+        return self.waiting
+
     def shell(self, command: list[str]) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
 
+    def background(self, command: list[str]) -> None:
+        """Have it run until this process ends; a second one of the same kind is not started."""
+        if tuple(command) not in self.running:
+            self.running[tuple(command)] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+
     def resolver(self, mode: str) -> None:
-        """Have names fail as they do without a server for them, or hang; numbers are resolved as ever."""
-        real = self.resolve
+        """Have names fail as they do where nobody knows them, or hang, from now on; or work again."""
+        real, self.mode, self.waiting = self.resolve, mode, False
 
         def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
-            if mode == "hangs":
-                time.sleep(3600)
-            if mode == "fails":
+            while self.mode == "hangs":
+                self.waiting = True
+                time.sleep(0.02)
+            if self.mode == "fails":
                 return real("no-such-host.invalid", *arguments, **options)
             return real(host, *arguments, **options)
 
-        socket.getaddrinfo = resolve if mode != "works" else real
-
-    def limit(self, size: int) -> None:
-        """Have the kernel end every write beyond `size` bytes of a file (-1: none), as RLIMIT_FSIZE does."""
-        import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size < 0 else size, hard))
+        socket.getaddrinfo = resolve
 
 
 def _main() -> None:
@@ -213,6 +229,9 @@ def _main() -> None:
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error} {getattr(error, 'stderr', '') or ''}"}
         print(json.dumps(answer), file=answers, flush=True)
+    for process in commands.running.values():
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":
