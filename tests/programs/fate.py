@@ -72,11 +72,12 @@ def until(condition: Any, seconds: float = 60, what: str = "") -> None:
 
 @dataclass(slots=True)
 class Fate:
-    """`said` and `found` by voice; `deaths` by the spool that they tell of; `others` are further messages."""
+    """`said` and `found` by voice; `deaths` by spool, `died` the processes; `others` are further messages."""
 
     said: dict[str, int]
     found: dict[str, list[int]]
     deaths: Counter[str]
+    died: set[int]
     others: list[str]
     events: int
     repeated: int  # events that stand more than once in the store
@@ -102,7 +103,7 @@ def fate(directory: Path) -> Fate:
     """Read the store."""
     spoken = said(directory)
     found: dict[str, list[int]] = {}
-    result = Fate(spoken, found, Counter(), [], 0, 0)
+    result = Fate(spoken, found, Counter(), set(), [], 0, 0)
     if not (directory / "store").exists():
         return result
     with Store(directory / "store") as store:
@@ -113,7 +114,9 @@ def fate(directory: Path) -> Fate:
         if voice:
             found.setdefault(voice, []).append(n)
         elif "died without shutdown" in message:
-            result.deaths[orjson.loads(fields)["spool"]] += 1
+            told = orjson.loads(fields)
+            result.deaths[told["spool"]] += 1
+            result.died.add(told["died_process"])
         else:
             result.others.append(message)
     return result
