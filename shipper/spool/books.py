@@ -18,9 +18,10 @@ import msgspec
 
 from ..model import Account
 from .directory import Home, file_name, prepare_directory
+from .scan import last_of
 from .segment import allocate
 
-__all__ = ["SLOT", "Books", "BooksFile", "read_books"]
+__all__ = ["SLOT", "Books", "BooksFile", "given_out", "read_books"]
 
 SLOT = 8192
 _HEAD = Struct("<QII")
@@ -100,6 +101,20 @@ def read_books(home: Home, name: str) -> Books | None:
         os.close(fd)
 
 
+def given_out(home: Home) -> int:
+    """Return the last sequence that the spool is known to have given out; 0 for none.
+
+    Books may know of more than the frames: what was only in memory, or lost in a power cut, after a sink
+    had it.
+    """
+    committed = [0]
+    with suppress(OSError):
+        for name in os.listdir(home.path / "cursors"):  # noqa: PTH208 - names only
+            books = read_books(home, name)
+            committed.append(books.sequence - 1 if books is not None else 0)
+    return max(last_of(home), *committed)
+
+
 class BooksFile:
     """The cursor file of one sink, made at the first save; without a directory it keeps nothing."""
 
@@ -107,6 +122,11 @@ class BooksFile:
         self._name = file_name(sink)
         self._fd = -1
         self._generation = 0
+
+    @property
+    def there(self) -> bool:
+        """Whether the file is open, so that it exists."""
+        return self._fd >= 0
 
     def load(self, home: Home) -> Books | None:
         """Return the saved books; None when there are none."""

@@ -56,7 +56,7 @@ class SpoolCursor:
         self._last = last
         self._file = BooksFile(sink)
         self._books = self._file.load(home()) or Books(offset=DATA)
-        self._reader = Reader(shelf, self._place(), salvage=self._salvage, clock=clock)
+        self._reader = Reader(shelf, self._place(), salvage=self._salvage, last=last, clock=clock)
         self.closed = False
 
     def _place(self) -> Place:
@@ -131,6 +131,12 @@ class SpoolCursor:
         books.segment, books.offset = place.segment, place.offset
         self._books = books
         self._save()
+
+    def begin(self) -> None:
+        """Make the cursor file, if there is none."""
+        home = self._home()
+        if home.dir_fd >= 0 and not self._file.there:
+            self._file.save(home, self._books)
 
     def rewind(self) -> None:
         """Read again from the committed place."""

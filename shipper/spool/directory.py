@@ -265,14 +265,19 @@ class Home:
 
     @classmethod
     def adopt(cls, path: Path) -> Home | None:
-        """Take over a dead owner's spool; None when its owner lives or it is not ours. Raises nothing."""
+        """Take over a dead owner's spool; None when its owner lives or it is not ours. Raises nothing.
+
+        A power cut may take the name of the lock and leave segments. An owner locks before it makes any, so
+        where there are some and no lock file, there is no owner.
+        """
         try:
             dir_fd = open_private(path)
         except OSError:
             return None
         lock_fd = -1
         try:
-            lock_fd = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+            made = os.O_CREAT if _has_segments(dir_fd) else 0
+            lock_fd = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | made, 0o600, dir_fd=dir_fd)
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock_fd).st_nlink == 0:
                 raise FileNotFoundError(path)
@@ -425,6 +430,16 @@ class Home:
         except OSError:  # a full disk: the reason is lost to other processes, the count is not
             self._evicted = ((-1, -1), ranges)
 
+    def sync_names(self, *, parents: bool) -> None:
+        """Put the files' names on the disk, with `parents` that of the directory too. Raises OSError."""
+        os.fsync(self.dir_fd)
+        for folder in (self.path.parent, self.path.parent.parent) if parents else ():
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
     def remove(self) -> None:
         """Delete the directory and all in it; the lock goes last. Raises nothing."""
         with self._keep:
@@ -452,6 +467,10 @@ class Home:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _has_segments(dir_fd: int) -> bool:
+    return any(_SEGMENT.fullmatch(name) for name in os.listdir(dir_fd))
 
 
 def spool_directories(path: Path) -> list[Path]:

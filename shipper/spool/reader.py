@@ -71,7 +71,10 @@ class Gap(NamedTuple):
 
 
 class Reader:
-    """Reads from `place` on. `salvage` takes the bytes of damaged stretches: (segment, offset, bytes)."""
+    """Reads from `place` on. `salvage` takes the bytes of damaged stretches: (segment, offset, bytes).
+
+    `last` returns the last sequence known to have been given out: up to there nothing is missing unnoticed.
+    """
 
     def __init__(
         self,
@@ -79,11 +82,13 @@ class Reader:
         place: Place = Place(),  # noqa: B008 - an immutable value
         *,
         salvage: Callable[[int, int, bytes], None] | None = None,
+        last: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 5.0,
     ) -> None:
         self._shelf = shelf
         self._salvage = salvage
+        self._last = last
         self._clock = clock
         self._patience = patience
         self._segment: Readable | None = None
@@ -350,7 +355,7 @@ class Reader:
         if opened is None:
             if settled and not lines:
                 last = max((entry.last for entry in self._shelf.evicted()), default=0)
-                self._gap(last + 1, "damaged")
+                self._gap(max(last, self._last()) + 1, "damaged")
                 self.ended = True
             return False
         header = parse_header(opened.read(0, DATA))

@@ -20,13 +20,12 @@ from pathlib import Path
 from ..core.segments import deletable
 from ..model import Account
 from ..ports import Cursor
-from .books import read_books
+from .books import given_out, read_books
 from .claim import delivery_is_claimed
 from .cursor import SpoolCursor
 from .death import DeathNotice, death_of
 from .directory import Home, file_name, name_of, spool_directories
 from .ledger import fold, read_ledger
-from .scan import last_of
 from .settings import SpoolSettings
 from .writer import Spool
 
@@ -43,7 +42,7 @@ class AdoptedSpool:
         self.id = home.id
         self.directory = home.path
         self.told = True  # False: the owner's death is yet to be told, and the spool stays until then
-        self._last = last_of(home)
+        self._last = given_out(home)
         self._cursors: dict[str, SpoolCursor] = {}
 
     @cached_property
@@ -64,7 +63,7 @@ class AdoptedSpool:
         """Return the cursor with what only this package needs of it."""
         found = self._cursors.get(sink)
         if found is None or found.closed:
-            found = SpoolCursor(self.home, sink, home=lambda: self.home, last=lambda: self._last)
+            found = SpoolCursor(self.home, sink, home=lambda: self.home, last=lambda: self.accepted)
             self._cursors[sink] = found
         return found
 
@@ -125,10 +124,10 @@ class SpoolSet:
         return home
 
     def _clear_stillborn(self, directory: Path) -> None:
-        """Remove what a process that was killed while it made its directory left: no lock, nothing in it."""
+        """Remove what a process that was killed while it made its directory left, or a power cut: no lock."""
         with suppress(OSError):
-            if directory.stat().st_mtime + 60 < self._clock():
-                directory.rmdir()  # only when it is empty
+            if directory.stat().st_mtime + 60 < self._clock() and not (directory / "lock").exists():
+                Home.view(directory).remove()  # no segments: those would have been adopted
 
     def reclaim(self, sinks: Collection[str]) -> int:
         """Delete what all of `sinks` have passed, and drained dead spools; return how many segments.
@@ -215,7 +214,7 @@ class SpoolSet:
             if directory.name not in known:
                 with suppress(OSError):
                     home = Home.view(directory)
-                    last = last_of(home)
+                    last = given_out(home)
                     # A sink that has committed nothing here has no cursor file: all of it is pending.
                     untouched = {sink: Account(accepted=last, pending=last) for sink in sinks}
                     _add(total, untouched | _accounts_of(home, last))

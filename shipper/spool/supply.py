@@ -93,6 +93,16 @@ def usage(path: Path) -> int:
     return total
 
 
+def _drop_salvage(path: Path) -> bool:
+    """Delete the oldest copy of damaged bytes: records go before what is left of bad ones."""
+    with suppress(OSError):
+        copies = [(copy.lstat().st_mtime, copy) for copy in path.glob("*/salvage/*.bin")]
+        if copies:
+            min(copies)[1].unlink()
+            return True
+    return False
+
+
 class Supply:
     """Makes segments of one spool and knows those that were filled."""
 
@@ -127,6 +137,8 @@ class Supply:
         self._retry_at = 0.0
         self._full_until = 0.0
         self.unsynced: list[Writable] = []
+        self._unnamed = False  # there are files whose names may not be on the disk
+        self._founded = False  # those of the directories are
 
     @property
     def wants_disk(self) -> bool:
@@ -207,8 +219,13 @@ class Supply:
             segment.sync()
             segment.close()
         current.sync()
-        if waiting and self.home.dir_fd >= 0:
-            os.fsync(self.home.dir_fd)
+        self._sync_names()
+
+    def _sync_names(self) -> None:
+        if self._unnamed and self.home.dir_fd >= 0:
+            self._unnamed = False
+            self.home.sync_names(parents=not self._founded)
+            self._founded = True
 
     def expire(self) -> None:
         """Give up sealed segments older than `max_age`."""
@@ -220,6 +237,13 @@ class Supply:
         """Delete a segment that all cursors passed; False when it was gone already."""
         self.sealed = [entry for entry in self.sealed if entry.number != number]
         return self.home.remove_segment(number)
+
+    def forget_gone(self) -> None:
+        """Forget the sealed segments that another process has deleted."""
+        there = set(self.home.numbers())
+        for entry in [entry for entry in self.sealed if entry.number not in there]:
+            with suppress(ValueError):  # given up meanwhile
+                self.sealed.remove(entry)
 
     def take_number(self) -> int:
         """Return a segment number that nobody else gets."""
@@ -261,6 +285,8 @@ class Supply:
                 size = grown(self._size, needed, self.settings.max_bytes, room)
                 if size:
                     break
+                if _drop_salvage(path):
+                    continue
                 if not evict or not self._evict_oldest(path):
                     self._full_until = now + _RETRY_FULL
                     raise Full("full")
@@ -281,8 +307,11 @@ class Supply:
             os.close(fd)
             home.remove_segment(number)
             raise
+        self._unnamed = True
         if self.settings.sync == "always":
             segment.fast = 0
+            with suppress(OSError):
+                self._sync_names()
         return segment
 
     def _begin(self, segment: Writable, first: int) -> None:
