@@ -1,4 +1,4 @@
-"""HTTP as the sinks use it: one request, one answer, within one time-out. urllib3 does the work.
+"""HTTP as the sinks use it: one request, one answer, within one time-out. urllib3 makes the connections.
 
 Rules:
 
@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from .model import Retry
 
 if TYPE_CHECKING:
-    from urllib3.connectionpool import HTTPConnectionPool
+    from .bounded_http import Line
 
 __all__ = ["BODY_BYTES", "Answer", "HttpTransport", "Tls", "basic_auth", "retry_after"]
 
@@ -87,7 +87,7 @@ class HttpTransport:
     timeout: float = 10.0
     tls: Tls = field(default_factory=Tls)
     extra: str = "loki"
-    _pool: HTTPConnectionPool | None = None
+    _line: Line | None = None
 
     def __repr__(self) -> str:
         return f"HttpTransport({self.url})"
@@ -97,48 +97,28 @@ class HttpTransport:
     ) -> Answer | Retry:
         """Send one request to `path` (below the url's own path); return its answer, or why there is none."""
         try:
-            from urllib3 import Timeout
             from urllib3.exceptions import HTTPError
-
-            from .bounded_http import set_deadline
         except ImportError as missing:
             raise ImportError(f'this sink needs urllib3: pip install "logferry[{self.extra}]"') from missing
         parts = urlsplit(self.url)
         where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         try:
-            if self._pool is None:
-                self._pool = self._open()
-            set_deadline(self.timeout)
-            response = self._pool.urlopen(
-                method,
-                parts.path.rstrip("/") + path,
-                body=body,
-                headers={**self.headers, **(headers or {})},
-                retries=False,
-                redirect=False,
-                timeout=Timeout(total=self.timeout),
-                preload_content=False,
-                decode_content=False,
-            )
-            content = response.read(BODY_BYTES, decode_content=False)
-            answer = Answer(
-                response.status,
-                self._without_credentials(content.decode("utf-8", "replace")),
-                {name.lower(): value for name, value in response.headers.items()},
-            )
-            if len(content) >= BODY_BYTES:
-                response.close()  # not read to its end: the connection is of no more use
-            return answer
-        except (HTTPError, OSError, ValueError) as problem:
+            if self._line is None:
+                self._line = self._open()
+            target, sent = parts.path.rstrip("/") + path, {**self.headers, **(headers or {})}
+            reply = self._line.request(method, target, sent, body, self.timeout, BODY_BYTES)
+            said = self._without_credentials(reply.body.decode("utf-8", "replace"))
+            return Answer(reply.status, said, reply.headers)
+        except (HTTPError, http.client.HTTPException, OSError, ValueError) as problem:
             self.close()
             return Retry(f"{where}: {_reason(problem, self.timeout)}")
 
-    def _open(self) -> HTTPConnectionPool:
-        from .bounded_http import open_pool
+    def _open(self) -> Line:
+        from .bounded_http import Line
 
         parts = urlsplit(self.url)
         context = _context(self.tls) if parts.scheme == "https" else None
-        return open_pool(parts.hostname or "", parts.port, context)
+        return Line(parts.hostname or "", parts.port, context)
 
     def _without_credentials(self, body: str) -> str:
         """Mask what a server sends back of our credentials: an answer ends in logs and dead letters."""
@@ -147,9 +127,9 @@ class HttpTransport:
 
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
@@ -182,6 +162,7 @@ def _reason(problem: Exception, timeout: float) -> str:
         (ConnectionRefusedError, "connection refused: nothing listens there"),
         (ssl.SSLError, "TLS failed: does the other side speak it?"),
         (ConnectionError, "the connection was cut before the answer was whole"),
+        (http.client.IncompleteRead, "the connection was cut before the answer was whole"),
         (exceptions.IncompleteRead, "the connection was cut before the answer was whole"),
         (FileNotFoundError, "a file of the tls settings is not there"),
         (PermissionError, "a file of the tls settings cannot be read"),
