@@ -24,4 +24,6 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None  # the three above are click's own
-    click.echo(kind(cli, {}, "logferry", "_LOGFERRY_COMPLETE").source())
+    source = kind(cli, {}, "logferry", "_LOGFERRY_COMPLETE").source()
+    # fish: a comma within a help text would end it
+    click.echo(source.replace('string split "," $', 'string split --max 1 "," $'))

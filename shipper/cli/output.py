@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import os
-import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+from .table import SHADES, harmless, plain_cell, table_lines
+
 if TYPE_CHECKING:
     from ..model import Account
 
 __all__ = ["Output", "account_row", "account_values", "event_line", "harmless", "stdout", "warn"]
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_COLOURS: Final = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "magenta", "DEBUG": "bright_black"}
 # What every line has in front, or nobody reads in a list.
 _HIDDEN: Final = frozenset(
     {
@@ -34,11 +34,6 @@ _HIDDEN: Final = frozenset(
 )
 
 
-def harmless(text: str) -> str:
-    """Return `text` with its control characters made visible; line breaks and tabs stay."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
 def warn(text: str) -> None:
     """Tell the user something that is not a result."""
     click.echo(harmless(text), err=True)
@@ -46,11 +41,12 @@ def warn(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where results go. `people`: a terminal; `colour`: it has colours."""
+    """Where results go. `people`: a terminal; `colour`: it has colours; `width`: its columns (0: any)."""
 
     people: bool
     colour: bool
     stream: IO[str]
+    width: int = 0
 
     def json(self, row: Mapping[str, Any] | bytes) -> None:
         """Write one JSON line."""
@@ -80,16 +76,9 @@ class Output:
         return len(held)
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-        """Write an aligned table; numbers stand to the right."""
-        texts = [[_cell(row.get(column)) for column in columns] for row in rows]
-        widths = [max([len(column), *(len(text[i]) for text in texts)]) for i, column in enumerate(columns)]
-        right = [
-            all(isinstance(row.get(column), int | float | None) for row in rows) and bool(rows)
-            for column in columns
-        ]
-        self.line(_aligned(columns, widths, right), bold=True)
-        for text in texts:
-            self.line(_aligned(text, widths, right))
+        """Write an aligned table."""
+        for line in table_lines(rows, columns, width=self.width, colour=self.colour):
+            self.stream.write(line + "\n")
 
     def flush(self) -> None:
         """Send what was written on its way."""
@@ -101,38 +90,23 @@ def stdout() -> Output:
     stream = sys.stdout
     people = stream.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Output(people, people and not plain, stream)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".")
-    text = "" if value is None else str(value)
-    return harmless(text).replace("\n", "⏎").replace("\t", " ")
-
-
-def _aligned(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    cells = (t.rjust(w) if r else t.ljust(w) for t, w, r in zip(texts, widths, right, strict=True))
-    return "  ".join(cells).rstrip()
+    width = shutil.get_terminal_size().columns if people else 0
+    return Output(people, people and not plain, stream, width)
 
 
 def event_line(event: Mapping[str, Any], *, colour: bool) -> str:
     """Return an event as one line: time, level, service, message, then its own fields."""
     level = str(event.get("level", ""))
-    shade = _COLOURS.get(level)
+    shade = SHADES.get(level)
     head = f"{str(event.get('timestamp', ''))[:23].replace('T', ' ')} {level:<8}"
-    message = _cell(event.get("message"))
+    message = plain_cell(event.get("message"))
     error = event.get("error")
     if isinstance(error, Mapping):
         told = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ")
-        message += f"  ✗ {_cell(told)}" if told and told not in message else ""
+        message += f"  ✗ {plain_cell(told)}" if told and told not in message else ""
     fields = " ".join(
         # Numbers as a filter takes them: what is shown can be copied into a query.
-        f"{name}={value if type(value) in {int, float} else _cell(value)}"
+        f"{name}={value if type(value) in {int, float} else plain_cell(value)}"
         for name, value in event.items()
         if name not in _HIDDEN and value is not None
     )

@@ -1,0 +1,88 @@
+"""Tables on a terminal: as wide as it is, aligned whatever the alphabet, and harmless."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logferry.shipper.cli.table import harmless, table_lines
+
+ROWS: list[dict[str, Any]] = [
+    {"service": "checkout", "pending": 12345, "reasons": "full 1,234, max_age 5", "state": "killed"},
+    {"service": "ü", "pending": 0, "reasons": "", "state": "alive"},
+]
+COLUMNS = ("service", "pending", "reasons", "state")
+
+
+def wide(text: str) -> int:
+    return sum(
+        0
+        if unicodedata.combining(c) or unicodedata.category(c) in {"Cf", "Me"}
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )
+
+
+def test_numbers_stand_to_the_right_and_text_to_the_left() -> None:
+    """A table as people read it."""
+    assert table_lines(ROWS, COLUMNS) == [
+        "service   pending  reasons                state",
+        "checkout   12,345  full 1,234, max_age 5  killed",
+        "ü               0                         alive",
+    ]
+
+
+def test_a_narrow_terminal_cuts_texts_and_no_names_or_numbers() -> None:
+    """The widest text loses; what is copied from a table stays whole."""
+    lines = table_lines(ROWS, COLUMNS, width=42)
+    assert lines[1] == "checkout   12,345  full 1,234, ma…  killed"
+    assert max(map(wide, lines)) <= 42
+    rows = [{"id": "a" * 34, "message": "m" * 200}]
+    assert table_lines(rows, ("id", "message"), width=60)[1] == f"{'a' * 34}  {'m' * 23}…"
+    assert table_lines(rows, ("id", "message"), width=20)[1] == f"{'a' * 34}  {'m' * 11}…"
+
+
+def test_wide_characters_take_two_columns() -> None:
+    """Chinese text and emoji do not push the next column away."""
+    rows = [{"a": "订单 ✓", "b": "x"}, {"a": "e\u0301", "b": "y"}]
+    lines = table_lines(rows, ("a", "b"))
+    assert {wide(line[: line.rindex(end)]) for line, end in zip(lines[1:], "xy", strict=True)} == {8}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shade"),
+    [
+        ("dropped", 3, "red"),
+        ("dropped", 0, "bright_black"),
+        ("pending", 3, "yellow"),
+        ("delivered", 3, None),
+        ("state", "killed", "red"),
+        ("state", "alive", "green"),
+        ("level", "ERROR", "red"),
+    ],
+)
+def test_colour_says_what_needs_a_look(column: str, value: object, shade: str | None) -> None:
+    """Lost is red, waiting yellow, nothing dim."""
+    line = table_lines([{column: value}], (column,), colour=True)[1]
+    assert line.strip() == (click.style(str(value), fg=shade) if shade else str(value))
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["id", "m", "n"]), st.text() | st.integers(), max_size=3), max_size=5
+    )
+)
+def test_any_content_is_aligned_and_harmless(rows: list[dict[str, Any]]) -> None:
+    """Whatever a log holds: one line a row, no control character, nothing wider than it must be."""
+    lines = table_lines(rows, ("id", "m", "n"), width=80)
+    assert len(lines) == len(rows) + 1
+    assert all(harmless(line) == line and "\n" not in line for line in lines)
+    bare = [click.unstyle(line) for line in table_lines(rows, ("id", "m", "n"), width=80, colour=True)]
+    assert [line.rstrip() for line in bare] == [line.rstrip() for line in lines]
