@@ -32,9 +32,9 @@ from typing import Any, Final, TypeAlias
 from ..handlers.forward import ForwardHandler
 from .config import Config, load
 from .config.plan import plan as plan_of
+from .courier.choose import Shipping, shipping
 from .diagnostics import set_level
 from .installed import Installed
-from .pipeline import Pipeline
 from .plan import Plan
 
 __all__ = ["Handler", "configure", "current", "flush", "shutdown"]
@@ -46,7 +46,7 @@ Source: TypeAlias = str | Path | Mapping[str, Any] | None
 class _Running:
     config: Config
     plan: Plan
-    pipeline: Pipeline
+    pipeline: Shipping
     installed: Installed | None = None  # handlers, levels and hooks, where `configure` was called
 
     def remove(self) -> None:
@@ -68,8 +68,8 @@ _signalled = 0  # the signal that came meanwhile: the process dies of it when th
 _registered = False
 
 
-def configure(source: Source = None) -> Pipeline:
-    """Ship what this process logs, as `source` says; return the pipeline.
+def configure(source: Source = None) -> Shipping:
+    """Ship what this process logs, as `source` says; return the pipeline, or what stands for it here.
 
     `source` is a file, a mapping, or None for the file that `LOGFERRY_CONFIG` names (else `./logferry.yaml`).
     Raises `ConfigError`, which holds every mistake, and OSError when the metrics' port cannot be had.
@@ -79,7 +79,7 @@ def configure(source: Source = None) -> Pipeline:
         return _ensure(config, install=True).pipeline
 
 
-def current() -> Pipeline | None:
+def current() -> Shipping | None:
     """Return the process's pipeline; None before `configure` and after `shutdown`."""
     return _running.pipeline if _running else None
 
@@ -151,7 +151,7 @@ def _ensure(config: Config, *, install: bool) -> _Running:
         return before
     made = plan_of(config)
     set_level(made.diagnostics_level)
-    new = _running = _Running(config, made, Pipeline.from_plan(made))
+    new = _running = _Running(config, made, shipping(config, made))
     was = None if before is None else before.installed
     if install or was is not None:
         new.installed = Installed(made, new.pipeline.outlet, was)

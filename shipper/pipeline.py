@@ -21,8 +21,9 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,11 +36,13 @@ from ..handlers.schema import Schema
 from .core.sift import Sieve
 from .deadletter import DeadLetters
 from .diagnostics import say
+from .door import Door
 from .health import HealthServer
 from .model import Account
 from .overrides import Overrides
 from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
 from .ports import Sink, SinkContext, Source, SourceContext
+from .relay import WorkerRelay
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
 from .upkeep import Job, Upkeep
@@ -58,24 +61,6 @@ def dead_letter_directory(settings: SpoolSettings) -> Path | None:
     if settings.path is None:
         return None
     return settings.path / file_name(settings.service) / "dead-letters"
-
-
-class _Door:
-    """The pipeline's outlet. In a forked child the first record starts the child's own workers."""
-
-    __slots__ = ("_offer", "_revive", "stale")
-
-    def __init__(self, offer: Callable[[bytes], bool], revive: Callable[[], None]) -> None:
-        self._offer = offer
-        self._revive = revive
-        self.stale = False
-
-    def offer(self, event: bytes, /) -> bool:
-        """Take one event line; see `Outlet`."""
-        taken = self._offer(event)
-        if self.stale:
-            self._revive()
-        return taken
 
 
 class _Feeder:
@@ -141,10 +126,12 @@ class Pipeline:
         self._dead_letter_bytes = dead_letter_bytes
         self.shutdown_timeout = shutdown_timeout
         self.spool = Spool(spool)
-        self._door = _Door(self.spool.offer, self._revive)
+        self._door = Door(self.spool.offer, self._revive)
         # A forked child inherits the levels as they are, and takes them back as well.
         self._overrides = (
-            None if spool.path is None else Overrides(spool.path, spool.service, self._tell_level)
+            None
+            if spool.path is None or spool.delivery == "courier"  # it has no loggers that anybody means
+            else Overrides(spool.path, spool.service, self._tell_level)
         )
         self._clear()
         self._running = False
@@ -153,9 +140,11 @@ class Pipeline:
     @classmethod
     def from_plan(cls, plan: Plan) -> Pipeline:
         """Make the pipeline that a plan describes."""
+        # What `delivery` says is for the applications; whoever runs a pipeline delivers what it has.
+        own = plan.spool if plan.spool.delivery == "courier" else replace(plan.spool, delivery="thread")
         return cls(
             schema=plan.schema,
-            spool=plan.spool,
+            spool=own,
             sinks=plan.sinks,
             sources=plan.sources,
             builder=plan.builder,
@@ -174,6 +163,7 @@ class Pipeline:
         self._final: dict[str, Account] | None = None  # the books when it was shut down
         self._upkeep: Upkeep | None = None
         self._health: HealthServer | None = None
+        self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool)
 
     @property
     def outlet(self) -> Outlet:
@@ -238,7 +228,7 @@ class Pipeline:
     def _feed(self, *, once: bool) -> list[_Feeder]:
         for spec in self._sources:
             context = SourceContext(
-                spec.name, spec.builder, self.spool.appender(spec.name), self._settings.path
+                spec.name, spec.builder, self.spool.appender(spec.name), self._settings.path, self._relay
             )
             self._feeders.append(_Feeder(spec.name, spec.kind.build(spec.options, context), once=once))
         for feeder in self._feeders:
@@ -350,11 +340,26 @@ class Pipeline:
             say("WARNING", f"{pending} events were not delivered in time; what is left {kept}")
         return ended and not pending
 
-    def succeed(self, other: Pipeline) -> None:
+    def succeed(self, other: Any) -> None:
         """Take what is offered to `other` once that is shut down."""
         other.spool.successor = self.outlet
 
-    def _stop(self, deadline: float) -> bool:
+    def leave(self, seconds: float) -> bool:
+        """Stop as soon as each worker is done with the batch in its hands; what is left is for others.
+
+        True when all of them were within `seconds`.
+        """
+        with self._lock:
+            if not self._running:
+                return True
+            self._running = False
+        ended = self._stop(time.monotonic(), seconds)
+        self.spool.close()
+        if ended:
+            self._put_away()
+        return ended
+
+    def _stop(self, deadline: float, grace: float = GRACE) -> bool:
         """End all threads; False when one hangs."""
         for feeder in self._feeders:
             feeder.stop()
@@ -366,7 +371,7 @@ class Pipeline:
             self._overrides.close()
         for worker in self._workers.values():
             worker.stop(deadline - time.monotonic())
-        ended = [w.join(deadline + GRACE - time.monotonic()) for w in self._workers.values()]
+        ended = [w.join(deadline + grace - time.monotonic()) for w in self._workers.values()]
         if self._health is not None:
             self._health.close()
         return all(ended)
@@ -379,6 +384,8 @@ class Pipeline:
                 for worker in self._workers.values():
                     worker.close_cursors()
                 self._set.close()
+        with self._guard:
+            self._relay.close()
 
     def _put_away_later(self) -> None:
         """Put away when the last thread that hung has ended: this process may live on, and start another."""
@@ -400,7 +407,9 @@ class Pipeline:
         names = [spec.name for spec in self._sinks]
         spools = self._set or SpoolSet(self._settings, self.spool)
         with self._guard:
-            return spools.accounts(names)
+            total = spools.accounts(names)
+            self._relay.add_accounts(total, (self._settings.path, self._settings.service))
+            return total
 
     def states(self) -> dict[str, SinkState]:
         """Return how each sink is."""

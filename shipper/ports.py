@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..handlers.record import EventBuilder
 from ..handlers.schema import Schema
@@ -16,6 +17,7 @@ __all__ = [
     "Appender",
     "Cursor",
     "Outcome",
+    "Relay",
     "Sink",
     "SinkContext",
     "SinkKind",
@@ -107,6 +109,36 @@ class Appender(Protocol):
         ...
 
 
+class Relay(Protocol):
+    """Whole spools of others, handed to the workers as they are: no second copy, no new ids."""
+
+    @property
+    def sinks(self) -> Sequence[str]:
+        """The names of the sinks."""
+        ...
+
+    @property
+    def guard(self) -> AbstractContextManager[Any]:
+        """Held while cursors are touched."""
+        ...
+
+    def attach(self, sink: str, cursor: Cursor, *, growing: bool) -> None:
+        """Deliver from this cursor too; `growing`: another process may write its spool still."""
+        ...
+
+    def serve(self, path: Path, service: str) -> None:
+        """Count the spools of `service` under `path` in the accounts."""
+        ...
+
+    def tell(self, message: str, fields: Mapping[str, object]) -> bool:
+        """Put a notice into the log stream; False: not now."""
+        ...
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Call `close` when the workers have ended."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceContext:
     """What a source may know of its surroundings."""
@@ -115,6 +147,7 @@ class SourceContext:
     builder: EventBuilder
     appender: Appender
     state_dir: Path | None = None
+    relay: Relay | None = None
 
 
 class Source(Protocol):

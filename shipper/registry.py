@@ -34,6 +34,7 @@ _SINKS: Final[Mapping[str, str]] = {
 }
 _SOURCES: Final[Mapping[str, str]] = {
     "file": ".sources.file:SOURCE",
+    "spool": ".sources.spool:SOURCE",
     "stdin": ".sources.stdin:SOURCE",
 }
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 from ..handlers.forward import suppress_thread
 from .diagnostics import say
@@ -31,7 +33,8 @@ class Upkeep:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
-        self._stop = threading.Event()
+        self._stopping = False
+        self._calls: SimpleQueue[None] = SimpleQueue()  # to put into one takes no lock that a signal may meet
         self._thread = threading.Thread(target=self._run, name="logferry-upkeep", daemon=True)
 
     @property
@@ -43,22 +46,29 @@ class Upkeep:
         """Start the thread; each job runs once at the start."""
         self._thread.start()
 
+    def wake(self) -> None:
+        """Have every job run now. From any thread and signal handler."""
+        self._calls.put(None)
+
     def stop(self, seconds: float) -> None:
         """Ask it to end and wait at most `seconds`."""
-        self._stop.set()
+        self._stopping = True
+        self.wake()
         if self._thread.ident is not None:
             self._thread.join(seconds)
 
     def _run(self) -> None:
         suppress_thread()
         due = dict.fromkeys(self._jobs, 0.0)
-        while not self._stop.is_set():
+        while not self._stopping:
             for job in self._jobs:
-                if time.monotonic() < due[job] or self._stop.is_set():
+                if time.monotonic() < due[job] or self._stopping:
                     continue
                 try:
                     job.run()
                 except Exception as error:  # noqa: BLE001 - the next second may be better
                     say("ERROR", f"{job.name} failed: {type(error).__name__}: {error}", f"upkeep {job.name}")
                 due[job] = time.monotonic() + job.interval
-            self._stop.wait(max(0.0, min(due.values()) - time.monotonic()))
+            with suppress(Empty):
+                self._calls.get(timeout=max(0.0, min(due.values()) - time.monotonic()))
+                due = dict.fromkeys(self._jobs, 0.0)

@@ -31,7 +31,7 @@ from .core.delivery import Delivery, Wait
 from .core.sift import Sieve, event_time
 from .deadletter import DeadLetters
 from .diagnostics import say
-from .model import Batch, Retry, Verdict, event_id
+from .model import Batch, Limits, Retry, Verdict, event_id
 from .ports import Cursor, Outcome, Sink
 
 __all__ = ["SinkState", "Ticket", "Worker"]
@@ -51,14 +51,24 @@ class SinkState:
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """One spool as this worker sees it. `head` tells the newest sequence of a spool that still grows."""
+    """One spool as this worker sees it. `head` tells the newest sequence of a spool that still grows.
+
+    `growing`: it may grow and nobody tells how far, because another process writes it.
+    """
 
     cursor: Cursor
     head: Callable[[], int] | None
+    growing: bool = False
     committed: int = 0
 
     def limit(self) -> float:
         return math.inf if self.head is None else self.head()
+
+    def more(self, batch: Batch, limits: Limits, limit: float) -> bool:
+        """Say whether there was more than `batch` in the spool: `limit` as it was before the reading."""
+        if not self.growing:
+            return self.committed < limit
+        return len(batch) >= limits.max_events or sum(map(len, batch.lines)) * 2 > limits.max_bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -116,9 +126,14 @@ class Worker:
         self._trouble: Wait | None = None
         self._thread = threading.Thread(target=self._run, name=f"logferry-{name}", daemon=True)
 
-    def attach(self, cursor: Cursor, head: Callable[[], int] | None = None) -> None:
-        """Deliver from this cursor too. `head` returns the newest sequence of a spool that still grows."""
-        self._lanes.append(_Lane(cursor, head))
+    def attach(
+        self, cursor: Cursor, head: Callable[[], int] | None = None, *, growing: bool = False
+    ) -> None:
+        """Deliver from this cursor too. `head` returns the newest sequence of a spool that still grows.
+
+        `growing`: another process may write it still; what is in it is fetched batch age by batch age.
+        """
+        self._lanes.append(_Lane(cursor, head, growing))
         self._wake.set()
 
     def start(self) -> None:
@@ -239,7 +254,7 @@ class Worker:
             if batch is not None:
                 self._carry(sink, lane, batch, violations)
                 moved = True
-                busy = busy or lane.committed < limit
+                busy = busy or lane.more(batch, limits, limit)
                 if self._over():
                     break
             for ticket in tickets:

@@ -118,12 +118,26 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
     sinks = _each(tree, "sinks", binder, _sink)
     _apart(tree, sinks, binder)
     sources = _each(tree, "sources", binder, _source)
-    if not sinks and (not (entry := tree.entries.get("sinks")) or _is_empty(entry)):
+    if config is not INVALID and config.delivery != "thread":
+        _check_delivery(tree, config, binder)
+    left = config is not INVALID and config.delivery == "agent"  # the sinks are the agent's
+    if not left and not sinks and (not (entry := tree.entries.get("sinks")) or _is_empty(entry)):
         mark = entry.mark if entry else Mark(1, 1) if tree.mark.line else NOWHERE
         binder.report(
             mark, "sinks", "name at least one", "write sinks: {here: {type: local, path: ./logs}}", False
         )
     return None if config is INVALID else replace(config, sinks=sinks, sources=sources)
+
+
+def _check_delivery(tree: Table, config: Config, binder: Binder) -> None:
+    """Report what does not go together with a delivery out of the process."""
+    if config.spool == "memory":
+        message = f"delivery: {config.delivery} needs a spool on disk"
+        binder.report(tree.entries["spool"].mark, "spool", message, "write spool: {path: …}", False)
+    entry = tree.entries.get("sources")
+    if entry is not None and not _is_empty(entry):
+        message = f"sources are read by an agent; an application with delivery: {config.delivery} has none"
+        binder.report(entry.mark, "sources", message, "take delivery or sources out", False)
 
 
 _KINDS: Final = frozenset({"sinks", "sources"})

@@ -98,6 +98,7 @@ def _spool(config: Config) -> SpoolSettings:
         sync=settings.sync,
         group=settings.group,
         memory_bytes=settings.memory_bytes,
+        delivery=config.delivery,
     )
 
 

@@ -64,10 +64,6 @@ def _wrong_listen(text: str) -> str:
     return ""
 
 
-def _wrong_delivery(value: str) -> str:
-    return "" if value == "thread" else f"{value} is not available yet; write thread"
-
-
 def _wrong_field(name: str, kind: FieldKind) -> str:
     from ...handlers.schema import Schema
 
@@ -250,7 +246,9 @@ class Config:
         factory=Spool, help="where records wait; memory keeps nothing on disk"
     )
     delivery: Literal["thread", "process", "agent"] = setting(
-        "thread", help="who sends: worker threads of this process", check=_wrong_delivery
+        "thread",
+        help="who sends: threads of this process, a process that all workers of the service share, or "
+        " the machine's agent (`logferry run` with a `spool` source)",
     )
     shutdown_timeout: Duration = setting(
         Duration(5.0), help="how long the end of a process waits for the sinks; the rest goes out next time"

@@ -62,7 +62,8 @@ class Claim:
 
     @classmethod
     def take(cls, service: Path) -> Claim | None:
-        """Claim the right for a service's directory; None: somebody has it, or nothing was left there."""
+        """Claim the right for a service's directory; None: somebody has it, or the place is not ours."""
+        prepare_claim(service, None)
         try:
             fd = _open(service)
         except OSError:

@@ -376,6 +376,10 @@ class Spool:
         """Delete a segment that all cursors passed."""
         return self._supply.forget(number)
 
+    def forget_gone(self) -> None:
+        """Forget the sealed segments that another process has deleted."""
+        self._supply.forget_gone()
+
     @property
     def adopted(self) -> dict[Path, Home]:
         """Spools of dead owners that this process holds, by directory; they may be evicted from as well."""

@@ -71,7 +71,7 @@ def test_every_mistake_in_one_go(tmp_path: Path) -> None:
         "logging:\n"
         "  level: info\n"
         "spool: {max_bytes: 1G, when_full: drop_oldst}\n"
-        "delivery: process\n"
+        "delivery: proces\n"
         "sinks:\n"
         "  loki: {type: fake, uri: http://x, retries: many}\n"
         "  other: {type: fak}\n"
@@ -88,7 +88,7 @@ def test_every_mistake_in_one_go(tmp_path: Path) -> None:
             "5:24: spool.when_full: expected drop_oldest or drop_newest or block, not 'drop_oldst';"
             " did you mean drop_oldest?"
         ),
-        "6:1: delivery: process is not available yet; write thread",
+        "6:1: delivery: expected thread or process or agent, not 'proces'; did you mean process?",
         "8:3: sinks.loki: url is missing (where); write url: http://x",
         "8:22: sinks.loki.uri: unknown key; did you mean url?",
         "8:37: sinks.loki.retries: expected a whole number, not 'many'",

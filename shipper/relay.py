@@ -1,0 +1,78 @@
+"""What a `spool` source may do with its pipeline: hand whole spools to the workers (`ports.Relay`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from ..handlers.outlet import Outlet
+from ..handlers.record import EventBuilder
+from .model import Account
+from .ports import Cursor
+from .spool import SpoolSet, SpoolSettings
+from .worker import Worker
+
+__all__ = ["WorkerRelay"]
+
+
+class WorkerRelay:
+    """A `Relay` over workers by sink. Notices go to `outlet`."""
+
+    def __init__(
+        self,
+        workers: Mapping[str, Worker],
+        guard: AbstractContextManager[Any],
+        builder: EventBuilder,
+        outlet: Outlet,
+    ) -> None:
+        self._workers = workers
+        self._guard = guard
+        self._builder = builder
+        self._outlet = outlet
+        self._served: dict[tuple[Path, str], None] = {}
+        self._ends: list[Callable[[], None]] = []
+
+    @property
+    def sinks(self) -> Sequence[str]:
+        """The names of the sinks."""
+        return list(self._workers)
+
+    @property
+    def guard(self) -> AbstractContextManager[Any]:
+        """Held while cursors are touched."""
+        return self._guard
+
+    def attach(self, sink: str, cursor: Cursor, *, growing: bool) -> None:
+        """Deliver from this cursor too."""
+        self._workers[sink].attach(cursor, growing=growing)
+
+    def serve(self, path: Path, service: str) -> None:
+        """Count the spools of `service` under `path` in the accounts."""
+        self._served[path, service] = None
+
+    def tell(self, message: str, fields: Mapping[str, object]) -> bool:
+        """Put a notice into the log stream; False: not now."""
+        event = self._builder.compose(level="ERROR", message=message, logger="logferry.death", fields=fields)
+        return self._outlet.offer(event)
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Call `close` when the workers have ended."""
+        self._ends.append(close)
+
+    def close(self) -> None:
+        """Let go of what sources hold, after the workers have ended."""
+        while self._ends:
+            self._ends.pop()()
+
+    def add_accounts(self, total: Mapping[str, Account], own: tuple[Path | None, str]) -> None:
+        """Add the books of the services that are served beside the pipeline's `own` one."""
+        for path, service in list(self._served):
+            if (path, service) != own:
+                for sink, account in _books(path, service, total).items():
+                    total[sink].add(account)
+
+
+def _books(path: Path, service: str, sinks: Iterable[str]) -> dict[str, Account]:
+    return SpoolSet(SpoolSettings(path, service)).accounts(list(sinks))
