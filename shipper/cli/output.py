@@ -39,6 +39,10 @@ def warn(text: str) -> None:
     click.echo(harmless(text), err=True)
 
 
+# What an access event's message says already.
+_IN_ACCESS: Final = frozenset({"kind", "method", "path", "status_code"})
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where results go. `people`: a terminal; `colour`: it has colours; `width`: its columns (0: any)."""
@@ -94,6 +98,13 @@ def stdout() -> Output:
     return Output(people, people and not plain, stream, width)
 
 
+def _as_filtered(value: object) -> str:
+    """Return a field's value as a filter takes it: what is shown can be copied into a query."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if type(value) in {int, float} else plain_cell(value)
+
+
 def event_line(event: Mapping[str, Any], *, colour: bool) -> str:
     """Return an event as one line: time, level, service, message, then its own fields."""
     level = str(event.get("level", ""))
@@ -104,11 +115,13 @@ def event_line(event: Mapping[str, Any], *, colour: bool) -> str:
     if isinstance(error, Mapping):
         told = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ")
         message += f"  ✗ {plain_cell(told)}" if told and told not in message else ""
+    hidden = _HIDDEN | _IN_ACCESS if event.get("kind") == "access" else _HIDDEN
+    if event.get("request_id") == event.get("trace_id"):
+        hidden |= {"request_id"}
     fields = " ".join(
-        # Numbers as a filter takes them: what is shown can be copied into a query.
-        f"{name}={value if type(value) in {int, float} else plain_cell(value)}"
+        f"{name}={_as_filtered(value)}"
         for name, value in event.items()
-        if name not in _HIDDEN and value is not None
+        if name not in hidden and value is not None
     )
     trace = str(event.get("trace_id") or "")
     fields += f" trace={trace}" if trace else ""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logferry.shipper.cli.output import event_line
 from logferry.shipper.cli.table import harmless, table_lines
 
 ROWS: list[dict[str, Any]] = [
@@ -86,3 +87,26 @@ def test_any_content_is_aligned_and_harmless(rows: list[dict[str, Any]]) -> None
     assert all(harmless(line) == line and "\n" not in line for line in lines)
     bare = [click.unstyle(line) for line in table_lines(rows, ("id", "m", "n"), width=80, colour=True)]
     assert [line.rstrip() for line in bare] == [line.rstrip() for line in lines]
+
+
+def test_an_event_on_a_terminal_says_nothing_twice() -> None:
+    """An access event's message holds method, path and status; what is shown of the rest can be queried."""
+    event = {
+        "timestamp": "2026-01-02T03:04:05.678901Z",
+        "level": "ERROR",
+        "service": "shop",
+        "message": "POST /checkout 500",
+        "kind": "access",
+        "method": "POST",
+        "path": "/checkout",
+        "status_code": 500,
+        "duration_ms": 3110.452,
+        "failed": True,
+        "request_id": "ab" * 16,
+        "trace_id": "ab" * 16,
+        "error": {"type": "StockError", "message": "no tea"},
+    }
+    assert event_line(event, colour=False) == (
+        "2026-01-02 03:04:05.678 ERROR    shop       POST /checkout 500  ✗ StockError: no tea"
+        f"  duration_ms=3110.452 failed=true trace={'ab' * 16}"
+    )
