@@ -374,7 +374,7 @@ def test_what_is_pasted_becomes_a_trace_id() -> None:
 
 def test_what_is_shown_can_be_copied_into_a_query() -> None:
     """Fields stand as the filter takes them, numbers without separators."""
-    assert "order_id=1042 ok=yes" in output.event_line(
+    assert "order_id=1042 ok=true" in output.event_line(
         {"message": "m", "order_id": 1042, "ok": True}, colour=False
     )
 
