@@ -121,14 +121,14 @@ def _value(  # noqa: PLR0911 (one return for each form a value can have)
         return _quoted(text, opened)
     if text[start : start + 1] in _CLOSERS:
         return start, _closing(text, start)
+    if match["sep"] == ":" and (below := _BELOW.match(text, start)):
+        return below.end(), _block_end(text, below)
     low = name.lower()
     if match["sep"] == ":" and _is_header(low, text, start):
         return start, _line_end(text, match.start(), start)
     if low.endswith("authorization") and (scheme := _REALM.match(text, start)):
         rest = _BARE.match(text, scheme.end())
         return start, rest.end() if rest else scheme.end()
-    if match["sep"] == ":" and (below := _BELOW.match(text, start)):
-        return below.end(), _block_end(text, below)
     bare = _BARE.match(text, start)
     if bare is None or bare[0].lower() in _HARMLESS:
         return start, start

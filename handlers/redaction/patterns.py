@@ -35,8 +35,9 @@ class Rule:
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where secrets of this kind stand in `text`."""
-        group = "s" if "s" in self.find.groupindex else 0
+        named = "s" in self.find.groupindex
         for match in self.find.finditer(text):
+            group = "s" if named and match["s"] is not None else 0
             if self.check is None or self.check(match[group]):
                 yield match.span(group)
 
@@ -46,7 +47,9 @@ class Rule:
 _START: Final = (
     r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbfv])|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\x[0-9A-Fa-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
 )
-_BEGINS: Final = r"(?:[^A-Za-z0-9]|\\[nrtbfv]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2})"
+_ESCAPES: Final = r"\\[nrtbfv]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}"
+_BEGINS: Final = rf"(?:[^A-Za-z0-9]|{_ESCAPES})"
+_BEGINS_NO_FRACTION: Final = rf"(?:[^A-Za-z0-9.]|[^0-9]\.|{_ESCAPES})"
 _ENDS: Final = "[^A-Za-z0-9]"
 _T: Final = "[A-Za-z0-9_-]"
 _END: Final = r"(?![A-Za-z0-9])"
@@ -104,7 +107,9 @@ _CODES: Final = (
 _SAYS: Final = (
     "(?:(?:is|was|are|were)(?: now)?(?: (?:re)?set to| changed to)?|(?:re)?set to|changed to|equals)"
 )
-_CHANGES: Final = "(?:re)?set(?:ting)?|chang(?:ed?|ing)|updat(?:ed?|ing)"
+_CHANGES: Final = (
+    "(?:(?:re)?set(?:ting)?|chang(?:ed?|ing)|updat(?:ed?|ing)) (?:the |your |his |her |their |user )?"
+)
 # What a password may be said to be without being told.
 _PROSE: Final = frozenset(
     """
@@ -142,7 +147,7 @@ def _prose(before: str, check: Callable[[str], bool]) -> Rule:
     units = (
         r"(?!\s(?:char|letter|digit|by|bit|day|hour|minute|second|ms|time|year|month|week|of|more|less|or))"
     )
-    find = rf"(?<![A-Za-z])(?i:{before})[\"'`]?{value}{units}"
+    find = rf"{_START}(?i:{before})[\"'`]?{value}{units}"
     return Rule("prose", re.compile(find), f"(?i:{before.replace('{1,64}', '+')})", check)
 
 
@@ -152,15 +157,12 @@ _SPACE: Final = r"[ \t]{1,3}"
 RULES: Final = (
     _prose(rf"(?:{_PASSWORDS}){_FOR}{_SPACE}{_SAYS}:?{_SPACE}", _said),
     _prose(rf"(?:{_CODES}){_FOR}{_SPACE}{_SAYS}:?{_SPACE}", _told),
-    _prose(
-        rf"(?:{_CHANGES}) (?:the |your |his |her |their |user )?(?:{_PASSWORDS}|{_CODES})"
-        rf"{_FOR}{_SPACE}to{_SPACE}",
-        _said,
-    ),
+    _prose(rf"{_CHANGES}(?:{_PASSWORDS}){_FOR}{_SPACE}to{_SPACE}", _said),
+    _prose(rf"{_CHANGES}(?:{_CODES}){_FOR}{_SPACE}to{_SPACE}", _told),
     Rule(  # ALTER USER bob WITH PASSWORD 'x'; IDENTIFIED BY 'x'
         "prose",
         re.compile(
-            r"(?<![A-Za-z])(?i:password|passwd|identified(?: with \w{1,32})? by)[ \t]{1,4}(?P<q>[\"'])"
+            _START + r"(?i:password|passwd|identified(?: with \w{1,32})? by)[ \t]{1,4}(?P<q>[\"'])"
             r"(?P<s>[^\"'\r\n]{1,256})(?P=q)"
         ),
         r"(?i:password|passwd|identified(?: with \w+)? by)[ \t]{1,4}[\"']",
@@ -234,7 +236,7 @@ RULES: Final = (
         "vendor_token",
         rf"dop_v1_[0-9a-f]{{40,}}+|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{{32,}}+|[0-9]{{8,10}}:AA{_T}{{30,}}+"
         rf"|hvs\.{_T}{{20,}}+|AGE-SECRET-KEY-1[A-Z0-9]{{40,}}+|ATATT3{_T}{{30,}}+|lin_api_[A-Za-z0-9]{{30,}}+",
-        "dop_v1_|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|[0-9]{8}:AA[A-Za-z0-9_-]{30}"
+        "dop_v1_|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|[0-9]{8,10}:AA[A-Za-z0-9_-]{30}"
         r"|hvs\.[A-Za-z0-9_-]{20}|AGE-SECRET-KEY-1|ATATT3|lin_api_",
     ),
     Rule(
@@ -251,7 +253,7 @@ RULES: Final = (
             r"|(?<![0-9A-Fa-f]-)[2-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}(?:\1[0-9]{1,3})?"
             r"|(?<![0-9A-Fa-f]-)3[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})(?![0-9A-Za-z])(?![.-][0-9])"
         ),
-        rf"{_BEGINS}(?:(?:[2-6][0-9]{{13,18}}|4[0-9]{{12}}){_ENDS}"
+        rf"{_BEGINS_NO_FRACTION}(?:(?:[2-6][0-9]{{13,18}}|4[0-9]{{12}}){_ENDS}"
         r"|[2-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4})",
         _card,
         keep_last_four=True,
