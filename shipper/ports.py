@@ -71,13 +71,16 @@ class SinkKind(Generic[C]):
     `config` is a frozen, slotted dataclass whose fields are the YAML keys (types and `metadata` as
     `shipper/config/fields.py` says). `build` does no I/O: connections are made on the first `send`.
     `writes` returns the path that a sink must have for itself: two sinks with one path are a mistake of the
-    configuration.
+    configuration. `needs` names the modules that the sink cannot do without, `extra` the extra that brings
+    them: where they are missing, the configuration says so before anything starts.
     """
 
     type: str
     config: builtins.type[C]
     build: SinkFactory[C]
     writes: Callable[[C], Path] | None = None
+    needs: tuple[str, ...] = ()
+    extra: str = ""
 
 
 class SinkFactory(Protocol[C_contra]):

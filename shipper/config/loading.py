@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,6 +122,8 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
     if config is not INVALID and config.delivery != "thread":
         _check_delivery(tree, config, binder)
     left = config is not INVALID and config.delivery == "agent"  # the sinks are the agent's
+    if not left:
+        _complete(tree, sinks, binder)
     if not left and not sinks and (not (entry := tree.entries.get("sinks")) or _is_empty(entry)):
         mark = entry.mark if entry else Mark(1, 1) if tree.mark.line else NOWHERE
         binder.report(
@@ -181,12 +184,27 @@ def _apart(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None
         place = os.path.realpath(sink.kind.writes(sink.options))
         first = taken.setdefault(place, name)
         if first != name:
-            entries = tree.entries["sinks"].node
-            assert isinstance(entries, Table)  # else there were no sinks to compare
-            entry = entries.entries[name]
-            at = entry.node.entries.get("path", entry) if isinstance(entry.node, Table) else entry
+            at = _place(tree, name, "path")
             wrong = f"the sink {first} writes there already"
-            binder.report(at.mark, f"sinks.{name}.path", wrong, "give each sink a path of its own", False)
+            binder.report(at, f"sinks.{name}.path", wrong, "give each sink a path of its own", False)
+
+
+def _complete(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:
+    """Report sinks whose libraries are not installed."""
+    for name, sink in sinks.items():
+        missing = [module for module in sink.kind.needs if find_spec(module) is None]
+        if missing:
+            wrong = f"needs {' and '.join(missing)}, which this Python does not have"
+            hint = f'pip install "logferry[{sink.kind.extra}]"'
+            binder.report(_place(tree, name, "type"), f"sinks.{name}.type", wrong, hint, False)
+
+
+def _place(tree: Table, sink: str, key: str) -> Mark:
+    """Return where a key of a bound sink stands, or the sink's name."""
+    entries = tree.entries["sinks"].node
+    assert isinstance(entries, Table)  # else there were no sinks
+    entry = entries.entries[sink]
+    return (entry.node.entries.get(key, entry) if isinstance(entry.node, Table) else entry).mark
 
 
 def _sink(table: Table, mark: Mark, path: str, binder: Binder) -> Any:

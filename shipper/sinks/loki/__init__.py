@@ -14,4 +14,4 @@ from .sink import LokiSink
 
 __all__ = ["SINK", "LokiConfig", "LokiSink"]
 
-SINK = SinkKind("loki", LokiConfig, LokiSink)
+SINK = SinkKind("loki", LokiConfig, LokiSink, needs=("urllib3", "cramjam"), extra="loki")

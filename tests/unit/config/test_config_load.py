@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,20 @@ def test_the_level_of_own_lines_is_configured(tmp_path: Path) -> None:
     quiet = plan(load(write(tmp_path, "service: a\nlogging: {diagnostics: ERROR}\n" + SINK)))
     assert quiet.diagnostics_level == "ERROR"
     assert plan(load(write(tmp_path, "service: a\n" + SINK))).diagnostics_level == "WARNING"
+
+
+def test_a_missing_extra_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink whose library is not installed is a mistake at its type, with the command that mends it."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "logferry.shipper.config.loading.find_spec", lambda name: None if name == "cramjam" else real(name)
+    )
+    sinks = "sinks:\n  loki: {type: loki, url: http://x}\n"
+    [problem] = problems(write(tmp_path, "service: a\n" + sinks))
+    assert (
+        '3:10: sinks.loki.type: needs cramjam, which this Python does not have; pip install "logferry[loki]"'
+        in (problem)
+    )
+    assert load(write(tmp_path, "service: a\ndelivery: agent\n" + sinks)).delivery == "agent"
