@@ -317,6 +317,22 @@ def test_flush_waits_for_the_last_batch(bench: Bench) -> None:
     assert bench.cursor.committed == 200
 
 
+def test_flush_does_not_wait_for_a_spool_that_is_drained_meanwhile(bench: Bench) -> None:
+    """A wish that comes in the very turn that lets go of a drained spool is fulfilled too."""
+    worker, tickets = bench.start(), []
+
+    class Drained(FakeCursor):
+        def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> Batch | None:
+            tickets.append(worker.flush())  # as another thread would, after the turn has begun
+            return None
+
+    worker.attach(Drained(drained=True))
+    deadline = time.monotonic() + 5
+    while not tickets and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert tickets[0].settled.wait(5)
+
+
 def test_stop_delivers_what_is_there(bench: Bench) -> None:
     """What was logged just before the end still goes out."""
     worker = bench.start()
