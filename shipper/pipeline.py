@@ -51,6 +51,7 @@ from .worker import SinkState, Worker
 __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 
 ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
+PREPARE_EVERY = 0.1  # a fast writer fills the largest segment in twice that
 LEVELS_EVERY = 1.0  # seconds between two looks for levels that were changed
 OPEN_REQUESTS = 100  # of those that a process left, so many are named
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
@@ -212,7 +213,8 @@ class Pipeline:
             worker.start()
         sync = self._settings.sync
         every = 1.0 if isinstance(sync, str) else float(sync)
-        jobs = [Job("sync", every, self.spool.sync), Job("adoption", ADOPT_EVERY, self._adopt)]
+        jobs = [Job("sync", every, self.spool.sync), Job("segments", PREPARE_EVERY, self.spool.prepare)]
+        jobs += [Job("adoption", ADOPT_EVERY, self._adopt)]
         if self._overrides is not None:
             jobs.append(Job("levels", LEVELS_EVERY, self._overrides.poll))
         self._upkeep = Upkeep(jobs)

@@ -361,9 +361,10 @@ class History:
                 ("reclaim", process.reclaim),
                 ("adopt", process.adopt),
                 ("sync", lambda: self._sync(process)),
+                ("prepare", process.spool.prepare),
                 ("restart", lambda: self._restart(process)),
             ),
-            (4, 6, 3, 8, 4, 2, 3, 2),
+            (4, 6, 3, 8, 4, 2, 3, 3, 2),
         )[0]
 
     def _sync(self, process: Process) -> None:
@@ -380,7 +381,7 @@ class History:
     def _meanwhile(self, name: str, process: Process) -> tuple[str, Callable[[], None]]:
         """Choose what comes in between: what the real thing could meet there."""
         draw = self.random
-        writing = name in ("offer", "offers", "append", "sync")
+        writing = name in ("offer", "offers", "append", "sync", "prepare")
         choices: list[tuple[str, Callable[[], None]]] = [
             ("kill", lambda: self.copy(power=False)),
             ("power", lambda: self.copy(power=True)),

@@ -15,7 +15,7 @@ A segment, version 1 (little endian)
     10  2   flags; 1: segments that were only in memory came before
     12  4   number
     16  16  spool id
-    32  8   lowest sequence it can hold
+    32  8   lowest sequence it can hold; 0: made ahead, not in use
     40  8   created, nanoseconds since 1970
     48  8   size in bytes
     56  4   CRC-32 of the above

@@ -180,8 +180,10 @@ def group_id(group: str | None) -> int | None:
         raise PermissionError(f"spool.group: there is no group {group!r} on this machine") from None
 
 
-def replace_file(dir_fd: int, name: str, data: bytes, gid: int | None = None) -> None:
-    """Replace the file `name` in one step, on the disk before it is seen. Raises OSError."""
+def replace_file(
+    dir_fd: int, name: str, data: bytes, gid: int | None = None, *, durable: bool = True
+) -> None:
+    """Replace the file `name` in one step, when `durable` on the disk before it is seen. Raises OSError."""
     temporary = f"{name}.new"
     fd = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
@@ -189,7 +191,8 @@ def replace_file(dir_fd: int, name: str, data: bytes, gid: int | None = None) ->
     try:
         _restrict(fd, gid, directory=False)
         os.write(fd, data)
-        os.fsync(fd)
+        if durable:
+            os.fsync(fd)
     finally:
         os.close(fd)
     os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -424,7 +427,9 @@ class Home:
     def write_evicted(self, ranges: list[Evicted]) -> None:
         """Write down what was given up. Raises nothing."""
         try:
-            replace_file(self.dir_fd, "evicted.json", msgspec.json.encode(ranges), self.gid)
+            # Not waited for: it may be a log call. A power cut costs the reason, not the count.
+            data = msgspec.json.encode(ranges)
+            replace_file(self.dir_fd, "evicted.json", data, self.gid, durable=False)
             info = os.stat("evicted.json", dir_fd=self.dir_fd)
             self._evicted = ((info.st_mtime_ns, info.st_ino), ranges)
         except OSError:  # a full disk: the reason is lost to other processes, the count is not

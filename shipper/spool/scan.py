@@ -71,16 +71,27 @@ def last_of(shelf: Shelf) -> int:
 
 
 def positions_of(shelf: Shelf) -> dict[str, bytes]:
-    """Return the newest position of each source: the newest segment begins with all that were known."""
+    """Return the newest position of each source: the newest segment in use begins with all that were known.
+
+    Two are looked at, for a first frame may be damaged; those that hold nothing were made ahead.
+    """
     positions: dict[str, bytes] = {}
-    for number in shelf.numbers()[-2:]:
+    held = 0
+    for number in reversed(shelf.numbers()):
+        mine: dict[str, bytes] = {}
+        empty = True
         for frame, block, _ in frames(shelf, number):
+            empty = False
             payload = block[frame.start : frame.stop]
             if frame.kind == LINES and frame.prefix:
                 source, position = split_prefix(payload, frame.prefix)
-                positions[source] = position
+                mine[source] = position
             elif frame.kind == POSITIONS:
-                positions.update(msgspec.msgpack.decode(payload, type=dict[str, bytes]))
+                mine.update(msgspec.msgpack.decode(payload, type=dict[str, bytes]))
+        positions = mine | positions
+        held += not empty
+        if held == 2:
+            break
     return positions
 
 

@@ -8,6 +8,9 @@ Rules
   ever.
 - The bound on disk holds for the path, all processes together: what is there is counted when a segment is
   made, under a lock that nobody waits long for.
+- The next segment is made ahead (`prepare`), so that the log call that fills one only changes over. Until it
+  is in use it holds no frame and its header says 0 for its first sequence. It is taken only after segments
+  with lower numbers, and made only while half of the bound is free: idle processes must not hoard room.
 - An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes
   over, one line on stderr says so, and the disk is tried again every `RETRY` seconds.
 """
@@ -40,6 +43,7 @@ from .segment import (
     Writable,
     WritableFile,
     allocate,
+    pack_header,
     segment_name,
 )
 
@@ -57,6 +61,10 @@ _PAGE = 4096
 _TRIES = 5  # ids for a directory before memory has to do
 _DEEPEST = 8  # interruptions within interruptions before memory has to do: the disk stalls, signals do not
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
+
+
+class _UnsettledError(OSError):
+    """Interruptions went to memory while this directory was made: under its id they could not be read."""
 
 
 class Full(Exception):  # noqa: N818 - a state, not an error
@@ -137,6 +145,7 @@ class Supply:
         self._retry_at = 0.0
         self._full_until = 0.0
         self.unsynced: list[Writable] = []
+        self._spare: Writable | None = None
         self._unnamed = False  # there are files whose names may not be on the disk
         self._founded = False  # those of the directories are
 
@@ -145,23 +154,25 @@ class Supply:
         """True when memory is in use although a path is set, and the disk may be tried again."""
         return self.state == "degraded" and self._monotonic() >= self._retry_at
 
-    def make(self, needed: int, first: int, *, evict: bool) -> Writable:
-        """Return a fresh segment with room for a frame of `needed` bytes. Raises Full.
+    def make(self, needed: int, first: int, *, after: int, evict: bool) -> Writable:
+        """Return a fresh segment with room for a frame of `needed` bytes, to follow `after`. Raises Full.
 
         With `evict` older segments may be given up for it.
         """
         self._making += 1
         try:
-            return self._make(needed, first, evict=evict)
+            needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
+            return self._take_spare(needed, first, after) or self._make(needed, first, evict=evict)
         finally:
             self._making -= 1
 
     def _make(self, needed: int, first: int, *, evict: bool) -> Writable:
-        needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
         on_disk = self.settings.path is not None and (self.state == "disk" or self.wants_disk)
         if on_disk and self._making <= _DEEPEST:
             try:
                 segment: Writable = self._on_disk(needed, first, evict=evict)
+            except _UnsettledError:
+                pass  # whoever was interrupted is still making the right one
             except OSError as error:
                 self._retry_at = self._monotonic() + RETRY
                 self.state = "degraded"
@@ -191,6 +202,54 @@ class Supply:
             home.memory[made.number] = made
         made.cap = made.fast = 0
         return made
+
+    def prepare(self, current: Writable) -> None:
+        """Make the segment that will follow `current` when a quarter of that is filled. Raises OSError.
+
+        For a thread of its own; log calls go on meanwhile.
+        """
+        path, bound, home = self.settings.path, self.settings.max_bytes, self.home
+        if path is None or self.state != "disk" or self._spare is not None or home.dir_fd < 0:
+            return
+        if isinstance(current, MemorySegment) or not 4 * current.pos >= current.capacity > 0:
+            return
+        with self._path_lock(path):
+            size = grown(current.capacity, 0, bound, bound)
+            if size > bound // 2 - usage(path):
+                return
+            self._spare = self._new_file(home, size, 0)
+
+    def drop_spare(self) -> None:
+        """Take back the segment that was made ahead."""
+        spare, self._spare = self._spare, None  # no call between the two
+        if spare is not None:
+            self.discard(spare)
+
+    def let_go(self) -> None:
+        """Close this process's copy of what a forked child must not keep."""
+        if self._spare is not None:
+            self._spare.close()
+
+    def _take_spare(self, needed: int, first: int, after: int) -> Writable | None:
+        spare, self._spare = self._spare, None  # no call between the two
+        if spare is None:
+            return None
+        if spare.number < after or spare.capacity < needed:
+            self.discard(spare)
+            return None
+        try:
+            raw, created = self.home.raw, int(self.clock() * 1e9)
+            size = spare.capacity
+            header = SegmentHeader(VERSION, self._after_memory, spare.number, raw, first, created, size)
+            spare.first = first
+            spare.put(0, pack_header(header))
+            self._begin(spare, first)
+        except BaseException as error:
+            self.discard(spare)
+            if isinstance(error, OSError):
+                return None
+            raise
+        return spare
 
     def placed(self, old: Writable, old_last: int, new: Writable) -> None:
         """Note that `new` has taken the place of `old`, whose last sequence is `old_last`."""
@@ -302,7 +361,8 @@ class Supply:
             created = int(self.clock() * 1e9)
             header = SegmentHeader(VERSION, self._after_memory, number, home.raw, first, created, size)
             segment = WritableFile(fd, header, mapped=self._map)
-            self._begin(segment, first)
+            if first:
+                self._begin(segment, first)
         except BaseException:
             os.close(fd)
             home.remove_segment(number)
@@ -333,11 +393,15 @@ class Supply:
         self._tried = True
         made = self._create(path, spool, tries=1 if before.memory else _TRIES)
         made.memory = before.memory
-        if self.home is not before:  # an interruption made one first
+        strange = made.id != before.id and before.memory
+        if self.home is before and not strange:  # no call between this and the next line
+            self.home = made
+        else:  # an interruption made one first
             made.memory = {}
             made.remove()
+            if self.home is before:
+                raise _UnsettledError
             return self.home
-        self.home = made
         if before.evicted():
             made.write_evicted(before.evicted())
         return made

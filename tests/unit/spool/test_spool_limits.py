@@ -12,6 +12,7 @@ import pytest
 from logferry.shipper.core.segments import LARGEST, SMALLEST, Evicted, attribute, deletable, grown, merged
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, SpoolSet, audit
+from logferry.shipper.spool.segment import allocate
 from logferry.shipper.spool.supply import usage
 
 
@@ -237,6 +238,42 @@ def test_a_removed_sink_does_not_keep_a_dead_spool(make_spool: Callable[..., Spo
     accounts = spools.accounts(["old", "new"])
     assert accounts["old"].dropped == {"removed": 7}
     assert accounts["old"].balance == accounts["new"].balance == 0
+
+
+def test_the_next_segment_is_made_ahead(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
+    """Prepared in time, no log call makes a segment; what was made ahead and not used goes at the end."""
+    by_log_calls = [0]
+    made = allocate
+
+    def counted(fd: int, size: int) -> None:
+        by_log_calls[0] += not preparing
+        made(fd, size)
+
+    preparing = False
+    spool = make_spool(options={"allocate": counted})
+    for n in range(4000):
+        assert spool.offer(b"%06d" % n + b"x" * 400)
+        if n % 50 == 0:
+            preparing = True
+            spool.prepare()
+            preparing = False
+    assert by_log_calls[0] == 1
+    assert spool.stats()["segments"] > 4
+    files = len(list((tmp_path / "spool").rglob("*.seg")))
+    assert files == spool.stats()["segments"] + 1
+    assert len(deliver(spool.cursor("a"))) == 4000
+    assert not spool.cursor("a").account().dropped
+    spool.close()
+    assert len(list((tmp_path / "spool").rglob("*.seg"))) == files - 1
+
+
+def test_nothing_is_made_ahead_where_room_is_short(make_spool: Callable[..., Spool]) -> None:
+    """Idle processes do not hoard: beyond half of the bound segments are made when they are needed."""
+    spool = make_spool(max_bytes=600_000)
+    for n in range(2000):
+        assert spool.offer(b"%06d" % n + b"x" * 400)
+        spool.prepare()
+    assert spool.stats()["dropped"]["full"] < 1000
 
 
 def test_growth_is_bounded() -> None:

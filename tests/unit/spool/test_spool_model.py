@@ -47,7 +47,7 @@ def test_seeds_that_failed_once(tmp_path: Path, seed: int, name: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_random_histories(tmp_path: Path, profile: Profile) -> None:
     """Kills, power cuts and interruptions at any step: what must be there is there, and the books balance."""
-    for _ in range(effort(8)):
+    for _ in range(effort(3)):
         seed = SystemRandom().getrandbits(48)
         directory = tmp_path / str(seed)
         directory.mkdir()

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, audit
+from logferry.shipper.spool.directory import Home
+from logferry.shipper.spool.segment import WritableFile, allocate
 
 
 def deliver(cursor: Cursor) -> list[bytes]:
@@ -99,6 +102,43 @@ def test_an_append_within_every_step_of_an_append(make_spool: Callable[..., Spoo
 
             SpoolSet(spool.settings, spool).reclaim(["a"])
     assert audit(tmp_path / "spool").problems == []
+
+
+@pytest.mark.parametrize("where", ["directory", "segment"])
+def test_interruptions_deeper_than_the_disk_follows(
+    make_spool: Callable[..., Spool],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+) -> None:
+    """A disk slower than the signals: some go to memory, all are read in order, and it is the disk again."""
+    depth = [0]
+    sent: list[bytes] = []
+
+    def interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            depth[0] += 1
+            if depth[0] < 20:
+                line = b"nested %d" % depth[0]
+                assert spool.offer(line)
+                sent.append(line)
+            return function(*args, **options)
+
+        return call
+
+    if where == "directory":
+        monkeypatch.setattr(Home, "create", interrupted(Home.create))
+        spool = make_spool()
+    else:
+        spool = make_spool(options={"allocate": interrupted(allocate)})
+    for n in range(300):
+        sent.append(b"outer %d" % n + b"x" * 900)
+        assert spool.offer(sent[-1])
+    assert depth[0] >= 8
+    assert spool.state == "disk"
+    assert "memory" not in capsys.readouterr().err
+    assert isinstance(spool._segment, WritableFile)
+    assert sorted(deliver(spool.cursor("a"))) == sorted(sent)
 
 
 def test_finalisers_that_log(make_spool: Callable[..., Spool]) -> None:
