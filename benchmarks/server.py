@@ -3,6 +3,8 @@
     with Server() as server:        # its address: server.url
         server.mode("hang")         # healthy (204 at once), hang (reads, never answers), refuse (503 at once)
         server.events()             # how many events it has taken since the last call
+        server.found("GET / 200")   # how often a text stands in what it has taken since, whatever the protocol
+        server.raw                  # another port, which takes bytes without a protocol
 
 It takes any POST and keeps bodies as they came; they are decoded only when `events` asks, so that counting
 does not take the processor from what is measured. It knows Loki's pushes (protobuf with snappy, JSON plain or
@@ -12,10 +14,12 @@ gzipped); of other bodies it counts the lines.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from typing import Self
 
@@ -36,7 +40,8 @@ class Server:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout
-        self.url = f"http://127.0.0.1:{self._process.stdout.readline().strip()}"
+        port, raw = self._process.stdout.readline().split()
+        self.url, self.raw = f"http://127.0.0.1:{port}", int(raw)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,6 +55,10 @@ class Server:
     def events(self) -> int:
         """Return the events that were taken since the last call."""
         return int(self._ask("/-/events"))
+
+    def found(self, text: str) -> int:
+        """Return how often `text` stands in what was taken since the last call of this or `events`."""
+        return int(self._ask(f"/-/found/{urllib.parse.quote(text, safe='')}"))
 
     def _ask(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=300) as answer:
@@ -98,11 +107,35 @@ def count(head: bytes, body: bytes) -> int:
     return body.count(b"\n") + (not body.endswith(b"\n"))
 
 
+def found(text: bytes, body: bytes) -> int:
+    """Return how often `text` stands in a body, compressed or not."""
+    if body[:2] == b"\x1f\x8b":
+        body = gzip.decompress(body)
+    elif text not in body:
+        with contextlib.suppress(Exception):
+            from cramjam import snappy
+
+            body = bytes(snappy.decompress_raw(body))
+    return body.count(text)
+
+
+class Raw(asyncio.Protocol):
+    """One client's connection without a protocol; its bytes count when it is closed."""
+
+    def connection_made(self, _transport: asyncio.BaseTransport) -> None:
+        self.data = bytearray()
+        Connection.raw.append(self.data)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+
 class Connection(asyncio.Protocol):
     """One client's connection: requests with a Content-Length, one after the other."""
 
     mode = "healthy"
     taken: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - one server a process
+    raw: list[bytearray] = []  # noqa: RUF012
     open: set[Connection] = set()  # noqa: RUF012
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -141,6 +174,12 @@ class Connection(asyncio.Protocol):
         if path == "/-/events":
             said = b"%d" % sum(count(head, body) for head, body in self.taken)
             self.taken.clear()
+        elif path.startswith("/-/found/"):
+            text = urllib.parse.unquote_to_bytes(path.removeprefix("/-/found/"))
+            bodies = [*(body for _, body in self.taken), *self.raw]
+            said = b"%d" % sum(found(text, body) for body in bodies)
+            self.taken.clear()
+            self.raw.clear()
         else:
             Connection.mode = path.rpartition("/")[2]
             for other in self.open - {self}:
@@ -155,9 +194,11 @@ async def serve() -> None:
     """Serve until standard input ends: the benchmark is gone."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    raw = await loop.create_server(Raw, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], raw.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
+    raw.close()
 
 
 if __name__ == "__main__":
