@@ -57,8 +57,12 @@ class Live:
                 second.requests[str(event.get("service", ""))] += 1
                 second.durations.append(float(event.get("duration_ms") or 0.0))
                 second.failed += bool(event.get("failed"))
-            elif event.get("level") in {"ERROR", "CRITICAL"}:
-                self.errors.append(f"{event.get('service')}: {str(event.get('message')).strip()[:80]}")
+            if event.get("level") in {"ERROR", "CRITICAL"}:
+                error: Mapping[str, Any] = event.get("error") or {}
+                told = ": ".join(filter(None, (error.get("type"), error.get("message"))))
+                told = told.removeprefix("logferry.shipper.demo.services.")
+                line = f"{event.get('service')}: {str(event.get('message')).strip()}"
+                self.errors.append(f"{line}  {told}"[:100].rstrip())
 
     def _second(self) -> Second:
         now = int(self._clock())

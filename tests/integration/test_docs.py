@@ -6,16 +6,21 @@ a file name is written to that file first, as a reader would.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import select
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +41,7 @@ PAGES = (
     "docs/redaction.md",
     "docs/sinks-loki.md",
 )
+TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+Z?")
 NOT_RUN = {"", "text"}  # no language: output, LogQL, layouts on the disk
 NOBODY_LISTENS = "http://localhost:9"
 
@@ -137,12 +143,30 @@ class Reader:
                 assert command.startswith("pip install "), f"{snippet}: nobody runs {command!r}"
 
     def console(self, snippet: Snippet) -> None:
-        """What follows a command up to the next one is its output; … stands for anything."""
+        """What follows a command up to the next one is its output on a terminal; … stands for anything."""
         for part in re.split(r"^\$ ", snippet.text, flags=re.MULTILINE)[1:]:
             command, _, expected = part.partition("\n")
-            output = self.run(["sh", "-c", command], f"{snippet}\n{command}")
-            pattern = ".*".join(map(re.escape, expected.strip().split("…")))
+            output = TIME.sub("TIME", self.on_terminal(command, f"{snippet}\n{command}"))
+            pattern = ".*".join(map(re.escape, TIME.sub("TIME", expected).strip().split("…")))
             assert not expected or re.fullmatch(pattern, output.strip()), f"{snippet}\n→ {output}"
+
+    def on_terminal(self, command: str, about: object) -> str:
+        """Run a command as people see it, without colours."""
+        ours, its = pty.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        environ = {**self.environ, "NO_COLOR": "1"}
+        shown = b""
+        with subprocess.Popen(
+            ["sh", "-c", command], cwd=self.place, env=environ, stdout=its, stderr=subprocess.PIPE, text=True
+        ) as running:
+            os.close(its)
+            with suppress(OSError):  # Linux says that the other end is gone with an error
+                while block := os.read(ours, 65536):
+                    shown += block
+            os.close(ours)
+            _, errors = running.communicate(timeout=100)
+        assert running.returncode == 0, f"{about}\n→ {running.returncode}\n{shown!r}\n{errors}"
+        return shown.decode().replace("\r\n", "\n")
 
     def sql(self, snippet: Snippet) -> None:
         for query in filter(str.strip, snippet.text.split(";")):
