@@ -8,7 +8,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import api_reference
-import event_reference
 
 import logferry
 
@@ -24,4 +23,3 @@ html_title = "logferry"
 suppress_warnings = ["myst.header"]
 
 api_reference.write(Path(__file__).parent / "api.md")
-event_reference.write(Path(__file__).parent / "event.md")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_the_committed_schema_is_the_generated_one() -> None:
 def test_the_committed_reference_is_the_generated_one() -> None:
     """The page has every key (mend: python -m logferry.shipper.config.reference > docs/configuration.md)."""
     assert (ROOT / "docs" / "configuration.md").read_text() == reference()
+
+
+def test_the_committed_page_of_the_event_is_the_generated_one() -> None:
+    """It has every field (mend: python docs/_ext/event_reference.py > docs/event.md)."""
+    made = runpy.run_path(str(ROOT / "docs" / "_ext" / "event_reference.py"))["page"]()
+    assert (ROOT / "docs" / "event.md").read_text() == made
 
 
 @pytest.mark.parametrize("find", [sink_kind, source_kind])
