@@ -64,6 +64,10 @@ class _Lane:
     def limit(self) -> float:
         return math.inf if self.head is None else self.head()
 
+    def at_rest(self) -> bool:
+        """Say whether the spool is known to hold nothing new: a look at the disk would find nothing."""
+        return self.head is not None and self.committed >= self.head() > 0
+
     def more(self, batch: Batch, limits: Limits, limit: float) -> bool:
         """Say whether there was more than `batch` in the spool: `limit` as it was before the reading."""
         if not self.growing:
@@ -126,9 +130,7 @@ class Worker:
         self._trouble: Wait | None = None
         self._thread = threading.Thread(target=self._run, name=f"logferry-{name}", daemon=True)
 
-    def attach(
-        self, cursor: Cursor, head: Callable[[], int] | None = None, *, growing: bool = False
-    ) -> None:
+    def attach(self, cursor: Cursor, head: Callable[[], int] | None = None, *, growing: bool = False) -> None:
         """Deliver from this cursor too. `head` returns the newest sequence of a spool that still grows.
 
         `growing`: another process may write it still; what is in it is fetched batch age by batch age.
@@ -244,6 +246,8 @@ class Worker:
         tickets = list(self._tickets)
         limits = sink.limits
         for lane in list(self._lanes):
+            if self._deadline is None and not tickets and lane.at_rest():
+                continue
             limit = lane.limit() if self._deadline is None else math.inf
             with self._guard:
                 batch = lane.cursor.read(limits.max_events, limits.max_bytes, limits.overhead)

@@ -115,6 +115,7 @@ class LokiSink:
             _types(context.schema),
         )
         self._turns = Turns()
+        self._scratch = bytearray()
         tls = Tls(config.tls.ca_file, config.tls.cert_file, config.tls.key_file, config.tls.verify)
         self._transport = HttpTransport(config.base, _headers(config), config.timeout, tls)
 
@@ -155,7 +156,7 @@ class LokiSink:
 
     def check(self) -> Sequence[str]:
         """Send an empty push: Loki answers 422 to it, and only Loki, and only with the right credentials."""
-        answer = self._transport.request("POST", PUSH_PATH, _compress(b""), _PROTOBUF)
+        answer = self._transport.request("POST", PUSH_PATH, self._compress(b""), _PROTOBUF)
         if isinstance(answer, Retry):
             return [f"{self._name}: {answer.reason}"]
         if answer.status == 204 or (answer.status in {400, 422} and "valid stream" in answer.body):
@@ -180,7 +181,7 @@ class LokiSink:
         for push in framed:
             if len(push.body) > _PUSH_BYTES:
                 return False
-            answer = self._transport.request("POST", PUSH_PATH, _compress(push.body), _PROTOBUF)
+            answer = self._transport.request("POST", PUSH_PATH, self._compress(push.body), _PROTOBUF)
             known[push.text] = answer
             if isinstance(answer, Retry) or answer.status != 204:
                 return False
@@ -201,7 +202,7 @@ class LokiSink:
         if len(body) > _PUSH_BYTES:
             reason = f"a push of {len(body)} bytes is more than Loki takes"
             return Ruling(Split(reason) if events > 1 else Rejected(reason), stream=True)
-        sent = _compress(body) if headers is _PROTOBUF else bytes(body)
+        sent = self._compress(body) if headers is _PROTOBUF else bytes(body)
         return self._transport.request("POST", PUSH_PATH, sent, headers)
 
     def _judge(self, answer: Answer, push: Push, batch: Batch, bounds: Bounds) -> Ruling:
@@ -235,6 +236,18 @@ class LokiSink:
 
         return json_push(push, batch.lines, pairs), _JSON
 
+    def _compress(self, body: bytes | bytearray) -> bytes:
+        """Return the body as a snappy block, made in memory that is kept (fresh pages cost more)."""
+        try:
+            from cramjam import snappy
+        except ImportError as missing:
+            raise ImportError('the loki sink needs cramjam: pip install "logferry[loki]"') from missing
+        needed = snappy.compress_raw_max_len(body)
+        if len(self._scratch) < needed:
+            self._scratch = bytearray(needed)
+        size = snappy.compress_raw_into(body, self._scratch)
+        return bytes(memoryview(self._scratch)[:size])
+
     def _say_demoted(self) -> None:
         for name in self._router.guard.demoted[self._said :]:
             _LOG.warning(
@@ -248,14 +261,6 @@ class LokiSink:
 
 _PROTOBUF: Final = {"Content-Type": "application/x-protobuf"}
 _JSON: Final = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-
-
-def _compress(body: bytes | bytearray) -> bytes:
-    try:
-        from cramjam import snappy
-    except ImportError as missing:
-        raise ImportError('the loki sink needs cramjam: pip install "logferry[loki]"') from missing
-    return bytes(snappy.compress_raw(body))
 
 
 def _types(schema: Schema) -> Mapping[str, str]:
