@@ -154,8 +154,10 @@ class Reader:
         return self.next - len(lines), lines
 
     def close(self) -> None:
-        """Let go of the segment's file."""
+        """Let go of the segment's file and of what was read from it."""
         self._close()
+        self._base, self._at, self._block = self._base + self._at, 0, b""
+        self._carry = []
 
     def _close(self) -> None:
         segment = getattr(self, "_segment", None)

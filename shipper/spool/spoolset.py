@@ -62,10 +62,16 @@ class AdoptedSpool:
     def own_cursor(self, sink: str) -> SpoolCursor:
         """Return the cursor with what only this package needs of it."""
         found = self._cursors.get(sink)
-        if found is None or found.closed:
+        # A worker closes what it has drained. The books are known then: a cursor made anew would hold files
+        # and a block of bytes for as long as the garbage collector likes.
+        if found is None or (found.closed and not found.done):
             found = SpoolCursor(self.home, sink, home=lambda: self.home, last=lambda: self.accepted)
             self._cursors[sink] = found
         return found
+
+    def forget(self) -> None:
+        """Know its cursors no more: a worker that still has one closes it, and nothing else keeps it."""
+        self._cursors.clear()
 
     def close(self) -> None:
         """Let go of cursors, files and lock."""
@@ -191,7 +197,7 @@ class SpoolSet:
         del self._adopted[spool.id]
         if self._own is not None:
             self._own.adopted.pop(spool.directory, None)
-        # Its cursors are closed by the workers that use them, or with the last reference.
+        spool.forget()
         if spool.home.dir_fd >= 0:
             spool.home.remove()
 
