@@ -1,8 +1,8 @@
 """A program that logs at an even pace until the file `stop` appears: python program.py FACTS(JSON).
 
 After each log call the number of calls that returned goes into a mapped page of the file `count`, which
-outlives a SIGKILL. `leak` bytes of each record are kept on purpose, and `leak_files` a second stay open: to see
-the soak fail.
+outlives a SIGKILL. On purpose, to see the soak fail, `leak` bytes of each record are kept, and `leak_files` a
+second stay open.
 """
 
 from __future__ import annotations
