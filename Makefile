@@ -4,10 +4,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV   := .venv
 BIN    := $(VENV)/bin
 DURATION ?= 60s
+MINUTES  ?= 60
+EFFORT   ?= 10
 WORKERS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit coverage integration lint format docs bench constraints servers clean
+.PHONY: help demo test unit coverage integration lint format docs bench soak prove constraints servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +58,12 @@ docs: $(VENV)/stamp-docs ## build docs/_build/html
 
 bench: $(VENV)/stamp-dev ## what a record costs, as ratios to the standard library in the same run
 	$(BIN)/python benchmarks/record.py
+
+soak: $(VENV)/stamp-dev servers ## programs, servers and disks that fail at random (MINUTES=60)
+	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
+
+prove: $(VENV)/stamp-dev servers ## every test and the soak at full size, with the table of what was tried and lost
+	LOGFERRY_REQUIRE_SERVERS=1 $(BIN)/python tests/prove.py run --effort $(EFFORT) --minutes $(MINUTES)
 
 constraints: ## pin the newest versions of the whole environment in constraints.txt
 	@$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/python -m pip install --quiet uv

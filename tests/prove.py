@@ -1,0 +1,164 @@
+"""The proof, and its table: everything at full size, or a table of what was tried.
+
+    python tests/prove.py run [--effort 10] [--minutes 60] [--json build/prove.json]
+    python tests/prove.py table EVIDENCE [--json FILE]      # of lines that the fixture `evidence` wrote
+    python tests/prove.py docs build/prove.json             # puts it into docs/reliability.md
+
+`run` runs all tests with LOGFERRY_EFFORT set, and the soak. It fails when anything fails or a record is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- begin: made by tests/prove.py -->", "<!-- end -->"
+
+
+@dataclass(slots=True)
+class Row:
+    """One fault: how often it was tried, what was lost, how long that took, and the tests that did it."""
+
+    fault: str
+    tried: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    tests: list[str] = field(default_factory=list)
+
+    @property
+    def commands(self) -> list[str]:
+        """Return what to type to see it again."""
+        return [test if test.startswith("make ") else f"python -m pytest {test}" for test in self.tests]
+
+
+def rows(evidence: Path) -> list[Row]:
+    """Add up the lines of the evidence, in order of their first appearance by test."""
+    found: dict[str, Row] = {}
+    lines = evidence.read_text().splitlines() if evidence.exists() else []
+    for entry in map(json.loads, lines):
+        row = found.setdefault(entry["row"], Row(entry["row"]))
+        row.tried += entry["tried"]
+        row.lost += entry["lost"]
+        row.seconds += entry["seconds"]
+        if entry["test"] not in row.tests:
+            row.tests.append(entry["test"])
+    return sorted(found.values(), key=lambda row: (row.tests[0].startswith("make "), row.tests, row.fault))
+
+
+def result(found: Sequence[Row], **facts: Any) -> dict[str, Any]:
+    """Return what is written as JSON."""
+    return {
+        "made": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **facts,
+        "rows": [asdict(row) | {"commands": row.commands} for row in found],
+    }
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return the table for a terminal."""
+    width = max((len(row.fault) for row in found), default=5)
+    lines = [f"{'fault':{width}}  {'tried':>9}  {'lost':>6}  {'seconds':>8}"]
+    lines += [f"{r.fault:{width}}  {r.tried:>9,}  {r.lost:>6,}  {r.seconds:>8.1f}" for r in found]
+    return "\n".join(lines)
+
+
+def markdown(made: dict[str, Any]) -> str:
+    """Return the table for the documentation."""
+    machine = f"{made['machine']}, Python {made['python']}"
+    how = f"effort {made['effort']:g}, soak of {made['minutes']:g} minutes"
+    lines = [
+        f"Made on {made['made']} ({machine}), {how}.",
+        "",
+        "| fault | tried | lost | seconds | command |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for row in made["rows"]:
+        commands = "<br>".join(f"`{command}`" for command in row["commands"])
+        lines.append(
+            f"| {row['fault']} | {row['tried']:,} | {row['lost']:,} | {row['seconds']:.0f} | {commands} |"
+        )
+    return "\n".join(lines)
+
+
+def write_docs(made: dict[str, Any]) -> None:
+    """Put the table in its place in docs/reliability.md."""
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{markdown(made)}\n\n{END}{after}")
+
+
+def run(effort: float, minutes: float, target: Path) -> int:
+    """Run everything; return the exit code."""
+    handle, name = tempfile.mkstemp(prefix="logferry-evidence-")
+    os.close(handle)
+    evidence, begun = Path(name), time.monotonic()
+    environment = os.environ | {"LOGFERRY_EVIDENCE": name, "LOGFERRY_EFFORT": f"{effort:g}"}
+    pytest = [sys.executable, "-m", "pytest", "-q", "--timeout", str(int(600 * max(1.0, effort)))]
+    failed = []
+    for what, command in (
+        ("tests/unit", [*pytest, "tests/unit", "-n", str(os.cpu_count() or 1)]),
+        ("tests/integration", [*pytest, "tests/integration"]),
+        ("soak", [sys.executable, "-m", "soak", "--minutes", f"{minutes:g}"]),
+    ):
+        print(f"· {what}, effort {effort:g}, {time.monotonic() - begun:.0f} s so far", flush=True)
+        path = {"PYTHONPATH": str(ROOT / "tests")} if what == "soak" else {}
+        if subprocess.run(command, cwd=ROOT, env=environment | path, check=False).returncode:
+            failed.append(what)
+    found = rows(evidence)
+    evidence.unlink()
+    took = round(time.monotonic() - begun)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(
+        json.dumps(result(found, effort=effort, minutes=minutes, seconds=took, failed=failed), indent=1)
+    )
+    print(table(found))
+    print(f"{took} s in all; as JSON: {target}" + (f"; FAILED: {', '.join(failed)}" if failed else ""))
+    return 1 if failed or any(row.lost for row in found) else 0
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    full = commands.add_parser("run")
+    full.add_argument("--effort", type=float, default=10)
+    full.add_argument("--minutes", type=float, default=60)
+    full.add_argument("--json", type=Path, default=ROOT / "build" / "prove.json")
+    short = commands.add_parser("table")
+    short.add_argument("evidence", type=Path)
+    short.add_argument("--json", type=Path)
+    short.add_argument("--minutes", type=float, default=0)
+    docs = commands.add_parser("docs")
+    docs.add_argument("json", type=Path)
+    options = parser.parse_args()
+    if options.command == "run":
+        return run(options.effort, options.minutes, options.json)
+    if options.command == "docs":
+        write_docs(json.loads(options.json.read_text()))
+        return 0
+    found = rows(options.evidence)
+    print(table(found))
+    if options.json:
+        effort = float(os.environ.get("LOGFERRY_EFFORT") or 1)
+        made = result(found, effort=effort, minutes=options.minutes)
+        options.json.write_text(json.dumps(made, indent=1))
+    return 1 if any(row.lost for row in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
