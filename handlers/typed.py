@@ -63,8 +63,8 @@ class Prover(Protocol):
         """Tell whether none of the `texts` holds a secret; "no" when that is not certain."""
         ...
 
-    def is_clean(self, value: Any) -> bool:
-        """Tell the same of a list or dict in plain JSON types, whatever is in it."""
+    def is_clean(self, texts: tuple[str, ...], nested: tuple[Any, ...]) -> bool:
+        """Tell the same of `texts` together with lists and dicts in plain JSON types."""
         ...
 
 
@@ -349,12 +349,12 @@ def _display(event: Mapping[str, str]) -> str:
 
 def _proof(sources: Iterable[_Source], watched: frozenset[str]) -> list[str]:
     """Return the lines that let an event pass only when the redactor is certain of it."""
-    texts, proofs = ["message"], []
+    texts, nested = "message, ", ""
     for source in sources:
-        texts += (text for name, text in source.texts.items() if name in watched)
-        proofs += [f"is_clean({value})" for name, value in source.nested.items() if name in watched]
-    proofs.insert(0, f"are_clean(({', '.join(texts)},))")
-    return [f"if not ({' and '.join(proofs)}):", "    return None"]
+        texts += "".join(f"{text}, " for name, text in source.texts.items() if name in watched)
+        nested += "".join(f"{value}, " for name, value in source.nested.items() if name in watched)
+    proof = f"is_clean(({texts}), ({nested}))" if nested else f"are_clean(({texts}))"
+    return [f"if not {proof}:", "    return None"]
 
 
 def _glued(fields: dict[str, Any]) -> orjson.Fragment:

@@ -156,18 +156,17 @@ class Redactor:
 
         None when the names themselves matter: sensitive ones, ones that hold a secret or say what another
         holds. Otherwise `clean` leaves an event of these names as it is when `are_clean` says so of the
-        texts under the names returned, and `is_clean` of the lists and dicts.
+        texts under the names returned, or `is_clean` of these with the lists and dicts.
         """
         free = ("message", *extras, *sorted((names & self._optional).difference(extras)))
         if any(map(self.is_sensitive_key, extras)) or pair_of_names(free) or not self._is_clean(extras):
             return None
         return frozenset(free)
 
-    def is_clean(self, value: Any) -> bool:
-        """Tell whether it is certain that a list or dict in plain JSON types holds no secret."""
-        texts: list[str] = []
-        _collect(value, texts)
-        return not self._sensitive_inside(value) and self._is_clean(texts)
+    def is_clean(self, texts: tuple[str, ...], nested: tuple[Any, ...]) -> bool:
+        """Tell whether neither `texts` nor lists and dicts in plain JSON types can hold a secret."""
+        found = list(texts)
+        return all(self._is_harmless(value, found) for value in nested) and self.are_clean(found)
 
     def clean_text(self, text: str) -> str:
         """Return `text` without its secrets; never raises."""
@@ -290,6 +289,30 @@ class Redactor:
         if len(self._known) >= _KNOWN:
             self._known = {""}
         self._known.update([text for text in texts if len(text) <= _SHORT])
+
+    def _is_harmless(self, value: Any, found: list[str]) -> bool:
+        """Add every text in a list or dict to `found`; False when a name is sensitive.
+
+        What `_collect` and `_sensitive_inside` say, in one walk.
+        """
+        if type(value) is dict:
+            if any(map(self.is_sensitive_key, value)):
+                return False
+            if pair_of_names(tuple(value)) and labelled(value, self._keys):
+                return False
+            found.extend(value)
+            items: Iterable[Any] = value.values()
+        else:
+            if len(value) == 2 and self._is_couple(value):
+                return False
+            items = value
+        for item in items:
+            kind = type(item)
+            if kind is str:
+                found.append(item)
+            elif kind in _CONTAINERS and not self._is_harmless(item, found):
+                return False
+        return True
 
     def _sensitive_inside(self, value: Any) -> bool:
         if type(value) is dict:
