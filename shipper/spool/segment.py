@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import resource
 import sys
 from struct import Struct
 from typing import NamedTuple, Protocol
@@ -28,6 +29,7 @@ __all__ = [
     "Writable",
     "WritableFile",
     "allocate",
+    "largest_file",
     "pack_header",
     "parse_header",
     "parse_hint",
@@ -108,12 +110,21 @@ def parse_hint(data: bytes) -> tuple[int, str] | None:
     return upto, REASONS[code]
 
 
+def largest_file() -> int:
+    """Return how large a segment may become (RLIMIT_FSIZE), in whole pages."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit // 4096 * 4096
+
+
 def allocate(fd: int, size: int) -> None:
     """Give the file real blocks: a sparse one on a full disk is a SIGBUS. Raises OSError.
 
     Zeros are written behind the reservation: that brings the pages into the cache many at a time, a quarter
-    of what they cost when each is first touched through the map.
+    of what they cost when each is first touched through the map. What is over the limit is not tried: the
+    signal (SIGXFSZ) would end an application that does not ignore it.
     """
+    if size > largest_file():
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     if sys.platform == "linux":
         try:
             os.posix_fallocate(fd, 0, size)

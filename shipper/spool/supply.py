@@ -43,6 +43,7 @@ from .segment import (
     Writable,
     WritableFile,
     allocate,
+    largest_file,
     pack_header,
     segment_name,
 )
@@ -214,7 +215,7 @@ class Supply:
         if isinstance(current, MemorySegment) or not 4 * current.pos >= current.capacity > 0:
             return
         with self._path_lock(path):
-            size = grown(current.capacity, 0, bound, bound)
+            size = min(grown(current.capacity, 0, bound, bound), largest_file())
             if size > bound // 2 - usage(path):
                 return
             self._spare = self._new_file(home, size, 0)
@@ -343,6 +344,7 @@ class Supply:
                 room = self.settings.max_bytes - usage(path)
                 size = grown(self._size, needed, self.settings.max_bytes, room)
                 if size:
+                    size = max(-(-needed // 4096) * 4096, min(size, largest_file()))
                     break
                 if _drop_salvage(path):
                     continue
