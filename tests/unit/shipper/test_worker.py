@@ -363,3 +363,31 @@ def test_spools_take_turns(bench: Bench) -> None:
         time.sleep(0.002)
     assert other.closed
     assert worker.cursors() == [bench.cursor]
+
+
+def test_a_worker_at_rest_does_not_read(bench: Bench) -> None:
+    """Turns without anything new look at the head only; what comes next is delivered all the same."""
+    reads, looks = [0], [0]
+
+    class Counting(FakeCursor):
+        def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> Batch | None:
+            reads[0] += 1
+            return super().read(max_events, max_bytes, overhead)
+
+        def head(self) -> int:
+            looks[0] += 1
+            return super().head()
+
+    bench.cursor = Counting()
+    bench.log("one")
+    worker = bench.start()
+    assert settled(worker)
+    turns, before = looks[0] + 20, reads[0]
+    deadline = time.monotonic() + 10
+    while looks[0] < turns and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert looks[0] >= turns
+    assert reads[0] <= before + 1  # the turn that the flush was in
+    bench.log("two")
+    assert settled(worker)
+    assert bench.messages() == ["one", "two"]
