@@ -26,7 +26,7 @@ from pathlib import Path
 
 import orjson
 
-from .durable import append, cut_torn_line, sync_directory
+from .durable import append, cut_torn_line, make_private, sync_directory
 from .spool.directory import file_name
 
 __all__ = ["DeadLetter", "DeadLetters"]
@@ -179,7 +179,7 @@ class DeadLetters:
         if new and not create:
             yield False
             return
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

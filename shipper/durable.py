@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["append", "cut_torn_line", "sync", "sync_directory"]
+__all__ = ["append", "cut_torn_line", "make_private", "sync", "sync_directory"]
 
 _CHUNK = 1 << 16
 
@@ -33,6 +33,16 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory and whatever is missing above it, all 0700, whatever the umask.
+
+    `mkdir(parents=True)` would leave the modes of those above to the umask.
+    """
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
 
 
 def cut_torn_line(handle: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "find_file", "load"]
 CONFIG_VARIABLE: Final = "LOGFERRY_CONFIG"
 DEFAULT_FILE: Final = "logferry.yaml"
 _MAX_FILE: Final = 4 * 1024 * 1024
+_SHORTEST_HIDDEN: Final = 6  # a shorter value of a variable (`dev`, `prod`) is no secret, and a common word
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class _Problems:
     lines: list[str] = field(default_factory=list)
     found: list[Problem] = field(default_factory=list)
     hidden: dict[int, int] = field(default_factory=dict)
+    read: dict[str, str] = field(default_factory=dict)  # variables that references have asked for
 
     def add(self, mark: Mark, path: str, message: str, suggestion: str = "", hide: bool = False) -> None:  # noqa: FBT001, FBT002 - the binder's callback
         self.found.append(Problem(self.file, mark.line, mark.column, path, message, suggestion))
@@ -47,13 +49,52 @@ class _Problems:
 
     def stop(self) -> None:
         if self.found:
-            raise ConfigError([replace(problem, source=self._source(problem)) for problem in self.found])
+            raise ConfigError(
+                [
+                    replace(
+                        problem,
+                        message=self._named(problem.message),
+                        suggestion=self._named(problem.suggestion),
+                        source=self._source(problem),
+                    )
+                    for problem in self.found
+                ]
+            )
+
+    def _named(self, text: str) -> str:
+        """Return `text` with references in place of what variables hold, also where it was cut or escaped."""
+        for name, value in self.read.items():
+            for form in {value, repr(value)[1:-1]}:
+                for end in range(len(form), _SHORTEST_HIDDEN - 1, -1):
+                    if form[:end] in text:
+                        text = text.replace(form[:end], f"${{{name}}}")
+                        break
+        return text
 
     def _source(self, problem: Problem) -> str:
         hidden = self.hidden.get(problem.line, sys.maxsize)
         if not 0 < problem.line <= len(self.lines) or problem.column > hidden:
             return ""
         return masked_line(self.lines[problem.line - 1], hidden)
+
+
+class _Recorded(Mapping[str, str]):
+    """An environment that notes in `read` what it was asked for."""
+
+    def __init__(self, environ: Mapping[str, str], read: dict[str, str]) -> None:
+        self._environ = environ
+        self._read = read
+
+    def __getitem__(self, name: str) -> str:
+        value = self._environ[name]
+        self._read[name] = value
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
 
 
 def find_file(environ: Mapping[str, str] | None = None) -> Path:
@@ -90,7 +131,7 @@ def load(
     if not isinstance(tree, Table):
         problems.add(tree.mark, "", "expected a mapping of settings such as service: checkout")
         problems.stop()
-    config = _bind(tree, Binder(problems.add, variables, base))
+    config = _bind(tree, Binder(problems.add, _Recorded(variables, problems.read), base))
     problems.stop()
     assert config is not None  # it is only when there was a problem
     return config

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..config.fields import Duration, Size, setting
-from ..durable import append, cut_torn_line, sync, sync_directory
+from ..durable import append, cut_torn_line, make_private, sync, sync_directory
 from ..model import Batch, Delivered, Limits, Retry, Verdict
 from ..ports import SinkContext, SinkKind
 
@@ -85,7 +85,7 @@ class FileSink:
     def check(self) -> Sequence[str]:
         """Say when the directory cannot be made or written."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self._path.parent)
         except OSError as error:
             return (f"{self._path.parent}: {error.strerror or error}",)
         return () if os.access(self._path.parent, os.W_OK) else (f"{self._path.parent} cannot be written",)
@@ -107,7 +107,7 @@ class FileSink:
             self._rotate()
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._path.parent)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -139,8 +139,10 @@ class Layout:
         """Make the directories (0700), durably. Raises OSError."""
         if self.fresh.is_dir() and self.events.is_dir() and self.readers.exists():
             return
-        for directory in (self.path, self.fresh, self.events, self.staging):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        above = [place for place in self.path.parents if not place.exists()]
+        # `parents=True` would leave the modes of those above to the umask.
+        for directory in (*reversed(above), self.path, self.fresh, self.events, self.staging):
+            directory.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(self.readers, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
         sync_directory(self.path)
         sync_directory(self.path.parent)
