@@ -4,7 +4,8 @@ Rules
 - Nothing that an application logs makes it raise; the record and the caller's dict are never changed.
 - Order: timestamp, level, service, trace_id, span_id, message; the other ids when there are any; logger,
   module, function, line, environment, version, host, process, thread, task; error, stack_info; bound context,
-  then extras, in their own order; `duration_le`; `extra`; `truncated`. The first six are always there.
+  then extras, in their own order (where a place logs the same names again and again, in that of the first
+  time); `duration_le`; `extra`; `truncated`. The first six are always there.
 - Which name goes where is `handlers/shape.py`'s decision, looked up by the names of context and record.
 - `build` and `compose` end in the same assembly: equal content gives equal bytes.
 - `handlers/assemble.py` assembles any event; `handlers/compiled.py` those of plain values, fast. Values of

@@ -288,7 +288,7 @@ def test_large_values_are_cut_as_ever(redactor: Redactor | None) -> None:
     """A line beyond the bound, a container with too much in it, one that holds itself go the other way."""
     builder = EventBuilder(a_schema(), redactor, context=lambda: CONTEXT)
     for _ in range(12):
-        builder.build(a_record({"a": ["x"], "b": "y"}))
+        builder.build(a_record({"a": ["x"], "note": "y"}))
     endless: list[Any] = []
     endless.append(endless)
     deep: list[Any] = []
@@ -298,11 +298,11 @@ def test_large_values_are_cut_as_ever(redactor: Redactor | None) -> None:
     for _ in range(6):
         shared = [shared] * 50
     for extras in (
-        {"a": ["x"], "b": "y " * 200_000},
-        {"a": ["x"] * 5_000, "b": "y"},
-        {"a": endless, "b": "y"},
-        {"a": shared, "b": "y"},
-        {"a": deep, "b": "y"},
+        {"a": ["x"], "note": "y " * 200_000},
+        {"a": ["x"] * 5_000, "note": "y"},
+        {"a": endless, "note": "y"},
+        {"a": shared, "note": "y"},
+        {"a": deep, "note": "y"},
     ):
         record = a_record(extras)
         line = builder.build(record)
