@@ -114,7 +114,9 @@ class _Hooks:
         if self._directory is None:
             return
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            missing = [place for place in (self._directory, *self._directory.parents) if not place.exists()]
+            for place in reversed(missing):  # `parents=True` would leave the modes of the others to the umask
+                place.mkdir(mode=0o700, exist_ok=True)
             path = self._directory / f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -206,6 +206,20 @@ def _restrict(fd: int, gid: int | None, *, directory: bool, shared: bool = False
         os.fchmod(fd, 0o700 if directory else 0o600)
 
 
+def _share(fd: int, gid: int | None, *, exactly: bool = False) -> None:
+    """Let the group into a directory of ours that was made without it; close it.
+
+    `exactly`: it has our modes, whoever made it and with what umask.
+    """
+    try:
+        info = os.fstat(fd)
+        shut_out = gid is not None and info.st_mode & 0o50 != 0o50
+        if info.st_uid == os.geteuid() and (shut_out or exactly):
+            _restrict(fd, gid, directory=True)
+    finally:
+        os.close(fd)
+
+
 class Home:
     """A spool's directory, open. `locked` says whether this process holds its lock."""
 
@@ -236,9 +250,9 @@ class Home:
         gid = group_id(group)
         base.parent.mkdir(parents=True, exist_ok=True)
         prepare_directory(base, gid)
-        os.close(open_private(base, root_allowed=True))
+        _share(open_private(base, root_allowed=True), gid)
         prepare_directory(base / file_name(service), gid)
-        os.close(open_private(base / file_name(service)))
+        _share(open_private(base / file_name(service)), gid, exactly=True)
         if delivery in ("process", "agent"):
             prepare_claim(base / file_name(service), gid)
         path = base / file_name(service) / spool

@@ -176,7 +176,7 @@ def _books(home: Home) -> dict[str, Books]:
 def _foreign(home: Home) -> bool:
     """Say whether somebody else has read the spool: whose death it was is told by them."""
     with suppress(OSError):
-        return any(entry.stat().st_uid != os.geteuid() for entry in os.scandir(home.path / "cursors"))
+        return any(entry.stat().st_uid != os.geteuid() for entry in (home.path / "cursors").iterdir())
     return False
 
 
@@ -201,6 +201,7 @@ def sweep(spool: Spool, *, siblings: bool) -> None:
         dead = Home.adopt(directory)
         if dead is None:
             continue
+        dead.gid = home.gid
         last = last_of(dead)
         accounts = {name: books.account(last) for name, books in _books(dead).items()}
         told = (directory / "reported").exists() or death_of(dead) is None or _foreign(dead)
