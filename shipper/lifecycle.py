@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Final, TypeAlias
@@ -158,6 +159,7 @@ def _ensure(config: Config, *, install: bool) -> _Running:
     if before is not None:
         new.pipeline.succeed(before.pipeline)
         before.pipeline.shutdown()
+    new.pipeline.end = partial(_shutdown, exiting=True)  # a signal that comes meanwhile waits for it
     new.pipeline.start()
     _at_the_end()
     return new

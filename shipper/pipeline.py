@@ -136,6 +136,7 @@ class Pipeline:
         )
         self._clear()
         self._running = False
+        self.end: Callable[[], object] = self.shutdown  # what ends it where a process ends past `atexit`
         _all.add(self)
 
     @classmethod
@@ -252,6 +253,8 @@ class Pipeline:
             return
         with self._guard:
             found = spools.adopt()
+            for adopted in found:
+                adopted.told = False  # before anybody else may put it away
         for adopted in found:
             adopted.told = adopted.death is None or (adopted.directory / "reported").exists()
             if not self._running:
@@ -453,7 +456,7 @@ def _end_with_multiprocessing(pipeline: Pipeline) -> None:
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         util: Any = importlib.import_module("multiprocessing.util")
-        util.Finalize(None, pipeline.shutdown, exitpriority=0)
+        util.Finalize(None, lambda: pipeline.end(), exitpriority=0)
 
 
 _all: weakref.WeakSet[Pipeline] = weakref.WeakSet()
