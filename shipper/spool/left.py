@@ -46,7 +46,7 @@ def trusted(path: Path, *, root_allowed: bool = False) -> bool:
         return False
     if info.st_uid == os.geteuid() or (root_allowed and info.st_uid == 0):
         return True
-    shared = info.st_mode & 0o2057 == 0o2050  # setgid, the group may read and enter, nobody else
+    shared = info.st_mode & 0o2077 == 0o2050  # setgid, the group may read and enter, nobody else
     return shared and (os.geteuid() == 0 or info.st_gid in {os.getegid(), *os.getgroups()})
 
 
