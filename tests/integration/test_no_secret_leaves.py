@@ -35,7 +35,7 @@ LOGGED = {
     "password": "correct-Horse-1",
     "bearer": "abcdEFGH" + "12345678ijkl",
     "aws": "AKI" + "A" + "QWERTYUIOPASDFGH",
-    "card": "4111 1111 1111 1111",
+    "card": "4539 5787 6362 1486",
     "url": "s3cretInUrl",
     "note": "n0te-Secret",
     "local": "sourceLine-Secret9",
