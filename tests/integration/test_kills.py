@@ -66,7 +66,8 @@ FLEETS = {
 def sail(directory: Path, fleet: Fleet) -> list[int]:
     """Kill members of a fleet at random moments, and in the end all of them; return the killed processes."""
     arguments = json.dumps([fleet.changes, fleet.padding, fleet.burst, fleet.rest])
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    log = (directory / "fleet.log").open("ab")
+    quiet = {"stdout": log, "stderr": log}
     members = [start(directory, MEMBER, arguments, **quiet) for _ in range(CREW)]
     killed = []
     try:
@@ -74,9 +75,9 @@ def sail(directory: Path, fleet: Fleet) -> list[int]:
             # Now and then one that has only just been started; the others once they have logged.
             victim = random.choice(members)
             if random.random() < 0.8:
-                until(partial(_logs, directory, victim.pid))
+                until(partial(_logs, directory, victim))
             time.sleep(random.random() * 0.3)
-            assert victim.poll() is None, "it ended by itself"
+            assert victim.poll() is None, (directory / "fleet.log").read_text()
             victim.kill()
             victim.wait()
             killed.append(victim.pid)
@@ -87,6 +88,7 @@ def sail(directory: Path, fleet: Fleet) -> list[int]:
         for member in members:
             member.kill()
             member.wait()
+        log.close()
     return killed
 
 
@@ -94,8 +96,10 @@ def _differs(now: Callable[[], object], before: object) -> bool:
     return now() != before
 
 
-def _logs(directory: Path, pid: int) -> bool:
-    return any(n and f"-{pid}-" in voice for voice, n in said(directory).items())
+def _logs(directory: Path, member: subprocess.Popen[str]) -> bool:
+    """Whether it has logged, or ended."""
+    spoken = any(n and f"-{member.pid}-" in voice for voice, n in said(directory).items())
+    return spoken or member.poll() is not None
 
 
 @pytest.mark.parametrize("name", FLEETS)
@@ -124,7 +128,8 @@ def test_a_fleet_under_kills_loses_nothing(tmp_path: Path, name: str, evidence: 
             assert dropped.get("full", 0) > 0, "the spool was to be full"
             assert set(dropped) <= {"full", "damaged"}
             assert dropped.get("damaged", 0) <= cut
-            assert books["here"].delivered == result.events
+            # More may be there: written by a deliverer that was killed, and given up before it was acknowledged.
+            assert books["here"].delivered <= result.events
             assert books["here"].accepted >= result.records
         shutil.rmtree(directory)
 

@@ -40,7 +40,8 @@ directory = Path(sys.argv[1])
 def start(directory: Path, body: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start a program of `HEAD` and `body`; its output goes to pipes unless `options` say otherwise."""
     program = directory / f"program-{abs(hash(body)):x}.py"
-    program.write_text(HEAD + body)
+    if not program.exists():  # it may be read by one that starts at this moment
+        program.write_text(HEAD + body)
     command = [sys.executable, "-X", "faulthandler", str(program), str(directory), *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, **options)
@@ -105,6 +106,8 @@ def fate(directory: Path) -> Fate:
     found: dict[str, list[int]] = {}
     result = Fate(spoken, found, Counter(), set(), [], 0, 0)
     if not (directory / "store").exists():
+        return result
+    if not any((directory / "store" / "fresh").glob("*")):
         return result
     with Store(directory / "store") as store:
         rows = store.sql("SELECT event_id, message, voice, n, CAST(fields AS VARCHAR) FROM events").rows

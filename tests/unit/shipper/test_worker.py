@@ -391,3 +391,26 @@ def test_a_worker_at_rest_does_not_read(bench: Bench) -> None:
     bench.log("two")
     assert settled(worker)
     assert bench.messages() == ["one", "two"]
+
+
+def test_a_worker_told_to_stop_in_the_middle_of_a_turn_takes_another(tmp_path: Path) -> None:
+    """What is logged after a turn found nothing, and before it is told to stop, is delivered all the same."""
+    bench = Bench(tmp_path)
+    empty_handed, told = threading.Event(), threading.Event()
+
+    class Slow(FakeCursor):
+        def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> Batch | None:
+            batch = super().read(max_events, max_bytes, overhead)
+            if batch is None and not empty_handed.is_set():
+                empty_handed.set()
+                assert told.wait(10)
+            return batch
+
+    bench.cursor = Slow()
+    worker = bench.start()
+    assert empty_handed.wait(10)
+    bench.log("the last one")
+    worker.stop(5.0)
+    told.set()
+    assert worker.join(10)
+    assert bench.messages() == ["the last one"]
