@@ -14,14 +14,12 @@ Rules
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -37,6 +35,7 @@ from .core.sift import Sieve
 from .deadletter import DeadLetters
 from .diagnostics import say
 from .door import Door
+from .endings import end_with_multiprocessing
 from .health import HealthServer
 from .model import Account
 from .overrides import Overrides
@@ -194,7 +193,7 @@ class Pipeline:
                 self._health = HealthServer(self._metrics, self)
             self._running = True
             self._begin()
-            _end_with_multiprocessing(self)
+            end_with_multiprocessing(self)
             if sources:
                 self._feed(once=False)
 
@@ -444,19 +443,11 @@ class Pipeline:
             if self._door.stale:
                 self._door.stale = False
                 self._begin()
-                _end_with_multiprocessing(self)
+                end_with_multiprocessing(self)
         except RuntimeError as error:  # no thread can be started: the interpreter is ending
             say("WARNING", f"delivery does not start in this process: {error}")
         finally:
             self._lock.release()
-
-
-def _end_with_multiprocessing(pipeline: Pipeline) -> None:
-    """Shut down when a child of `multiprocessing` ends: it leaves with `os._exit`, past `atexit`."""
-    process: Any = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
-        util: Any = importlib.import_module("multiprocessing.util")
-        util.Finalize(None, lambda: pipeline.end(), exitpriority=0)
 
 
 _all: weakref.WeakSet[Pipeline] = weakref.WeakSet()

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import say
 from ..door import Door
+from ..endings import end_with_multiprocessing
 from ..model import Account
 from ..overrides import Overrides
 from ..spool import Spool, SpoolSet
@@ -39,7 +40,7 @@ from .board import Board
 from .keeper import Keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ...handlers.outlet import Outlet
     from ..health import HealthServer
@@ -70,6 +71,7 @@ class Mailbox:
         self._door = Door(self.spool.offer, self._begin_once)
         self._overrides = Overrides(plan.spool.path, plan.spool.service, self._tell_level)
         self._running = False
+        self.end: Callable[[], object] = self.shutdown  # what ends it where a process ends past `atexit`
         self._clear()
         _all.add(self)
 
@@ -105,6 +107,7 @@ class Mailbox:
                 self._health = HealthServer(self._plan.metrics_listen, self)
             self._running = True
             self._begin()
+            end_with_multiprocessing(self)
             self._door.stale = True  # the first record wakes the upkeep
 
     def succeed(self, other: Any) -> None:
@@ -132,6 +135,7 @@ class Mailbox:
                 self._door.stale = False
                 if self._upkeep is None:
                     self._begin()
+                    end_with_multiprocessing(self)
                 else:
                     self._upkeep.wake()
         except RuntimeError as error:  # no thread can be started: the interpreter is ending
