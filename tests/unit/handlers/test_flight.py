@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from logferry.handlers.context import bind, bound
+from logferry.handlers.context import bind, bound, isolated
 from logferry.handlers.flight import BelowLevel, FlightRecorder
 from logferry.handlers.forward import ForwardHandler
 from logferry.handlers.record import EventBuilder
@@ -128,7 +128,7 @@ def test_a_logger_with_a_level_of_its_own_is_left_alone(outlet: Outlet, recorder
 def test_a_line_says_what_was_true_when_it_was_logged(outlet: Outlet, recorder: FlightRecorder) -> None:
     """Held lines are made at once: redacted, and not changed by what happens to their arguments."""
     basket = ["apple"]
-    with bound(request_id="r"):
+    with isolated(request_id="r"):
         log.debug("basket %s", basket, extra={"items": basket})
         basket.append("pear")
         bind(user_id="later")

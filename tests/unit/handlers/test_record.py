@@ -122,12 +122,18 @@ def test_levels_are_the_standard_five() -> None:
 
 
 @pytest.mark.parametrize(
-    ("msg", "args"), [("%d items", ("x",)), ("no place", (1,)), ("%(a)s", ({"b": 1},)), ("%", (1,))]
+    ("msg", "args", "said"),
+    [
+        ("%d items", ("x",), "x items"),
+        ("no place", (1,), "no place"),
+        ("%(a)s", ({"b": 1},), "%(a)s"),
+        ("%", (1,), "%"),
+    ],
 )
-def test_format_errors_are_shown(msg: str, args: tuple[Any, ...]) -> None:
-    """Arguments that do not fit leave a message with all its parts."""
+def test_format_errors_are_shown(msg: str, args: tuple[Any, ...], said: str) -> None:
+    """Arguments that do not fit leave a message with all its parts, each in its place where it has one."""
     message = event_of(a_builder(), a_record(msg, *args))["message"]
-    assert msg in message
+    assert said in message
     assert "logging format error" in message
 
 

@@ -294,7 +294,7 @@ def test_large_values_are_cut_as_ever(redactor: Redactor | None) -> None:
     deep: list[Any] = []
     for _ in range(40):
         deep = [deep]
-    shared = ["x"] * 50
+    shared: list[Any] = ["x"] * 50
     for _ in range(6):
         shared = [shared] * 50
     for extras in (
