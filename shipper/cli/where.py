@@ -89,8 +89,10 @@ def _fates(
     letters, kept = _dead_letters(root, spool, f"{spool}-{sequence}")
     event, stores = found
     fates = []
-    for sink, settings in config.sinks.items():
-        least = settings.common.min_level
+    least_of = {sink: settings.common.min_level for sink, settings in config.sinks.items()}
+    if info is not None and not least_of:  # `delivery: agent`: the sinks are those that have a cursor
+        least_of = dict.fromkeys(info.cursors)
+    for sink, least in least_of.items():
         if sink in letters:
             fates.append(_Fate(sink, "dead-lettered", letters[sink]))
         elif stores.get(sink):

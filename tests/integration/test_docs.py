@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/tutorial.md",
+    "docs/delivery.md",
     "docs/howto-frameworks.md",
     "docs/local-store.md",
     "docs/redaction.md",
