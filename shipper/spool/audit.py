@@ -15,7 +15,7 @@ from ..core.framing import SHUTDOWN
 from ..model import Account
 from .books import Books, given_out, read_books
 from .directory import Home, Owner, file_name, is_directory, name_of, spool_directories
-from .ledger import read_ledger
+from .ledger import damage, read_ledger
 from .reader import Place, Reader
 from .scan import frames, last_of
 from .segment import DATA
@@ -87,6 +87,8 @@ def audit(
     report = AuditReport()
     for directory in _services(path, service):
         name = name_of(directory.name)
+        if wrong := damage(directory):
+            report.problems.append(f"{name}: {wrong}")
         ledger = read_ledger(directory)
         for sink, account in ledger.sinks.items():
             report.accounts.setdefault((name, sink), Account()).add(account)

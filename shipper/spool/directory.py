@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from ..core.segments import Evicted, merged
+from .checked import pack, unpack
 from .claim import prepare_claim
 from .segment import MemorySegment, Readable, SegmentFile, segment_name
 
@@ -190,7 +191,8 @@ def replace_file(
     )
     try:
         _restrict(fd, gid, directory=False)
-        os.write(fd, data)
+        while data:  # a disk that is nearly full takes a part
+            data = data[os.write(fd, data) :]
         if durable:
             os.fsync(fd)
     finally:
@@ -320,7 +322,7 @@ class Home:
             return Owner()
         try:
             return msgspec.json.decode(os.pread(fd, 4096, 0), type=Owner)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, ValueError, msgspec.MsgspecError):
             return Owner()
         finally:
             os.close(fd)
@@ -418,8 +420,8 @@ class Home:
             if self._evicted is None or self._evicted[0] != stamp:
                 fd = os.open("evicted.json", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.dir_fd)
                 with os.fdopen(fd, "rb") as file:
-                    self._evicted = (stamp, msgspec.json.decode(file.read(), type=list[Evicted]))
-        except (OSError, msgspec.MsgspecError):
+                    self._evicted = (stamp, msgspec.json.decode(unpack(file.read()), type=list[Evicted]))
+        except (OSError, ValueError, msgspec.MsgspecError):
             return [] if self._evicted is None else self._evicted[1]
         return self._evicted[1]
 
@@ -442,7 +444,7 @@ class Home:
         """Write down what was given up. Raises nothing."""
         try:
             # Not waited for: it may be a log call. A power cut costs the reason, not the count.
-            data = msgspec.json.encode(ranges)
+            data = pack(msgspec.json.encode(ranges))
             replace_file(self.dir_fd, "evicted.json", data, self.gid, durable=False)
             info = os.stat("evicted.json", dir_fd=self.dir_fd)
             self._evicted = ((info.st_mtime_ns, info.st_ino), ranges)

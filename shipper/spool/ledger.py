@@ -18,10 +18,11 @@ import msgspec
 
 from ..diagnostics import say
 from ..model import Account
+from .checked import pack, unpack
 from .directory import Home, is_directory, open_private, replace_file, spool_directories
 from .scan import created_of, positions_of
 
-__all__ = ["Ledger", "fold", "known_positions", "note_replayed", "read_ledger"]
+__all__ = ["Ledger", "damage", "fold", "known_positions", "note_replayed", "read_ledger"]
 
 
 class Position(msgspec.Struct):
@@ -40,14 +41,32 @@ class Ledger(msgspec.Struct):
     folded: list[str] = []
 
 
+def _decoded(path: Path) -> Ledger:
+    return msgspec.json.decode(unpack(path.read_bytes()), type=Ledger)
+
+
+def damage(service: Path) -> str:
+    """Return what is wrong with the service's ledger, or was with one that was put aside; empty: nothing."""
+    path = service / "ledger.json"
+    if (aside := service / "ledger.json.damaged").exists():
+        return f"{aside.name}: the books of older spools were damaged and are not counted"
+    try:
+        _decoded(path)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        return f"{path.name}: {error}; the books of spools that are gone are not counted"
+    return ""
+
+
 def read_ledger(service: Path) -> Ledger:
     """Return the ledger of the service's directory; an empty one when there is none."""
     path = service / "ledger.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+        return _decoded(path)
     except FileNotFoundError:
         return Ledger()
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
         say("ERROR", f"{path}: {error}; the books of spools that are gone are not counted", "spool.ledger")
         return Ledger()
 
@@ -72,10 +91,10 @@ def _keep_damaged(service: Path) -> None:
     """Keep a ledger that cannot be read aside before it is replaced."""
     path = service / "ledger.json"
     try:
-        msgspec.json.decode(path.read_bytes(), type=Ledger)
+        _decoded(path)
     except FileNotFoundError:
         return
-    except msgspec.MsgspecError:
+    except (ValueError, msgspec.MsgspecError):
         path.replace(service / "ledger.json.damaged")
 
 
@@ -96,7 +115,7 @@ def fold(home: Home, accounts: Mapping[str, Account]) -> None:
                         del ledger.positions[source]
             ledger.folded = [i for i in ledger.folded if is_directory(service / i)] + [home.id]
             _keep_damaged(service)
-            replace_file(directory, "ledger.json", msgspec.json.encode(ledger), home.gid)
+            replace_file(directory, "ledger.json", pack(msgspec.json.encode(ledger)), home.gid)
         home.remove()
 
 
@@ -106,7 +125,7 @@ def note_replayed(service: Path, sink: str, count: int) -> None:
         ledger = read_ledger(service)
         ledger.sinks.setdefault(sink, Account()).replayed += count
         _keep_damaged(service)
-        replace_file(directory, "ledger.json", msgspec.json.encode(ledger), _group(service))
+        replace_file(directory, "ledger.json", pack(msgspec.json.encode(ledger)), _group(service))
 
 
 def _group(service: Path) -> int | None:
