@@ -11,6 +11,8 @@ Rules:
   even the cut fails, the examination before the next append finds what is whole and keeps it.
 - The examination keeps the whole, growing, NUL-free lines of this spool from the start of the file (a power
   cut leaves holes of zeros) and cuts the rest: it was never acknowledged.
+- At most `OPEN_FILES` are kept open, those written last: an adopted spool is written for a while and never
+  again. What is forgotten of a spool is read again from the names when it comes back.
 - A forked child lets go of the files at once: an inherited descriptor would keep a dead parent's flock.
 """
 
@@ -36,6 +38,7 @@ __all__ = ["StoreWriter", "frame", "seal", "whole"]
 
 ROLL_BYTES: Final = 32 * 1024 * 1024
 ROLL_AGE: Final = 120.0
+OPEN_FILES: Final = 8
 
 _MENDED_BY_PEOPLE: Final = {
     errno.ENOSPC: "the disk is full",
@@ -204,6 +207,7 @@ class StoreWriter:
         if held is not None:
             fcntl.flock(held.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(held.fd, held.file.path):
+                self._open[batch.spool] = self._open.pop(batch.spool)  # the last one: written just now
                 if os.fstat(held.fd).st_size != held.size:
                     held.size, held.last = _examine(held.fd, batch.spool)
                     self._marks[batch.spool] = max(held.last, self._stored(batch.spool)[0])
@@ -226,6 +230,8 @@ class StoreWriter:
         except BaseException:
             os.close(fd)
             raise
+        while len(self._open) >= OPEN_FILES:
+            self._forget(next(iter(self._open)))
         self._marks[batch.spool] = max(mark, last)
         held = self._open[batch.spool] = _Open(file, fd, size, last, self._clock())
         return held
@@ -258,6 +264,7 @@ class StoreWriter:
             self._on_seal()
 
     def _forget(self, spool: str) -> None:
+        self._marks.pop(spool, None)
         held = self._open.pop(spool, None)
         if held is not None:
             os.close(held.fd)

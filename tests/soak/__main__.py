@@ -281,7 +281,8 @@ class Soak:
         found = trend(series, max(least, level * 0.03))
         if found.rises:
             self.problems.append(f"{seat.place.service}: {name} rises: {found}")
-        return asdict(found) | {"rises": found.rises}
+        course = [round(value) for _, value in series[:: max(1, len(series) // 30)]]
+        return asdict(found) | {"rises": found.rises, "course": course}
 
 
 def main() -> int:

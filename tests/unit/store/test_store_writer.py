@@ -102,6 +102,21 @@ def test_spools_have_files_of_their_own(tmp_path: Path) -> None:
     assert stored(layout, other) == [100, 101]
 
 
+def test_few_files_are_kept_open(tmp_path: Path) -> None:
+    """Spools of many dead processes come by, and back again: all is stored once, in few open files."""
+    layout = Layout(tmp_path)
+    writer = StoreWriter(layout)
+    spools = [f"{number:032x}" for number in range(30)]
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(2):
+        for spool in spools:
+            assert isinstance(writer.write(batch(1, 3, spool)), Delivered)
+    assert writer.write(batch(1, 3, spools[0])) == Delivered(duplicates=3)
+    assert len(os.listdir("/dev/fd")) <= before + writer_module.OPEN_FILES
+    assert all(stored(layout, spool) == [1, 2, 3] for spool in spools)
+    writer.close()
+
+
 @pytest.mark.parametrize("by", ["bytes", "age"])
 def test_files_are_rolled(tmp_path: Path, by: str) -> None:
     """A file is sealed when it is large or old enough."""
