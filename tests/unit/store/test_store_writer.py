@@ -107,12 +107,12 @@ def test_few_files_are_kept_open(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     writer = StoreWriter(layout)
     spools = [f"{number:032x}" for number in range(30)]
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     for _ in range(2):
         for spool in spools:
             assert isinstance(writer.write(batch(1, 3, spool)), Delivered)
     assert writer.write(batch(1, 3, spools[0])) == Delivered(duplicates=3)
-    assert len(os.listdir("/dev/fd")) <= before + writer_module.OPEN_FILES
+    assert len(list(Path("/dev/fd").iterdir())) <= before + writer_module.OPEN_FILES
     assert all(stored(layout, spool) == [1, 2, 3] for spool in spools)
     writer.close()
 
