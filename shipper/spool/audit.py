@@ -5,6 +5,7 @@ Works while owners live: what is appended between two looks is pending at most.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def audit(
 
     `sinks`: the sinks that a service is configured to have: those that never took anything have no books yet.
     """
-    report = AuditReport()
+    report = AuditReport(problems=_unusable(path))
     for directory in _services(path, service):
         name = name_of(directory.name)
         if wrong := damage(directory):
@@ -102,6 +103,21 @@ def audit(
             with suppress(FileNotFoundError):
                 _audit_spool(report, name, spool, sorted(names))
     return report
+
+
+def _unusable(path: Path) -> list[str]:
+    """Say why nothing under `path` could be looked at, or written by those who log here."""
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir():
+        return [f"{nearest} is no directory: what is logged is in memory only, and is not counted here"]
+    wanted = os.R_OK | os.W_OK | os.X_OK if nearest != path else os.R_OK | os.X_OK
+    if not os.access(nearest, wanted):
+        return [f"{nearest}: permission denied: nothing under it can be counted"]
+    return [
+        f"{entry} is a link or not readable: it is not counted here"
+        for entry in (path.iterdir() if path.is_dir() else ())
+        if entry.is_symlink() or (is_directory(entry) and not os.access(entry, os.R_OK | os.X_OK))
+    ]
 
 
 def _audit_spool(report: AuditReport, service: str, directory: Path, sinks: Sequence[str]) -> None:
