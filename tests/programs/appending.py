@@ -15,14 +15,16 @@ import signal
 import sys
 import tempfile
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import logferry
 from logferry.shipper import lifecycle
 from logferry.shipper.config import load
 from logferry.shipper.config.plan import plan
 from logferry.shipper.courier import choose
-from logferry.shipper.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from logferry.shipper.pipeline import Pipeline
 
 LOG = logging.getLogger("app")
 
@@ -119,6 +121,8 @@ def become(user: str) -> None:
 
 def agent(directory: str, changes: dict[str, Any]) -> Pipeline:
     """Start an agent."""
+    from logferry.shipper.pipeline import Pipeline  # an application that only appends has none
+
     config = configuration(
         directory, {"service": "agent", "spool": {"path": f"{directory}/agent"}, **changes}
     )
