@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text()
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
 
 
-def tests_in(path: str) -> set[str]:
+def functions_of(path: str) -> set[str]:
     """Return the names of the tests in a file."""
     tree = ast.parse((ROOT / path).read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
@@ -23,7 +23,7 @@ def test_every_test_that_the_page_names_exists() -> None:
     missing = [
         f"{path}::{name}"
         for path, name in NAMED
-        if not (ROOT / path).is_file() or (name and name not in tests_in(path))
+        if not (ROOT / path).is_file() or (name and name not in functions_of(path))
     ]
     assert missing == []
 
