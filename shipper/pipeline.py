@@ -44,13 +44,12 @@ from .ports import Sink, SinkContext, Source, SourceContext
 from .relay import WorkerRelay
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
-from .upkeep import Job, Upkeep
+from .upkeep import PREPARE_EVERY, Job, Upkeep
 from .worker import SinkState, Worker
 
 __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 
 ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
-PREPARE_EVERY = 0.1  # a fast writer fills the largest segment in twice that
 LEVELS_EVERY = 1.0  # seconds between two looks for levels that were changed
 OPEN_REQUESTS = 100  # of those that a process left, so many are named
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself

@@ -16,7 +16,9 @@ from queue import Empty, SimpleQueue
 from ..handlers.forward import suppress_thread
 from .diagnostics import say
 
-__all__ = ["Job", "Upkeep"]
+__all__ = ["PREPARE_EVERY", "Job", "Upkeep"]
+
+PREPARE_EVERY = 0.1  # a fast writer fills the largest segment in twice that
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 Rules
 - A log call is a copy into the spool. There is no sink here, none of their clients is imported, and there is
-  one thread, which sleeps: the upkeep, for what no other process can do. It bounds what a power cut can take
-  (`sync`), goes back to the disk when that has room again, gives up what is too old, and sees that a delivery
-  process is there. It wakes once a second.
+  one thread: the upkeep, for what no other process can do. It makes segments ahead of the log calls, bounds
+  what a power cut can take (`sync`), goes back to the disk when that has room again, gives up what is too
+  old, and sees that a delivery process is there.
 - The first record of the process wakes it, so that delivery begins at once; a forked child's starts its own.
 - `flush` reads the books of whoever delivers. With an agent the sinks are the agent's: those that have a
   cursor.
@@ -35,7 +35,7 @@ from ..spool.books import read_books
 from ..spool.claim import delivery_is_claimed
 from ..spool.directory import Home, file_name, name_of
 from ..spool.left import sweep
-from ..upkeep import Job, Upkeep
+from ..upkeep import PREPARE_EVERY, Job, Upkeep
 from .board import Board
 from .keeper import Keeper
 
@@ -120,6 +120,7 @@ class Mailbox:
             [
                 Job("delivery", _EVERY, self._look),
                 Job("sync", 1.0 if isinstance(sync, str) else float(sync), self.spool.sync),
+                Job("segments", PREPARE_EVERY, self.spool.prepare),
                 Job("levels", _EVERY, self._overrides.poll),
                 Job("sweep", _EVERY, self._sweep),
             ]
