@@ -280,7 +280,7 @@ class Soak:
         """Return the bytes that a steady program may grow by.
 
         One that adopts what killed programs left reads backlogs of any size; the allocator keeps what the
-        largest took, in pieces (`malloc_trim` gives it back). It has the budget of the design for added memory.
+        largest took, in pieces (`malloc_trim` gives it back). It has the design's budget for added memory.
         """
         return 40 << 20 if seat.place.roomy else 3 << 20
 
