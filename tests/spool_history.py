@@ -120,6 +120,7 @@ class History:
     def __init__(self, seed: int, directory: Path, profile: Profile) -> None:
         self.random = Random(seed)
         self.profile = profile
+        self.on_mains = self.random.random() < 0.4  # after a power cut less can be asked for
         self.directory = directory
         self.now = time.time()
         self.broken = False
@@ -384,8 +385,9 @@ class History:
         writing = name in ("offer", "offers", "append", "sync", "prepare")
         choices: list[tuple[str, Callable[[], None]]] = [
             ("kill", lambda: self.copy(power=False)),
-            ("power", lambda: self.copy(power=True)),
         ]
+        if self.on_mains:
+            choices += [("power", lambda: self.copy(power=True))]
         if name != "restart":
             choices += [("nested", lambda: self.offer(process))] * 2
         if writing:

@@ -267,6 +267,18 @@ def test_the_next_segment_is_made_ahead(make_spool: Callable[..., Spool], tmp_pa
     assert len(list((tmp_path / "spool").rglob("*.seg"))) == files - 1
 
 
+def test_what_was_made_ahead_never_comes_behind_a_later_one(make_spool: Callable[..., Spool]) -> None:
+    """An interrupted change-over used a higher number: the one made ahead is taken back, or order is lost."""
+    spool = make_spool()
+    offer_many(spool, 100)
+    spool.prepare()
+    ahead = spool.numbers()[-1]
+    fresh = spool._supply.make(10, 101, after=ahead + 1, evict=False)
+    assert fresh.number > ahead
+    assert ahead not in spool.numbers()
+    spool._supply.discard(fresh)
+
+
 def test_nothing_is_made_ahead_where_room_is_short(make_spool: Callable[..., Spool]) -> None:
     """Idle processes do not hoard: beyond half of the bound segments are made when they are needed."""
     spool = make_spool(max_bytes=600_000)
