@@ -107,11 +107,12 @@ def count(head: bytes, body: bytes) -> int:
     return body.count(b"\n") + (not body.endswith(b"\n"))
 
 
-def found(text: bytes, body: bytes) -> int:
+def found(text: bytes, head: bytes, body: bytes) -> int:
     """Return how often `text` stands in a body, compressed or not."""
     if body[:2] == b"\x1f\x8b":
         body = gzip.decompress(body)
-    elif text not in body:
+    elif b"application/x-protobuf" in head.lower():
+        # Loki's is a snappy block, in which the text's first occurrence stands as it is; OTLP's is plain.
         with contextlib.suppress(Exception):
             from cramjam import snappy
 
@@ -176,8 +177,8 @@ class Connection(asyncio.Protocol):
             self.taken.clear()
         elif path.startswith("/-/found/"):
             text = urllib.parse.unquote_to_bytes(path.removeprefix("/-/found/"))
-            bodies = [*(body for _, body in self.taken), *self.raw]
-            said = b"%d" % sum(found(text, body) for body in bodies)
+            bodies = [*self.taken, *((b"", bytes(data)) for data in self.raw)]
+            said = b"%d" % sum(found(text, head, body) for head, body in bodies)
             self.taken.clear()
             self.raw.clear()
         else:
