@@ -1,0 +1,106 @@
+"""The soak's judge of slopes can fail, evidence is added up, the page on reliability names what exists."""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import re
+from pathlib import Path
+
+import prove
+import pytest
+from evidence import Evidence
+from soak.slope import trend
+from soak.stores import Arrivals
+
+ROOT = Path(__file__).parents[2]
+
+
+def series(count: int, slope: float, seed: int = 1) -> list[tuple[float, float]]:
+    """Memory as it is seen: noise, bursts, a saw tooth, a warm-up; and perhaps a slope."""
+    chance = random.Random(seed)
+    found = []
+    for second in range(count):
+        warm = 8.0 * min(1.0, second / (count / 5))
+        burst = 6.0 if chance.random() < 0.1 else 0.0
+        found.append(
+            (float(second), 40 + warm + burst + second % 13 * 0.2 + chance.gauss(0, 0.5) + slope * second)
+        )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_no_slope(seed: int) -> None:
+    """Bursts, a saw tooth and warming up are not a leak."""
+    assert not trend(series(240, 0.0, seed), allowed=3.0).rises
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_leak_is_a_slope(seed: int) -> None:
+    """Six units in three minutes, under bursts of the same size, are seen."""
+    assert trend(series(240, 6 / 180, seed), allowed=3.0).rises
+
+
+def test_one_more_descriptor_every_minute_is_a_slope() -> None:
+    """Whole numbers with many ties have a slope too; steady ones have none."""
+    assert trend([(t, 20 + t // 60) for t in range(3600)], allowed=3).rises
+    assert not trend([(t, 20 + t % 2) for t in range(3600)], allowed=3).rises
+
+
+def test_too_few_samples_are_no_proof() -> None:
+    """A soak that saw nothing does not pass."""
+    with pytest.raises(ValueError, match="too few"):
+        trend([(0, 1.0), (1, 1.0)], allowed=1)
+
+
+def test_arrivals_know_what_is_missing_twice_and_beyond() -> None:
+    """The bits of what arrived."""
+    found = Arrivals()
+    for number in (0, 1, 2, 4, 9, 9, 16):
+        found.add(7, number)
+    assert [found.missing(7, count) for count in (0, 3, 5, 10, 17)] == [0, 0, 1, 5, 11]
+    assert found.missing(8, 5) == 5
+    assert (found.doubled, found.beyond(7, 16), found.beyond(7, 17)) == (1, 1, 0)
+
+
+def test_evidence_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence) -> None:
+    """Rows of one name are one row; without the variable nothing is written."""
+    path = tmp_path / "evidence"
+    monkeypatch.setenv("LOGFERRY_EVIDENCE", str(path))
+    evidence("killed", tried=20, lost=0)
+    evidence("killed", tried=5, lost=1)
+    monkeypatch.delenv("LOGFERRY_EVIDENCE")
+    evidence("killed", tried=1000, lost=0)
+    (row,) = prove.rows(path)
+    assert (row.fault, row.tried, row.lost) == ("killed", 25, 1)
+    assert row.commands == ["python -m pytest tests/unit/test_reliability.py::test_evidence_is_added_up"]
+    assert "killed" in prove.table([row])
+    assert "| killed | 25 | 1 |" in prove.markdown(prove.result([row], effort=1.0, minutes=2.0))
+    assert json.dumps(prove.result([row]))
+
+
+def exists(command: str) -> bool:
+    """Tell whether a command of the page is one of the Makefile or a test."""
+    if command.startswith("make "):
+        return f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text()
+    file, _, name = command.removeprefix("python -m pytest ").partition("::")
+    if not (ROOT / file).is_file():
+        return False
+    names = [node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if hasattr(node, "name")]
+    return name.rpartition("::")[2] in names
+
+
+def test_the_commands_of_the_table_exist() -> None:
+    """Each row has a command, and each command can be run; each row says that nothing was lost."""
+    lines = [
+        line for line in (ROOT / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    assert len(lines) > 10, "the table is missing: python tests/prove.py docs build/prove.json"
+    for line in lines[1:]:
+        _, _, lost, _, commands = (cell.strip() for cell in line.strip("|").split("|"))
+        assert lost == "0", line
+        assert re.findall(r"`([^`]+)`", commands), line
+        assert all(map(exists, re.findall(r"`([^`]+)`", commands))), line
+    assert not exists("make nothing")
+    assert not exists("python -m pytest tests/unit/test_reliability.py::test_nothing")
