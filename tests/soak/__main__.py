@@ -35,7 +35,7 @@ from .slope import trend
 from .stores import Arrivals, Loki, Server, Standin, in_store
 
 PATIENCE = 120.0  # for what is left to be delivered, when all faults have ended
-ROW = "Soak: hours of mixed faults, kills, restarts and full spools"
+ROW = "Soak: mixed faults, kills, restarts and full spools"
 
 
 @dataclass(frozen=True, slots=True)
