@@ -224,7 +224,9 @@ def test_no_planted_secret_leaves(
         assert app.stdout is not None
         assert app.stdout.readline() == b"ready\n"
         deadline = time.monotonic() + 30
-        while len(Liar.bodies) < 3 and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if len(Liar.bodies) > 2 and any(tmp_path.rglob("dead-letters/*.ndjson")):
+                break
             time.sleep(0.05)
         lines = processes()
         os.kill(app.pid, signal.SIGKILL)

@@ -87,7 +87,6 @@ def version_control() -> list[str]:
 def package_managers() -> Iterator[str]:
     """Yield what pip says when it is talkative, and what dpkg and apt have logged."""
     yield from run(sys.executable, "-m", "pip", "-vvv", "list")
-    yield from run(sys.executable, "-m", "pip", "inspect")
     for path in ("/var/log/dpkg.log", "/var/log/alternatives.log", "/var/log/apt/term.log"):
         try:
             yield from Path(path).read_text("utf-8", "replace").splitlines()
@@ -115,9 +114,9 @@ def access_log() -> list[str]:
         for _ in range(500):
             connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
             path = (
-                f"/v1/{rng.choice(('orders', 'users', 'cart'))}/{rng.getrandbits(48)}?page={rng.randrange(9)}"
+                f"/v1/{rng.choice(('orders', 'users', 'cart'))}/{rng.getrandbits(30)}?page={rng.randrange(9)}"
             )
-            connection.request(rng.choice(("GET", "HEAD", "POST")), f"{path}&q={rng.getrandbits(64):x}")
+            connection.request(rng.choice(("GET", "HEAD", "POST")), f"{path}&q=x{rng.getrandbits(64):x}")
             connection.getresponse().read()
             connection.close()
     finally:
