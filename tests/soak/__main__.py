@@ -85,6 +85,8 @@ class Program:
     def sample(self, now: float) -> None:
         """Note memory and descriptors."""
         assert self.process
+        if self.process.poll() is not None:
+            raise RuntimeError(f"a steady program ended: {self.process.returncode}; see programs.log")
         status = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         memory = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
         self.samples.append((now, memory, len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))))
