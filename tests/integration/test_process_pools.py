@@ -53,7 +53,7 @@ for pid in children: assert os.waitpid(pid, 0)[1] == 0
 
 def test_forks_while_threads_log(tmp_path: Path, evidence: Evidence) -> None:
     """Children and grandchildren of a process whose threads log: each delivers its own, none hangs."""
-    count = effort(24)
+    count = effort(16)
     code, _, err = run(tmp_path, FORKS, count, seconds=60 + 2 * count)
     assert code == 0, err
     until(lambda: _nobody_lives(tmp_path))
