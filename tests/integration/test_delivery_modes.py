@@ -469,6 +469,25 @@ def test_a_first_process_of_a_container_waits_for_its_delivery(place: Place) -> 
     assert place.audit() == 100
 
 
+def test_threads_deliver_what_a_delivery_process_left(place: Place) -> None:
+    """Back to `delivery: thread`: it takes over what both left when they were killed."""
+    application = place.application()
+    application.ask("log 0 100")
+    assert application.ask("flush 10") is True
+    courier = until(place.courier)
+    os.kill(courier, signal.SIGSTOP)
+    application.ask("log 100 200")
+    application.kill()
+    os.kill(courier, signal.SIGKILL)
+    threads = place.application(delivery="thread")
+    threads.ask("log 200 210")
+    until(lambda: len(place.numbers()) == 210 and place.deaths())
+    threads.end()
+    assert sorted(place.numbers()) == list(range(210))
+    assert len(place.deaths()) == 1
+    assert place.audit() == 211
+
+
 # ── an agent ──
 
 
