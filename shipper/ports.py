@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from ..handlers.record import EventBuilder
 from ..handlers.schema import Schema
@@ -18,6 +18,8 @@ __all__ = [
     "Cursor",
     "Outcome",
     "Relay",
+    "SetsUp",
+    "SetupStep",
     "Sink",
     "SinkContext",
     "SinkKind",
@@ -52,6 +54,34 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Release connections and files. Called once, by the worker, after its last `send`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SetupStep:
+    """One thing that a sink needs at its server: a template, a stream, a group, a topic.
+
+    `what` names it ("index template logferry-logs-shop"). `action` is what was done, or with `dry_run` would
+    be; `none`: it is there as it should be. `body` is what is sent, for the eye. `problem`: why it could not
+    be done, in one sentence; nothing after it was tried.
+    """
+
+    what: str
+    action: Literal["create", "change", "none"]
+    body: Mapping[str, Any] | None = None
+    problem: str = ""
+
+
+@runtime_checkable
+class SetsUp(Protocol):
+    """What a sink offers beside `Sink` when its server must be prepared; `logferry setup` calls it."""
+
+    def setup(self, *, dry_run: bool) -> Sequence[SetupStep]:
+        """Make what is missing and change what differs; a second call changes nothing. Raises nothing.
+
+        With `dry_run` the server is only asked, and a server that cannot be asked is no problem: then all
+        steps are told as `create`.
+        """
         ...
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,11 +25,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from .model import Retry
+from .trouble import why
 
 if TYPE_CHECKING:
     from .bounded_http import Line
 
-__all__ = ["BODY_BYTES", "Answer", "HttpTransport", "Tls", "basic_auth", "retry_after"]
+__all__ = ["BODY_BYTES", "Answer", "HttpTransport", "Tls", "basic_auth", "retry_after", "tls_context"]
 
 BODY_BYTES: Final = 64 * 1024
 _LONGEST_WAIT: Final = 3600.0
@@ -111,13 +111,13 @@ class HttpTransport:
             return Answer(reply.status, said, reply.headers)
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as problem:
             self.close()
-            return Retry(f"{where}: {_reason(problem, self.timeout)}")
+            return Retry(f"{where}: {why(problem, self.timeout)}")
 
     def _open(self) -> Line:
         from .bounded_http import Line
 
         parts = urlsplit(self.url)
-        context = _context(self.tls) if parts.scheme == "https" else None
+        context = tls_context(self.tls) if parts.scheme == "https" else None
         return Line(parts.hostname or "", parts.port, context)
 
     def _without_credentials(self, body: str) -> str:
@@ -132,7 +132,7 @@ class HttpTransport:
             self._line = None
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
     """Return the TLS context; OSError (which names the file) when a file cannot be used."""
     for file in (tls.ca_file, tls.cert_file, tls.key_file):
         if file is not None:
@@ -144,44 +144,3 @@ def _context(tls: Tls) -> ssl.SSLContext:
     if tls.cert_file is not None:
         context.load_cert_chain(tls.cert_file, tls.key_file)
     return context
-
-
-def _reason(problem: Exception, timeout: float) -> str:
-    """Say in words of ours why there was no answer: an exception's own text may hold headers or URLs."""
-    from urllib3 import exceptions
-
-    chain: list[BaseException] = [problem]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
-        chain.append(cause)
-    # urllib3 wraps what happened; some of its errors carry it as an argument instead.
-    chain += [arg for error in tuple(chain) for arg in error.args if isinstance(arg, BaseException)]
-    for kind, text in (
-        (ssl.SSLCertVerificationError, "its certificate was not accepted"),
-        (socket.gaierror, "the name cannot be resolved"),
-        (exceptions.NameResolutionError, "the name cannot be resolved"),
-        (ConnectionRefusedError, "connection refused: nothing listens there"),
-        (ssl.SSLError, "TLS failed: does the other side speak it?"),
-        (ConnectionError, "the connection was cut before the answer was whole"),
-        (http.client.IncompleteRead, "the connection was cut before the answer was whole"),
-        (exceptions.IncompleteRead, "the connection was cut before the answer was whole"),
-        (FileNotFoundError, "a file of the tls settings is not there"),
-        (PermissionError, "a file of the tls settings cannot be read"),
-        (TimeoutError, f"no whole answer within {timeout:g} s"),
-        (exceptions.ReadTimeoutError, f"no whole answer within {timeout:g} s"),
-        (exceptions.ConnectTimeoutError, f"no connection within {timeout:g} s"),
-        (http.client.HTTPException, "what answered does not speak HTTP"),
-        (exceptions.ProtocolError, "what answered does not speak HTTP, or was cut off"),
-    ):
-        for error in chain:
-            if isinstance(error, kind):
-                return text + _detail(error)
-    return f"no answer ({type(problem).__name__})"
-
-
-def _detail(error: BaseException) -> str:
-    """Return what is safe to say more: the verifier's finding, a file's name."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f": {error.verify_message}"
-    if isinstance(error, OSError) and isinstance(error.filename, (str, Path)):
-        return f": {error.filename}"
-    return ""

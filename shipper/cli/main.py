@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS: Final = {
     "init": ("init:init", "Write a commented starter configuration."),
     "check": ("check:check", "Find every mistake in the configuration."),
+    "setup": ("setup:setup", "Make what the sinks need at their servers."),
     "run": ("run:run", "Read the sources and deliver, until told to stop."),
     "demo": ("demo:demo", "Run a real shop under load, ship its logs and watch."),
     "tail": ("tail:tail", "Show events as they arrive in the local store."),

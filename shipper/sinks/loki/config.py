@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from ....handlers.schema import FIELDS
 from ...config.fields import Duration, Secret, Size, setting
+from ...config.tls import TlsConfig
 from .labels import KIND
 from .metadata import wire_name
 
-__all__ = ["LokiConfig", "TlsConfig"]
+__all__ = ["LokiConfig"]
 
 PUSH_PATH: Final = "/loki/api/v1/push"
 _LABELS: Final = 15
@@ -35,20 +35,6 @@ _OWN_HEADERS: Final = {
     "x-scope-orgid",
 }
 _DEFAULT_METADATA: Final = tuple(field.name for field in FIELDS if field.metadata)
-
-
-@dataclass(frozen=True, slots=True)
-class TlsConfig:
-    """How the server's certificate is checked, and our own."""
-
-    ca_file: Path | None = setting(None, help="certificates to trust instead of the system's (PEM)")
-    cert_file: Path | None = setting(None, help="our certificate, for servers that ask for one (PEM)")
-    key_file: Path | None = setting(None, help="our certificate's key, when not in cert_file (PEM)")
-    verify: bool = setting(True, help="check the server's certificate and name; false only for tests")
-
-    def __post_init__(self) -> None:
-        if self.key_file and not self.cert_file:
-            raise ValueError("key_file needs cert_file")
 
 
 @dataclass(frozen=True, slots=True)

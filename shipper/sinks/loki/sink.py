@@ -22,7 +22,7 @@ from typing import Final
 from ....handlers.schema import FIELDS, Schema
 from ...model import Batch, Delivered, Limits, Partial, Refusal, Rejected, Retry, Split, Verdict
 from ...ports import SinkContext
-from ...transport import Answer, HttpTransport, Tls, basic_auth, retry_after
+from ...transport import Answer, HttpTransport, basic_auth, retry_after
 from ...turns import Turns
 from .config import PUSH_PATH, LokiConfig
 from .express import Framed
@@ -116,8 +116,7 @@ class LokiSink:
         )
         self._turns = Turns()
         self._scratch = bytearray()
-        tls = Tls(config.tls.ca_file, config.tls.cert_file, config.tls.key_file, config.tls.verify)
-        self._transport = HttpTransport(config.base, _headers(config), config.timeout, tls)
+        self._transport = HttpTransport(config.base, _headers(config), config.timeout, config.tls.tls())
 
     @property
     def limits(self) -> Limits:

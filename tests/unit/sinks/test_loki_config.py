@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from logferry.shipper.config.fields import Secret
+from logferry.shipper.config.tls import TlsConfig
 from logferry.shipper.sinks.loki import SINK, LokiConfig
-from logferry.shipper.sinks.loki.config import TlsConfig
 
 URL = "http://localhost:3100"
 

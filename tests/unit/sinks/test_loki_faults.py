@@ -18,10 +18,10 @@ from servers.faults import FaultServer, answer
 
 from logferry.handlers.schema import Schema
 from logferry.shipper.config.fields import Duration, Secret
+from logferry.shipper.config.tls import TlsConfig
 from logferry.shipper.model import Batch, Delivered, Partial, Rejected, Retry, Split
 from logferry.shipper.ports import SinkContext
 from logferry.shipper.sinks.loki import LokiConfig, LokiSink
-from logferry.shipper.sinks.loki.config import TlsConfig
 from logferry.shipper.transport import retry_after
 
 SPOOL = "cd" * 16
