@@ -128,7 +128,7 @@ def test_a_fleet_under_kills_loses_nothing(tmp_path: Path, name: str, evidence: 
             assert dropped.get("full", 0) > 0, "the spool was to be full"
             assert set(dropped) <= {"full", "damaged"}
             assert dropped.get("damaged", 0) <= cut
-            # More may be there: written by a deliverer that was killed, and given up before it was acknowledged.
+            # More may be there: written by a deliverer that was killed, given up before it was acknowledged.
             assert books["here"].delivered <= result.events
             assert books["here"].accepted >= result.records
         shutil.rmtree(directory)

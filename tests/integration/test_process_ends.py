@@ -262,7 +262,7 @@ import part
 configure(directory)
 voice = Voice(directory, 'timer')
 depth = [0]
-def handler(*_):  # handlers within handlers, three deep: what is deeper than eight is not kept, and counted
+def handler(*_):  # within one another, three deep: a record from deeper than four has no extras to tell it by
     depth[0] += 1
     if depth[0] <= 3: voice.many(3)
     depth[0] -= 1
