@@ -31,6 +31,7 @@ from ..endings import end_with_multiprocessing
 from ..model import Account
 from ..overrides import Overrides
 from ..spool import Spool, SpoolSet
+from ..spool.audit import NO_SINK
 from ..spool.books import read_books
 from ..spool.claim import delivery_is_claimed
 from ..spool.directory import Home, file_name, name_of
@@ -234,7 +235,7 @@ class Mailbox:
 
     def accounts(self) -> dict[str, Account]:
         """Return the books by sink over all spools of the service."""
-        names = self._names(self.spool.home.path)
+        names = self._names(self.spool.home.path) or [NO_SINK]  # as `audit` calls what nobody has read yet
         return SpoolSet(self._plan.spool).accounts(names)
 
     def states(self) -> dict[str, SinkState]:

@@ -514,6 +514,7 @@ def test_an_agent_reads_living_and_dead(place: Place) -> None:
     early = place.application(delivery="agent", sinks={})
     early.ask("log 0 100")
     assert early.ask("flush 0.2") is False
+    assert early.ask("accounts") == {"-": [100, 0, 100]}
     dead = place.application(delivery="agent", sinks={}, service="mail")
     dead.ask("log 100 200")
     dead.kill()
