@@ -26,7 +26,8 @@ def main(facts: dict[str, Any]) -> None:
     log = logging.getLogger("soak")
     logferry.configure(facts["config"])
     stop, run, rate = Path(facts["stop"]), facts["run"], facts["rate"]
-    kept: list[object] = []
+    kept: list[bytes] = []
+    files: list[int] = []
     count = 0
     with Path(facts["count"]).open("r+b") as file, mmap.mmap(file.fileno(), 8) as page:
         begun = time.monotonic()
@@ -39,8 +40,8 @@ def main(facts: dict[str, Any]) -> None:
                 page[:8] = count.to_bytes(8, "little")
                 if facts["leak"]:
                     kept.append(bytes(facts["leak"]))
-            while len(kept) < int((time.monotonic() - begun) * facts["leak_files"]):
-                kept.append(os.open("/dev/null", os.O_RDONLY))
+            while len(files) < int((time.monotonic() - begun) * facts["leak_files"]):
+                files.append(os.open("/dev/null", os.O_RDONLY))
             time.sleep(_TICK)
     pipeline = lifecycle.current()
     assert pipeline is not None
