@@ -1,8 +1,8 @@
 """Install the real servers that tests talk to: `python tests/servers/install.py loki`.
 
-Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores. What is
-in the cache already is left alone, so a second run takes no time. Exit code 0: it is there; 1: it could not
-be had.
+Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores; Kafka
+comes as jars from a Maven repository. What is in the cache already is left alone, so a second run takes no time
+and needs no network. Exit code 0: it is there; 1: it could not be had.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cache import LOKI_VERSION, binary
+from cache import KAFKA_VERSION, LOKI_VERSION, binary
 
 HERE = Path(__file__).parent
 
@@ -89,7 +89,36 @@ def loki() -> bool:
     return True
 
 
-SERVERS = {"loki": loki}
+def maven(pom: Path, target: Path, what: str) -> bool:
+    """Put the jars that `pom` names, and all that they need, into the directory `target`, whole or not at all."""
+    for tool in ("mvn", "java"):
+        if shutil.which(tool) is None:
+            say(f"{what} needs {tool} on the PATH: install Maven and a Java runtime (17 or newer)")
+            return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        work = Path(scratch)
+        shutil.copy(pom, work / "pom.xml")
+        say(f"fetching {what} with Maven (once)")
+        command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={work / 'jars'}"]
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.stderr.write((done.stdout + done.stderr)[-4000:])
+            return False
+        (work / "jars").replace(target)
+    return True
+
+
+def kafka() -> bool:
+    """Fetch Kafka's jars into the cache, unless they are there."""
+    target = binary("kafka")
+    if not target.exists() and not maven(HERE / "kafka" / "pom.xml", target, f"Kafka {KAFKA_VERSION}"):
+        return False
+    say(f"Kafka {KAFKA_VERSION} is there: {target}")
+    return True
+
+
+SERVERS = {"loki": loki, "kafka": kafka}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in SERVERS]
