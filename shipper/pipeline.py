@@ -203,7 +203,7 @@ class Pipeline:
                 spec.name,
                 partial(self._make, spec),
                 self.dead_letters(spec.name),
-                sieve=Sieve(spec.min_level, spec.max_age),
+                sieve=Sieve(spec.routes),
                 guard=self._guard,
                 passed=self._reclaim,
             )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from .core.sift import Routes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -26,15 +28,13 @@ DEAD_LETTER_BYTES = 64 * 1024 * 1024
 class SinkSpec:
     """One sink: `name` is the key under `sinks:`, `options` an instance of `kind.config`.
 
-    `min_level` (an event level, `WARNING`): events below it are counted as filtered and not sent.
-    `max_age` (seconds): what is older when it is read is dropped and counted; None keeps everything.
+    `routes` say which events it takes.
     """
 
     name: str
     kind: SinkKind[Any]
     options: object
-    min_level: str | None = None
-    max_age: float | None = None
+    routes: Routes = field(default_factory=Routes)
 
 
 @dataclass(frozen=True, slots=True)

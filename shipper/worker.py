@@ -97,7 +97,7 @@ class Worker:
     `passed` is called after a turn that has committed something: what all have passed need not stay.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, by keyword
         self,
         name: str,
         make: Callable[[], Sink],
@@ -279,7 +279,7 @@ class Worker:
     def _carry(self, sink: Sink, lane: _Lane, batch: Batch, violations: Mapping[int, str]) -> None:
         """Send one batch until each of its events is settled, or until it must be given up."""
         delivery = self._delivery
-        fates = self._sieve.fates(batch, violations, self._now())
+        batch, fates = self._sieve.sift(batch, violations, self._now())
         delivery.begin(batch, sink.limits, fates)
         while not delivery.done:
             verdict = self._send(sink, delivery.part())

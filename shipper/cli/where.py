@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
+from ..core.sift import Routes, Sieve
 from .codes import OK, PROBLEMS, USAGE
 from .common import config_option, fail, load_config, spool_root
 from .dead_letter import replay_id
@@ -83,16 +85,17 @@ def _fates(
     sequence: int,
     found: tuple[Mapping[str, Any] | None, Mapping[str, bool]],
 ) -> list[_Fate]:
+    from ..config.plan import plan
     from ..spool import list_spools
 
     info = next((one for one in list_spools(root) if one.id == spool), None)
     letters, kept = _dead_letters(root, spool, f"{spool}-{sequence}")
     event, stores = found
     fates = []
-    least_of = {sink: settings.common.min_level for sink, settings in config.sinks.items()}
-    if info is not None and not least_of:  # `delivery: agent`: the sinks are those that have a cursor
-        least_of = dict.fromkeys(info.cursors)
-    for sink, least in least_of.items():
+    routes = {sink.name: sink.routes for sink in plan(config).sinks}
+    if info is not None and not routes:  # `delivery: agent`: the sinks are those that have a cursor
+        routes = dict.fromkeys(info.cursors, Routes())
+    for sink, route in routes.items():
         if sink in letters:
             fates.append(_Fate(sink, "dead-lettered", letters[sink]))
         elif stores.get(sink):
@@ -101,14 +104,31 @@ def _fates(
             fates.append(_Fate(sink, "unknown", f"the spool has given out {info.last_sequence:,} ids only"))
         elif info is not None and sequence > (done := info.cursors.get(sink, 0)):
             fates.append(_pending(sink, info, sequence, done))
-        elif event is not None and least is not None and _RANK.get(event.get("level", ""), 50) < _RANK[least]:
-            fates.append(_Fate(sink, "filtered", f"{event['level']} is below this sink's min_level {least}"))
+        elif event is not None and (why := _kept_away(route, event)):
+            fates.append(_Fate(sink, "filtered", why))
         else:
             account = _books(root, config.service, info, sink, event)
             if account is not None:
                 account.dead_lettered -= kept.get(sink, 0)
             fates.append(_from_books(sink, info, sequence, account))
     return fates
+
+
+def _kept_away(routes: Routes, event: Mapping[str, Any]) -> str:
+    """Return why a sink's routes do not let the event through; empty when they do, or cannot tell alone."""
+    from ..model import Batch
+
+    least = routes.min_level
+    if least is not None and _RANK.get(event.get("level", ""), 50) < _RANK[least]:
+        return f"{event['level']} is below this sink's min_level {least}"
+    if routes.match is not None and not routes.match(event):
+        return "it is not what this sink's match says"
+    if routes.sample is not None:
+        spool, _, number = str(event.get("event_id", "")).partition("-")
+        alone = Batch(spool, [int(number or 0)], [msgspec.json.encode(event)])
+        if Sieve(Routes(sample=routes.sample)).sift(alone, {}, 0.0)[1]:
+            return f"its trace is not among the {routes.sample:g} that this sink's sample keeps"
+    return ""
 
 
 def _pending(sink: str, info: SpoolInfo, sequence: int, done: int) -> _Fate:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..core.filter import FilterError, parse
 from ..registry import UnknownTypeError, sink_kind, source_kind
 from .bind import INVALID, Binder
 from .problems import ConfigError, Problem, closest, masked_line
@@ -159,6 +160,8 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
     config = binder.section(Config, tree, Mark(1, 1) if tree.mark.line else NOWHERE, "", ignore=_KINDS)
     sinks = _each(tree, "sinks", binder, _sink)
     _apart(tree, sinks, binder)
+    if config is not INVALID:
+        _understood(tree, sinks, config.schema.fields, binder)
     sources = _each(tree, "sources", binder, _source)
     if config is not INVALID and config.delivery != "thread":
         _check_delivery(tree, config, binder)
@@ -228,6 +231,20 @@ def _apart(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None
             at = _place(tree, name, "path")
             wrong = f"the sink {first} writes there already"
             binder.report(at, f"sinks.{name}.path", wrong, "give each sink a path of its own", False)
+
+
+def _understood(
+    tree: Table, sinks: Mapping[str, SinkConfig], declared: Mapping[str, str], binder: Binder
+) -> None:
+    """Report filters under `match` that cannot be understood, or that name a field that is none."""
+    for name, sink in sinks.items():
+        if sink.common.match is None:
+            continue
+        try:
+            parse(sink.common.match, declared)
+        except FilterError as error:
+            wrong = f"column {error.column}: {error.message}"
+            binder.report(_place(tree, name, "match"), f"sinks.{name}.match", wrong, error.suggestion, False)
 
 
 def _complete(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ...handlers.record import EventBuilder
 from ...handlers.redaction import RedactionError, Redactor
 from ...handlers.schema import Schema
+from ..core.filter import parse
+from ..core.sift import Routes
 from ..plan import LevelPlan, Plan, SinkSpec, SourceSpec
 from ..spool.settings import SpoolSettings
 from .defaults import state_dir
@@ -21,7 +23,7 @@ from .sections import Spool, listen_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .sections import Config, Redact
+    from .sections import Config, Redact, SinkSection
 
 __all__ = ["plan", "redactor", "spool_path"]
 
@@ -37,7 +39,7 @@ def plan(config: Config) -> Plan:
         builder = EventBuilder(own, cleaner, context=_nothing_bound)
         sources.append(SourceSpec(name, source.kind, source.options, builder))
     sinks = [
-        SinkSpec(name, sink.kind, sink.options, sink.common.min_level, sink.common.max_age)
+        SinkSpec(name, sink.kind, sink.options, _routes(sink.common, config))
         for name, sink in config.sinks.items()
     ]
     return Plan(
@@ -99,6 +101,17 @@ def _spool(config: Config) -> SpoolSettings:
         group=settings.group,
         memory_bytes=settings.memory_bytes,
         delivery=config.delivery,
+    )
+
+
+def _routes(common: SinkSection, config: Config) -> Routes:
+    return Routes(
+        min_level=common.min_level,
+        max_age=common.max_age,
+        match=None if common.match is None else parse(common.match, config.schema.fields).matches,
+        sample=common.sample,
+        rate_limit=common.rate_limit,
+        collapse=common.collapse,
     )
 
 

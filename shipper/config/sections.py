@@ -184,6 +184,20 @@ class SinkSection:
     type: str = setting(help="which sink", example="loki")
     min_level: Level | None = setting(None, help="records below are counted as filtered and not sent")
     max_age: Duration | None = setting(None, help="what is older when it is read is dropped and counted")
+    match: str | None = setting(
+        None, help="send only what this filter finds (the language of `query`)", example="'kind=access'"
+    )
+    sample: float | None = setting(
+        None,
+        help="send this share of the traces, each whole, and every error",
+        minimum=0.0,
+        maximum=1.0,
+        example="0.1",
+    )
+    rate_limit: int | None = setting(
+        None, help="send at most so many events for each second of their own time", minimum=1
+    )
+    collapse: bool = setting(False, help="send repeats within a batch once, with their number in `repeated`")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from logferry.shipper.config import ConfigError, load
 from logferry.shipper.config.fields import Duration, Secret, Size, setting
 from logferry.shipper.config.plan import plan
 from logferry.shipper.config.sections import Redact, Spool
+from logferry.shipper.core.sift import Routes
 from logferry.shipper.ports import SinkKind
 
 
@@ -270,7 +271,7 @@ def test_the_plan_of_a_configuration(tmp_path: Path) -> None:
     assert (made.schema.service, made.schema.environment) == ("shop", "prod")
     assert dict(made.schema.declared) == {"order_id": "integer"}
     assert (made.spool.path, made.spool.max_bytes, made.spool.sync) == (tmp_path / "spool", 2 << 30, "always")
-    assert (made.sinks[0].name, made.sinks[0].min_level, made.sinks[0].max_age) == ("a", "ERROR", 604800.0)
+    assert (made.sinks[0].name, made.sinks[0].routes) == ("a", Routes("ERROR", 604800.0))
     assert made.metrics_listen == ("127.0.0.1", 9108)
     assert made.dead_letters_max_bytes == 1 << 20
     assert b"gold" not in made.builder.compose(level="INFO", message="m", fields={"loyalty": "gold"})

@@ -13,6 +13,7 @@ import pytest
 from logferry.handlers.outlet import Violation
 from logferry.handlers.record import EventBuilder
 from logferry.handlers.schema import Schema
+from logferry.shipper.core.sift import Routes
 from logferry.shipper.model import Batch, Delivered, Partial, Rejected, Retry, Verdict
 from logferry.shipper.pipeline import Pipeline
 from logferry.shipper.plan import SinkSpec
@@ -33,7 +34,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     made: list[Pipeline] = []
 
     def pipeline(sinks: dict[str, MemorySink], **options: Any) -> Pipeline:
-        specs = [SinkSpec(n, kind(s), MemoryConfig(), options.pop(n, None)) for n, s in sinks.items()]
+        specs = [SinkSpec(n, kind(s), MemoryConfig(), Routes(options.pop(n, None))) for n, s in sinks.items()]
         path = tmp_path / "spool" if request.param == "disk" else None
         one = Pipeline(
             schema=SCHEMA, spool=SpoolSettings(path, "checkout"), sinks=specs, builder=BUILDER, **options
@@ -209,7 +210,7 @@ def test_what_another_process_has_yet_to_deliver_is_not_late(
     settings = SpoolSettings(tmp_path / "spool", "checkout")
     other = Spool(settings)
     assert other.offer(event("of another process"))
-    spec = SinkSpec("out", kind(MemorySink()), MemoryConfig(), None)
+    spec = SinkSpec("out", kind(MemorySink()), MemoryConfig())
     pipeline = Pipeline(schema=SCHEMA, spool=settings, sinks=[spec], builder=BUILDER)
     pipeline.start()
     pipeline.outlet.offer(event("of this one"))

@@ -12,7 +12,7 @@ import pytest
 
 from logferry.shipper.core.delivery import Delivery
 from logferry.shipper.core.retry import Backoff
-from logferry.shipper.core.sift import Sieve
+from logferry.shipper.core.sift import Routes, Sieve
 from logferry.shipper.deadletter import DeadLetters
 from logferry.shipper.model import Account, Batch, Delivered, Limits, Partial, Rejected, Retry, Split, Verdict
 from logferry.shipper.ports import Outcome, Sink
@@ -185,7 +185,7 @@ def test_min_level_is_counted_as_filtered(bench: Bench) -> None:
     """What is below the sink's level is not sent and stands in its books."""
     bench.log("a", "b")
     bench.log("c", level="ERROR")
-    assert settled(bench.start(sieve=Sieve("WARNING")))
+    assert settled(bench.start(sieve=Sieve(Routes("WARNING"))))
     assert bench.messages() == ["c"]
     assert bench.cursor.account().filtered == {"min_level": 2}
 
