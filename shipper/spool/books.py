@@ -3,7 +3,8 @@
 Rules
 - A slot is: generation (8 bytes), length (4), CRC-32 of generation and content (4), JSON. The sound slot
   with the higher generation is the one that counts, so a write that is cut short leaves the one before.
-- The file is allocated when it is made: moving a cursor needs no space, on a full disk least of all.
+- The file is allocated when it is made: moving a cursor needs no space, on a full disk least of all. Zeros are
+  books that nothing was written into yet: whoever made the file was killed before.
 - Books hold sums of what was committed; what is pending follows from the sequences and is never stored.
 """
 
@@ -83,8 +84,10 @@ def _unpack(data: bytes) -> tuple[int, Books | None]:
 
 
 def _newest(fd: int) -> tuple[int, Books | None]:
-    slots = [_unpack(os.pread(fd, SLOT, at)) for at in (0, SLOT)]
-    return max(slots, key=lambda slot: slot[0])
+    data = [os.pread(fd, SLOT, at) for at in (0, SLOT)]
+    if not any(slot.strip(b"\0") for slot in data):
+        return 0, Books()
+    return max(map(_unpack, data), key=lambda slot: slot[0])
 
 
 def read_books(home: Home, name: str) -> Books | None:

@@ -5,6 +5,9 @@ Rules
   re-entrant lock keeps it whole; within a thread CPython runs signal handlers and finalisers only at calls
   and jumps back, so an append that interrupts another one takes the place and the sequence after it. Order
   in the file is order of sequences.
+- What the disk refuses gives its place and its sequence back, and is written into a new segment under the same
+  one: of an event that is there nothing is counted as lost. (Only when an append that interrupted it stands
+  behind it already, its number stays empty.)
 - An exception that a signal handler throws into an append (`KeyboardInterrupt`) does not leave a hole: the
   frame is finished first.
 - A new segment is made aside and takes its place in one such stretch, if the old one is still there;
@@ -257,8 +260,10 @@ class Spool:
                     segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
                     if self.settings.sync == "always":
                         segment.sync()
-                except OSError:
-                    segment.cap = segment.fast = 0  # the disk refused the bytes: they go into a new segment
+                except OSError:  # the disk refused the bytes: they go into a new segment
+                    if self._next == sequence + count:  # no call until both are given back
+                        self._next, segment.pos = sequence, start
+                    segment.cap = segment.fast = 0
                     continue
                 except BaseException:  # out of a signal handler: no hole, see the rules
                     segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from logferry.shipper.model import Account
-from logferry.shipper.ports import Outcome
-from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings
+from logferry.shipper.ports import Cursor, Outcome
+from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit
 from logferry.shipper.spool.books import SLOT, Books, BooksFile
 from logferry.shipper.spool.directory import Home, file_name, maps_are_safe, name_of
 from logferry.shipper.spool.segment import WritableFile
@@ -52,6 +55,85 @@ def test_written_or_mapped_is_the_same(make_spool: Callable[..., Spool], mapped:
     batch = spool.cursor("a").read(1000, 1 << 20)
     assert batch is not None
     assert list(batch.lines) == sent
+
+
+def _drain(cursor: Cursor) -> list[bytes]:
+    lines: list[bytes] = []
+    while (batch := cursor.read(1000, 1 << 20)) is not None:
+        lines += batch.lines
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    return lines
+
+
+@contextmanager
+def _largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process be written beyond `size`: what crosses it is a short write, then EFBIG."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("kind", ["event", "lines"])
+@pytest.mark.parametrize("torn", [0, 10, 24, 300])
+def test_a_write_that_fails_burns_no_sequence(make_spool: Callable[..., Spool], torn: int, kind: str) -> None:
+    """Refused in the middle of a frame, an event is delivered once, and nothing is counted as lost."""
+    spool = make_spool(options={"mapped": lambda _: False})
+    sent = [b"%04d" % n * 100 for n in range(150)]
+    for line in sent[:100]:
+        spool.offer(line)
+    with _largest_file(spool._segment.pos + torn):
+        for line in sent[100:]:
+            assert spool.offer(line) if kind == "event" else spool.append([line], b"p", "s")
+    assert spool.accepted == len(sent)
+    cursor = spool.cursor("a")
+    spool.close()  # of a living owner a reader would wait for the end of what is torn
+    assert _drain(cursor) == sent
+    expected = Account(accepted=150, delivered=150)
+    assert cursor.account() == expected
+    report = audit(spool.home.path.parent.parent)
+    assert report.problems == []
+    assert report.accounts["shop", "a"] == expected
+
+
+def test_a_sync_that_fails_delivers_once(
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `sync: always` the frame is there when the disk says no; it is not there twice."""
+    spool = make_spool(sync="always")
+    spool.offer(b"first")
+    real, left = WritableFile.sync, [OSError(errno.EIO, "no")]
+
+    def sync(segment: WritableFile) -> None:
+        if left:
+            raise left.pop()
+        real(segment)
+
+    monkeypatch.setattr(WritableFile, "sync", sync)
+    assert spool.offer(b"second")
+    assert spool.offer(b"third")
+    cursor = spool.cursor("a")
+    assert _drain(cursor) == [b"first", b"second", b"third"]
+    assert cursor.account() == Account(accepted=3, delivered=3)
+
+
+def test_a_cursor_file_that_was_never_written_is_no_damage(make_spool: Callable[..., Spool]) -> None:
+    """Killed after the file was made and before its first books: all is pending, and nothing is wrong."""
+    spool = make_spool()
+    spool.offer(b"{}")
+    path = spool.home.path
+    spool.close()
+    (path / "cursors").mkdir()
+    for size in (0, 2 * SLOT):
+        (path / "cursors" / "a").write_bytes(bytes(size))
+        report = audit(path.parent.parent)
+        assert report.problems == []
+        assert report.accounts["shop", "a"] == Account(accepted=1, pending=1)
+    (adopted,) = SpoolSet(spool.settings).adopt()
+    assert _drain(adopted.cursor("a")) == [b"{}"]
+    adopted.close()
 
 
 def test_killed_between_ledger_and_removal_counts_once(
