@@ -6,8 +6,9 @@ read in one piece. Any other answer is `http.client`'s to read, from the first b
 
 - A socket's time-out bounds one read; a server that sends a byte at a time resets it for ever. So each read
   gets only what is left of the request's time.
-- An answer ends at `ANSWER_BYTES`, whatever part of it they are. Bounding the body alone is not enough:
-  `http.client` reads any number of trailers and of `100 Continue`, and a chunk of size -1 whole into memory.
+- An answer ends `ANSWER_BYTES` beyond the body that is wanted, whatever part of it they are. Bounding the
+  body alone is not enough: `http.client` reads any number of trailers and of `100 Continue`, and a chunk of
+  size -1 whole into memory.
 - A connection on which there is something to read, or that has ended, before the request is not used again.
 """
 
@@ -46,11 +47,11 @@ class Reply(NamedTuple):
 class _Reader(io.RawIOBase):
     """The raw side of an answer's file: `first`, then what comes, while there are time and bytes left."""
 
-    def __init__(self, sock: socket.socket, deadline: float, first: bytes) -> None:
+    def __init__(self, sock: socket.socket, deadline: float, first: bytes, most: int) -> None:
         self._sock = sock
         self._deadline = deadline
         self._first = first
-        self._left = ANSWER_BYTES
+        self._left = most
         # The socket's own raw file keeps the socket open after `Connection: close`, until it is read.
         self._raw = sock.makefile("rb", buffering=0)
 
@@ -76,10 +77,10 @@ class _Reader(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, method: str, deadline: float, first: bytes) -> None:
+    def __init__(self, sock: socket.socket, method: str, deadline: float, first: bytes, most: int) -> None:
         super().__init__(sock, method=method)
         self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock, deadline, first))
+        self.fp = io.BufferedReader(_Reader(sock, deadline, first, most))
 
 
 def _left(deadline: float) -> float:
@@ -139,7 +140,7 @@ class Line:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def _read(self, sock: socket.socket, method: str, deadline: float, first: bytes, limit: int) -> Reply:
-        response = _Response(sock, method, deadline, first)
+        response = _Response(sock, method, deadline, first, ANSWER_BYTES + limit)
         response.begin()
         body = response.read(limit)
         headers = {name.lower(): value.strip() for name, value in response.headers.items()}

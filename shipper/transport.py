@@ -6,7 +6,7 @@ Rules:
   away.
 - `timeout` bounds the whole answer, not each read: a server that sends one byte a second is a dead server.
   (Only the resolver cannot be bounded: `getaddrinfo` takes as long as the system lets it.)
-- At most `BODY_BYTES` of an answer are read; what is longer costs the connection.
+- At most `body_bytes` of an answer are read; what is longer costs the connection.
 - A failure to get an answer is a `Retry` value whose reason holds no header, no credential and no path.
 - One thread uses a transport at a time. Connections are made on first use and kept alive.
 """
@@ -48,11 +48,15 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `body` is cut at `BODY_BYTES`; header names are in lower case."""
+    """What came back. `body` is cut at the transport's `body_bytes`; header names are in lower case.
+
+    `content` is the body as it came, for answers that are not text: what is quoted of it is not masked.
+    """
 
     status: int
     body: str
     headers: Mapping[str, str]
+    content: bytes = b""
 
 
 def basic_auth(username: str, password: str) -> str:
@@ -79,7 +83,9 @@ def retry_after(value: str | None, now: float) -> float | None:
 class HttpTransport:
     """Talks to one server. `headers` go with each request and are never shown. Times are seconds.
 
-    `extra` names the extra to install when urllib3 is missing (`loki`).
+    `secrets` are masked, beside the credentials of the Authorization header, in what a server sends back.
+    `extra` names the extra to install when urllib3 is missing (`loki`). At most `body_bytes` of an answer are
+    read.
     """
 
     url: str
@@ -87,6 +93,8 @@ class HttpTransport:
     timeout: float = 10.0
     tls: Tls = field(default_factory=Tls)
     extra: str = "loki"
+    secrets: tuple[str, ...] = ()
+    body_bytes: int = BODY_BYTES
     _line: Line | None = None
 
     def __repr__(self) -> str:
@@ -106,9 +114,9 @@ class HttpTransport:
             if self._line is None:
                 self._line = self._open()
             target, sent = parts.path.rstrip("/") + path, {**self.headers, **(headers or {})}
-            reply = self._line.request(method, target, sent, body, self.timeout, BODY_BYTES)
-            said = self._without_credentials(reply.body.decode("utf-8", "replace"))
-            return Answer(reply.status, said, reply.headers)
+            reply = self._line.request(method, target, sent, body, self.timeout, self.body_bytes)
+            said = self.masked(reply.body.decode("utf-8", "replace"))
+            return Answer(reply.status, said, reply.headers, reply.body)
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as problem:
             self.close()
             return Retry(f"{where}: {why(problem, self.timeout)}")
@@ -120,10 +128,11 @@ class HttpTransport:
         context = tls_context(self.tls) if parts.scheme == "https" else None
         return Line(parts.hostname or "", parts.port, context)
 
-    def _without_credentials(self, body: str) -> str:
+    def masked(self, body: str) -> str:
         """Mask what a server sends back of our credentials: an answer ends in logs and dead letters."""
-        credential = self.headers.get("Authorization", "").partition(" ")[2]
-        return body.replace(credential, "***") if credential else body
+        for credential in (self.headers.get("Authorization", "").partition(" ")[2], *self.secrets):
+            body = body.replace(credential, "***") if credential else body
+        return body
 
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
