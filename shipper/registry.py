@@ -27,7 +27,9 @@ __all__ = [
 
 _SINKS: Final[Mapping[str, str]] = {
     "console": ".sinks.console:SINK",
+    "elasticsearch": ".sinks.elasticsearch:SINK",
     "file": ".sinks.file:SINK",
+    "kafka": ".sinks.kafka:SINK",
     "local": ".sinks.local:SINK",
     "loki": ".sinks.loki:SINK",
     "memory": ".sinks.memory:SINK",

@@ -1,0 +1,120 @@
+"""Event lines as the body of a bulk request.
+
+Each event is two lines: `{"create":{"_id":"<event id>"}}` and the event as it was logged with `@timestamp`
+and `event_id` put in front. Rules:
+
+- A line is never parsed for this where it begins as the event builder writes it, and never re-encoded.
+- `_id` is the event's id: what is delivered twice is refused by the server as there already.
+- `contained` is the form for an event that the server's mapping refuses (a field that is an alias there, a
+  name that it cannot have, another type): the schema's own fields, and the whole line as text in one field
+  that nothing reads. It is made of refused events only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from ....handlers.schema import MISFIT, FieldType, cast
+from ...model import Batch, Rejected
+
+__all__ = ["OVERHEAD", "UNMAPPED", "bulk", "contained_bulk"]
+
+CHUNK: Final = 500
+"""Events framed without a rest."""
+
+OVERHEAD: Final = 190
+"""Bytes that framing adds to a line, about."""
+
+UNMAPPED: Final = "unmapped"
+_OPENING: Final = b'{"timestamp":"'
+_ERROR: Final = ("type", "message", "stack", "code")
+_KEYWORD: Final = 1_024
+
+
+class _Head(msgspec.Struct):
+    timestamp: Any = None
+
+
+_HEADS: Final = msgspec.json.Decoder(_Head)
+
+
+def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -> tuple[bytes, Sequence[int]]:
+    """Return the body for `batch`, and its events' indexes; note in `refused` what is no event."""
+    frame = _frame(batch.spool)
+    lines, sequences = batch.lines, batch.sequences
+    pieces: list[bytes] = []
+    for at in range(0, len(lines), CHUNK):
+        rest()
+        pieces += [
+            # The usual beginning: a time stamp of 27 characters, then the rest of the line as it is.
+            frame % (sequence, line[14:41], sequence, line[1:])
+            if line[:14] == _OPENING and line[40:42] == b'Z"'
+            else _odd(frame, line, sequence)
+            for sequence, line in zip(sequences[at : at + CHUNK], lines[at : at + CHUNK], strict=True)
+        ]
+    if b"" in pieces:
+        indexes = [index for index, piece in enumerate(pieces) if piece]
+        empty = (index for index, piece in enumerate(pieces) if not piece)
+        refused.update((index, Rejected("not a JSON object")) for index in empty)
+        return b"".join(pieces), indexes
+    return b"".join(pieces), range(len(lines))
+
+
+def contained_bulk(
+    batch: Batch, indexes: Sequence[int], types: Mapping[str, FieldType]
+) -> tuple[bytes, Sequence[int]]:
+    """Return the body for those of `indexes` that have a contained form, and their indexes."""
+    pieces, found = [], []
+    for index in indexes:
+        try:
+            event = orjson.dumps(_contained(batch, index, types))
+        except (ValueError, TypeError, RecursionError):  # no object, or text that is no Unicode
+            continue
+        pieces.append(orjson.dumps({"create": {"_id": batch.event_id(index)}}) + b"\n" + event + b"\n")
+        found.append(index)
+    return b"".join(pieces), found
+
+
+def _frame(spool: str) -> bytes:
+    name = spool.encode()
+    action = b'{"create":{"_id":"' + name + b'-%d"}}\n'
+    return action + b'{"@timestamp":"%b","event_id":"' + name + b'-%d",%b\n'
+
+
+def _odd(frame: bytes, line: bytes, sequence: int) -> bytes:
+    """Return the frame of a line that begins in another way; `b""`: it is no JSON object."""
+    try:
+        stamp = _HEADS.decode(line).timestamp
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return b""
+    if b"\n" in line or line[:1] != b"{":
+        line = orjson.dumps(msgspec.json.decode(line))  # allowed in JSON, not in a bulk body
+    # Without a usable time the server says what is wrong with it, in its own words.
+    text = orjson.dumps(stamp if isinstance(stamp, str) else "")[1:-1]
+    return frame % (sequence, text, sequence, line[1:])
+
+
+def _contained(batch: Batch, index: int, types: Mapping[str, FieldType]) -> dict[str, Any]:
+    line = batch.lines[index]
+    found = msgspec.json.decode(line, type=dict[str, Any])  # of two equal names the last one counts
+    event = {"@timestamp": found.get("timestamp"), "event_id": batch.event_id(index)}
+    for name, kind in types.items():
+        value = found.get(name)
+        if value is None or name in event or kind == "object" or not _fits(value, kind):
+            continue
+        if isinstance(value, str) and name != "message" and len(value) > _KEYWORD:
+            continue
+        event[name] = value
+    error = found.get("error")
+    if isinstance(error, dict):
+        event["error"] = {name: error[name] for name in _ERROR if isinstance(error.get(name), str)}
+    return {**event, UNMAPPED: line.decode("utf-8", "replace")}
+
+
+def _fits(value: Any, kind: FieldType) -> bool:
+    made = cast(value, kind)
+    return made is not MISFIT and (type(made) is type(value) or (kind == "number" and type(value) is int))
