@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from evidence import evidence
 from servers.cache import binary
+from servers.kafka import KafkaServer
 from servers.loki import LokiServer
 
 __all__ = ["evidence"]  # a fixture, for every test file
@@ -34,6 +35,28 @@ def require(name: str) -> None:
     if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def kafka_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., KafkaServer]]:
+    """Make further brokers (`kafka_factory(protocol="SSL", settings={...})`), started."""
+    require("kafka")
+    running: list[KafkaServer] = []
+
+    def make(**options: Any) -> KafkaServer:
+        server = KafkaServer(tmp_path_factory.mktemp("kafka"), **options)
+        running.append(server)
+        return server.start()
+
+    yield make
+    for server in running:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_factory: Callable[..., KafkaServer]) -> KafkaServer:
+    """A broker; tests keep apart by topics of their own."""
+    return kafka_factory()
 
 
 @pytest.fixture(scope="session")
