@@ -42,8 +42,8 @@ Rules
 - *Dead is whose lock can be taken.* A forked child closes its copy of the lock, so the lock is the
   process's own.
 
-The modules: `writer` and `supply` (where segments come from), `reader` and `cursor`, `books` (cursor
-files), `directory`, `ledger`, `spoolset` (the delivering side), `death`, `scan`, `audit`.
+The modules: `writer` and `supply` (where segments come from), `reader`, `blocks` and `cursor`, `books`
+(cursor files), `directory`, `ledger`, `spoolset` (the delivering side), `death`, `scan`, `audit`.
 """
 
 from __future__ import annotations

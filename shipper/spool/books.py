@@ -3,8 +3,8 @@
 Rules
 - A slot is: generation (8 bytes), length (4), CRC-32 of generation and content (4), JSON. The sound slot
   with the higher generation is the one that counts, so a write that is cut short leaves the one before.
-- The file is allocated when it is made: moving a cursor needs no space, on a full disk least of all. Zeros are
-  books that nothing was written into yet: whoever made the file was killed before.
+- The file is allocated when it is made: moving a cursor needs no space, on a full disk least of all. Zeros
+  are books that nothing was written into yet: whoever made the file was killed before.
 - Books hold sums of what was committed; what is pending follows from the sequences and is never stored.
 """
 

@@ -3,6 +3,8 @@
 Rules
 - A drained spool is folded in first and deleted then. `folded` holds the ids that were folded in and may
   not be deleted yet, so that being killed between the two counts nothing twice.
+- A replay of dead letters is counted under a token of its own: told twice, because its teller was killed, it
+  counts once.
 - Written under `ledger.lock`, replaced in one step.
 """
 
@@ -39,6 +41,7 @@ class Ledger(msgspec.Struct):
     sinks: dict[str, Account] = {}
     positions: dict[str, Position] = {}
     folded: list[str] = []
+    replays: dict[str, str] = {}  # sink → the token of the replay that was counted last
 
 
 def _decoded(path: Path) -> Ledger:
@@ -119,10 +122,13 @@ def fold(home: Home, accounts: Mapping[str, Account]) -> None:
         home.remove()
 
 
-def note_replayed(service: Path, sink: str, count: int) -> None:
-    """Count dead letters of `sink` that were delivered by a replay. Raises OSError."""
+def note_replayed(service: Path, sink: str, count: int, token: str) -> None:
+    """Count dead letters of `sink` that were delivered by the replay `token`, once. Raises OSError."""
     with _locked(service) as directory:
         ledger = read_ledger(service)
+        if ledger.replays.get(sink) == token:
+            return
+        ledger.replays[sink] = token
         ledger.sinks.setdefault(sink, Account()).replayed += count
         _keep_damaged(service)
         replace_file(directory, "ledger.json", pack(msgspec.json.encode(ledger)), _group(service))
@@ -135,8 +141,11 @@ def _group(service: Path) -> int | None:
 
 
 def known_positions(service: Path) -> dict[str, bytes]:
-    """Return the newest position of each source, of all spools there are and the ledger."""
-    found = dict(read_ledger(service).positions)
+    """Return the newest position of each source, of all spools there are and the ledger.
+
+    The ledger is read last: a spool that is folded meanwhile is in it, and what it says is whole.
+    """
+    found: dict[str, Position] = {}
     for directory in spool_directories(service):
         try:
             home = Home.view(directory)
@@ -147,4 +156,7 @@ def known_positions(service: Path) -> dict[str, bytes]:
             if source not in found or found[source].made <= made:
                 found[source] = Position(position, made)
         home.close()
+    for source, held in read_ledger(service).positions.items():
+        if source not in found or found[source].made <= held.made:
+            found[source] = held
     return {source: position.at for source, position in found.items()}

@@ -26,12 +26,10 @@ from ..core.framing import (
     COUNT_FACTOR,
     EVENT,
     EVENT_WORD,
-    HEADER,
     HEADER_SIZE,
     KIND_FACTOR,
     LENGTH_FACTOR,
     LINES,
-    MARKER,
     POSITIONS,
     PRIME,
     SEAL,
@@ -45,13 +43,11 @@ from ..core.framing import (
     split_prefix,
 )
 from ..core.segments import attribute
+from .blocks import BLOCK, end_of_content, load, search
 from .directory import Shelf
 from .segment import DATA, Readable, parse_header, parse_hint
 
 __all__ = ["Gap", "Place", "Reader"]
-
-BLOCK = 128 * 1024
-_PEEK = 4096
 
 
 class Place(NamedTuple):
@@ -261,12 +257,12 @@ class Reader:
             return self._enter(lines, settled=settled)
         at = self._base + self._at
         self._base, self._at, self._block = at, 0, b""
-        block = self._load(at)
+        block = load(self._segment, at)
         frame = parse(block, 0, self._salt)
         if frame is None:
             hint = self._hint()
             if hint is not None and hint[0] > self.next:
-                block = self._load(at)  # what stands before a refusal was written before its note
+                block = load(self._segment, at)  # what stands before a refusal was written before its note
                 frame = parse(block, 0, self._salt)
                 if frame is None and not block[:1].strip(b"\0"):
                     if lines:
@@ -287,15 +283,6 @@ class Reader:
     def _hint(self) -> tuple[int, str] | None:
         return parse_hint(self._segment.read(0, DATA)) if self._segment is not None else None
 
-    def _load(self, at: int) -> bytes:
-        """Read a block that holds the whole of its first frame, if the segment does."""
-        assert self._segment is not None
-        block = self._segment.read(at, _PEEK)
-        if not block or block[0] != MARKER or len(block) < HEADER_SIZE:
-            return block
-        needed = HEADER_SIZE + HEADER.unpack_from(block)[3]
-        return self._segment.read(at, min(max(BLOCK, needed), max(BLOCK, self._segment.size() - at)))
-
     def _stalled(self, at: int, block: bytes, lines: list[bytes], *, settled: bool) -> bool:
         """Wait for an unfinished frame, or pass over a damaged one."""
         assert self._segment is not None
@@ -304,17 +291,17 @@ class Reader:
             return self._enter(lines, settled=settled)  # made and never used
         if not settled and not self._overdue(at, block, behind=behind):
             return False
-        rest = self._segment.read(at, max(0, self._segment.size() - at))
-        found = resync(rest, 1, self._salt)
-        stretch = rest if found < 0 else rest[:found]
-        if stretch.strip(b"\0"):
+        found = search(self._segment, at + 1, self._salt)
+        stop = found if found >= 0 else max(at, self._segment.size())
+        end = end_of_content(self._segment, at, stop)
+        if end > at:
             self.damaged += 1
             if self._salvage is not None:
-                self._salvage(self._number, at, stretch.rstrip(b"\0"))
+                self._salvage(self._number, at, self._segment.read(at, end - at))
         if found < 0:
-            self._base = at + len(rest)
+            self._base = stop
             return self._enter(lines, settled=settled)
-        self._base, self._reason = at + found, "damaged"
+        self._base, self._reason = found, "damaged"
         return True
 
     def _behind(self) -> bool:

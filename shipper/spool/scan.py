@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core.framing import LINES, POSITIONS, Frame, parse, resync, salt_of, split_prefix
+from ..core.framing import LINES, POSITIONS, Frame, parse, salt_of, split_prefix
+from .blocks import load, search
 from .directory import Shelf
 from .segment import DATA, parse_header, parse_hint
 
@@ -15,11 +16,11 @@ __all__ = ["Found", "created_of", "first_of", "frames", "last_of", "positions_of
 
 
 class Found(NamedTuple):
-    """A frame, the block it stands in, and how many bytes before it are damaged."""
+    """A frame, the block it stands in, and where in the segment the block begins."""
 
     frame: Frame
     block: bytes
-    skipped: int
+    base: int
 
 
 def frames(shelf: Shelf, number: int) -> Iterator[Found]:
@@ -27,21 +28,17 @@ def frames(shelf: Shelf, number: int) -> Iterator[Found]:
     segment = shelf.open(number)
     if segment is None:
         return
-    block = segment.read(0, segment.size())
-    segment.close()
     salt = salt_of(bytes.fromhex(shelf.id), number)
-    at = DATA
-    while True:
-        frame, skipped = parse(block, at, salt), 0
-        if frame is None:
-            found = resync(block, at + 1, salt)
-            if found < 0:
-                return
-            skipped, at = len(block[at:found].strip(b"\0")), found
-            frame = parse(block, at, salt)
-            assert frame is not None
-        yield Found(frame, block, skipped)
-        at = frame.stop
+    base = DATA
+    try:
+        while base >= 0:
+            block, at = load(segment, base), 0
+            while (frame := parse(block, at, salt)) is not None:
+                yield Found(frame, block, base)
+                at = frame.stop
+            base = base + at if at else search(segment, base + 1, salt)
+    finally:
+        segment.close()
 
 
 def first_of(shelf: Shelf, number: int) -> int:

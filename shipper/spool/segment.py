@@ -45,6 +45,7 @@ HINT_AT = 64
 SEALED = 1 << 62
 _HEAD = Struct("<8sHHI16sQQQ")
 _HINT = Struct("<QII")
+_ZEROS = bytes(64 * 1024)
 # Codes on disk: never renumber.
 REASONS = {1: "full", 2: "memory_full", 3: "max_age"}
 _CODES = {reason: code for code, reason in REASONS.items()}
@@ -131,10 +132,9 @@ def allocate(fd: int, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
-    zeros = bytes(min(size, 1 << 20))
     at = 0
     while at < size:
-        at += os.pwrite(fd, zeros if size - at >= len(zeros) else zeros[: size - at], at)
+        at += os.pwrite(fd, _ZEROS[: size - at], at)
 
 
 class Readable(Protocol):

@@ -5,9 +5,9 @@ Rules
   re-entrant lock keeps it whole; within a thread CPython runs signal handlers and finalisers only at calls
   and jumps back, so an append that interrupts another one takes the place and the sequence after it. Order
   in the file is order of sequences.
-- What the disk refuses gives its place and its sequence back, and is written into a new segment under the same
-  one: of an event that is there nothing is counted as lost. (Only when an append that interrupted it stands
-  behind it already, its number stays empty.)
+- What the disk refuses gives its place and its sequence back, and is written into a new segment under the
+  same one: of an event that is there nothing is counted as lost. (Only when an append that interrupted it
+  stands behind it already, its number stays empty.)
 - An exception that a signal handler throws into an append (`KeyboardInterrupt`) does not leave a hole: the
   frame is finished first.
 - A new segment is made aside and takes its place in one such stretch, if the old one is still there;

@@ -31,7 +31,7 @@ def small_spool(tmp_path: Path, *, clean: bool = False) -> tuple[Path, list[tupl
     home_spool = SpoolSet(spool.settings)
     (adopted,) = home_spool.adopt()
     extents = [
-        (found.frame.start - HEADER_SIZE, found.frame.stop)
+        (found.base + found.frame.start - HEADER_SIZE, found.base + found.frame.stop)
         for found in frames(adopted.home, 1)
         if found.frame.events
     ]
@@ -114,7 +114,7 @@ def test_any_subset_of_pages_may_be_lost(tmp_path: Path) -> None:
     (adopted,) = spools.adopt()
     where: dict[int, list[tuple[int, int]]] = {
         number: [
-            (f.frame.start - HEADER_SIZE, f.frame.stop)
+            (f.base + f.frame.start - HEADER_SIZE, f.base + f.frame.stop)
             for f in frames(adopted.home, number)
             if f.frame.events
         ]
