@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from evidence import evidence
 from servers.cache import binary
+from servers.elasticsearch import ElasticsearchServer
 from servers.kafka import KafkaServer
 from servers.loki import LokiServer
 
@@ -29,12 +30,20 @@ def require(name: str) -> None:
     """Skip, or fail where servers are required, when the binary of server `name` is missing."""
     if binary(name).exists():
         return
-    message = (
-        f"{name} is not installed: python tests/servers/install.py {name} (needs Go, about 7 minutes, once)"
-    )
+    needs = "Go, about 7 minutes" if name == "loki" else "Maven and a Java development kit, a minute"
+    message = f"{name} is not installed: python tests/servers/install.py {name} (needs {needs}, once)"
     if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElasticsearchServer]:
+    """The one Elasticsearch of a run; tests keep apart by data streams of their own."""
+    require("elasticsearch")
+    server = ElasticsearchServer(tmp_path_factory.mktemp("elasticsearch"))
+    yield server.start()
+    server.kill()
 
 
 @pytest.fixture(scope="session")

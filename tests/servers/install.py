@@ -1,8 +1,8 @@
 """Install the real servers that tests talk to: `python tests/servers/install.py loki`.
 
 Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores; Kafka
-comes as jars from a Maven repository. What is in the cache already is left alone, so a second run takes no time
-and needs no network. Exit code 0: it is there; 1: it could not be had.
+and Elasticsearch come as jars from a Maven repository. What is in the cache already is left alone, so a second
+run takes no time and needs no network. Exit code 0: it is there; 1: it could not be had.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
-from cache import KAFKA_VERSION, LOKI_VERSION, binary
+from cache import ELASTICSEARCH_VERSION, KAFKA_VERSION, LOKI_VERSION, binary
 
 HERE = Path(__file__).parent
 
@@ -90,7 +91,7 @@ def loki() -> bool:
 
 
 def maven(pom: Path, target: Path, what: str) -> bool:
-    """Put the jars that `pom` names, and all that they need, into the directory `target`, whole or not at all."""
+    """Put the jars that `pom` names, and all that they need, into the directory `target`: all or none."""
     for tool in ("mvn", "java"):
         if shutil.which(tool) is None:
             say(f"{what} needs {tool} on the PATH: install Maven and a Java runtime (17 or newer)")
@@ -118,7 +119,51 @@ def kafka() -> bool:
     return True
 
 
-SERVERS = {"loki": loki, "kafka": kafka}
+def elasticsearch() -> bool:
+    """Fetch Elasticsearch's jars into the cache and compile what starts it, unless it is there."""
+    target, own = binary("elasticsearch"), HERE / "elasticsearch"
+    what = f"Elasticsearch {ELASTICSEARCH_VERSION}"
+    if target.exists():
+        say(f"{what} is there: {target}")
+        return True
+    if shutil.which("javac") is None:
+        say(f"{what} needs a Java development kit (javac, 17 or newer) on the PATH")
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        home = Path(scratch) / "home"
+        if not maven(own / "pom.xml", home / "lib", what):
+            return False
+        _lay_out(home, own)
+        home.replace(target)
+    say(f"{what}: {target}")
+    return True
+
+
+def _lay_out(home: Path, own: Path) -> None:
+    """Put the HTTP layer where the server looks for modules, and our two classes beside it."""
+    lib, module = home / "lib", home / "modules" / "transport-netty4"
+    plugin, classes = home / "plugins" / "stand-ins", home / "classes"
+    for directory in (module, plugin, classes):
+        directory.mkdir(parents=True)
+    descriptor = "META-INF/es-plugins/transport-netty4/plugin-descriptor.properties"
+    with zipfile.ZipFile(next(lib.glob("transport-netty4-*.jar"))) as jar:
+        (module / "plugin-descriptor.properties").write_bytes(jar.read(descriptor))
+    for pattern in ("netty-*.jar", "transport-netty4-*.jar", "elasticsearch-ssl-config-*.jar"):
+        for jar_file in lib.glob(pattern):
+            jar_file.rename(module / jar_file.name)
+    compiler = ["javac", "-nowarn", "-Xlint:none", "--release", "17", "-cp", f"{lib}/*"]
+    subprocess.run([*compiler, "-d", classes, own / "OneNode.java"], check=True)
+    made = home / "plugin-classes"
+    subprocess.run([*compiler, "-d", made, own / "StandIns.java"], check=True)
+    with zipfile.ZipFile(plugin / "stand-ins.jar", "w") as jar:
+        for file in made.glob("*.class"):
+            jar.write(file, file.name)
+    shutil.copy(own / "plugin-descriptor.properties", plugin)
+    shutil.rmtree(made)
+
+
+SERVERS = {"loki": loki, "elasticsearch": elasticsearch, "kafka": kafka}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in SERVERS]

@@ -1,0 +1,140 @@
+"""A real Elasticsearch node on free loopback ports, its data in a directory of its own.
+
+It is Elastic's own server and HTTP layer from the published jars. What is missing beside it (security,
+index lifecycle management, licences) stands in docs/sinks-elasticsearch.md; `elasticsearch/StandIns.java` fills
+two addresses in.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from .cache import binary
+from .loki import free_port
+
+__all__ = ["BULK_LIMIT", "PRESSURE_LIMIT", "ElasticsearchServer"]
+
+BULK_LIMIT = 12 << 20
+"""Bytes from which on a request is answered with 413."""
+
+PRESSURE_LIMIT = 8 << 20
+"""Bytes of all requests under way from which on they are answered with 429."""
+
+_PAGE = 10_000
+_SETTINGS: Mapping[str, object] = {
+    "cluster.name": "logferry-tests",
+    "node.name": "one",
+    "network.host": "127.0.0.1",
+    "discovery.type": "single-node",
+    "cluster.routing.allocation.disk.threshold_enabled": False,
+    "http.max_content_length": f"{BULK_LIMIT}b",
+    "indexing_pressure.memory.limit": f"{PRESSURE_LIMIT}b",
+}
+_JAVA = [
+    *("-Xms512m", "-Xmx512m", "-Xss1m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djna.nosys=true"),
+    *("-Dio.netty.noUnsafe=true", "-Dio.netty.noKeySetOptimization=true", "-Djava.awt.headless=true"),
+    *("-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disable.jmx=true", "-Djava.locale.providers=SPI,COMPAT"),
+]
+
+
+class ElasticsearchServer:
+    """Starts, restarts and kills one node; reads back what it holds. It is killed by its own pid."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._http = urllib3.PoolManager(retries=False, timeout=60)
+        self._process: subprocess.Popen[bytes] | None = None
+        config = data / "config"
+        config.mkdir(parents=True)
+        (data / "tmp").mkdir()
+        shutil.copy(Path(__file__).parent / "elasticsearch" / "log4j2.properties", config)
+        places = {"path.data": str(data / "data"), "path.logs": str(data / "logs")}
+        ports = {"http.port": self.port, "transport.port": free_port()}
+        # JSON is YAML.
+        (config / "elasticsearch.yml").write_text(json.dumps({**_SETTINGS, **places, **ports}))
+
+    def start(self, seconds: float = 90) -> ElasticsearchServer:
+        """Start and wait until it answers; raises RuntimeError with its last words when it does not."""
+        home, log = binary("elasticsearch"), self.data / "node.log"
+        command = [
+            "java",
+            *_JAVA,
+            f"-Djava.io.tmpdir={self.data / 'tmp'}",
+            "--module-path",
+            str(home / "lib"),
+        ]
+        command += [
+            "--add-modules=jdk.net,jdk.management.agent,ALL-MODULE-PATH",
+            "-cp",
+            str(home / "classes"),
+        ]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, "OneNode", home, self.data / "config"],
+                cwd=self.data,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                health = self._http.request("GET", f"{self.url}/_cluster/health?wait_for_status=yellow")
+                if health.status == 200:
+                    return self
+            except urllib3.exceptions.HTTPError:
+                pass
+            time.sleep(0.1)
+        self.kill()
+        raise RuntimeError(f"Elasticsearch did not start: {log.read_text(errors='replace')[-3000:]}")
+
+    def kill(self) -> None:
+        """Kill it as a power cut would; `start` brings it back with its data."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Return the JSON answer to a request; RuntimeError when it is no success."""
+        answer = self._http.request(
+            method,
+            f"{self.url}{path}",
+            body=None if body is None else json.dumps(body),
+            headers={"Content-Type": "application/json"},
+        )
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {path}: {answer.status} {answer.data[:500]!r}")
+        return json.loads(answer.data)
+
+    def ids(self, stream: str) -> list[str]:
+        """Return the `_id` of all events that a data stream holds, in all of its indices."""
+        return [hit["_id"] for hit in self._hits(stream, source=False)]
+
+    def events(self, stream: str, query: str = "*") -> list[dict[str, Any]]:
+        """Return the events that a query (in Lucene's language) finds, ordered by their ids."""
+        return [hit["_source"] for hit in self._hits(stream, query)]
+
+    def _hits(self, stream: str, query: str = "*", *, source: bool = True) -> list[dict[str, Any]]:
+        self.ask("POST", f"/{stream}/_refresh")
+        search: dict[str, Any] = {"size": _PAGE, "sort": ["event_id", "_shard_doc"], "_source": source}
+        search["query"] = {"query_string": {"query": query}}
+        # A point in time: pages of one and the same state, and a tie-breaker for equal ids.
+        search["pit"] = {"id": self.ask("POST", f"/{stream}/_pit?keep_alive=1m")["id"]}
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.ask("POST", "/_search", search)["hits"]["hits"]
+            found += page
+            if len(page) < _PAGE:
+                return found
+            search["search_after"] = page[-1]["sort"]
