@@ -26,13 +26,18 @@ __all__ = [
 ]
 
 _SINKS: Final[Mapping[str, str]] = {
+    "cloudwatch": ".sinks.cloudwatch:SINK",
     "console": ".sinks.console:SINK",
     "elasticsearch": ".sinks.elasticsearch:SINK",
     "file": ".sinks.file:SINK",
+    "http": ".sinks.http:SINK",
     "kafka": ".sinks.kafka:SINK",
     "local": ".sinks.local:SINK",
     "loki": ".sinks.loki:SINK",
     "memory": ".sinks.memory:SINK",
+    "s3": ".sinks.s3:SINK",
+    "otlp": ".sinks.otlp:SINK",
+    "syslog": ".sinks.syslog:SINK",
 }
 _SOURCES: Final[Mapping[str, str]] = {
     "file": ".sources.file:SOURCE",

@@ -134,6 +134,13 @@ class HttpTransport:
             body = body.replace(credential, "***") if credential else body
         return body
 
+    def masked_bytes(self, content: bytes) -> bytes:
+        """Mask the same in an answer that is not text; lengths stay, or its framing would break."""
+        for credential in (self.headers.get("Authorization", "").partition(" ")[2], *self.secrets):
+            secret = credential.encode()
+            content = content.replace(secret, b"*" * len(secret)) if secret else content
+        return content
+
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
         if self._line is not None:

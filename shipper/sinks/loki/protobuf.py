@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final, TypeAlias
 
+from ...core.varint import varint
+
 __all__ = [
     "TOP_BITS",
     "Row",
@@ -37,16 +39,6 @@ Row: TypeAlias = tuple[int, int, int]
 
 _SHORT: Final = 4096
 _STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
-
-
-def varint(number: int) -> bytes:
-    """Return `number` (0 or more) in base 128, the lowest seven bits first."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def pair(name: str, value: str) -> bytes:

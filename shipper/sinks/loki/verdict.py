@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from re import compile as pattern
 from typing import Final
 
+from ...core.answers import excerpt
 from ...model import Delivered, Rejected, Retry, Split
 
 __all__ = ["PATIENCE", "Ruling", "excerpt", "judge"]
@@ -49,13 +50,6 @@ class Ruling:
 
     verdict: Delivered | Retry | Rejected | Split
     stream: bool = False
-
-
-def excerpt(body: str, limit: int = 300) -> str:
-    """Return the beginning of a body on one line, without control characters."""
-    text = " ".join(body[: limit * 4].split())
-    text = "".join(character if character.isprintable() else "�" for character in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def judge(status: int, body: str, *, events: int, attempt: int = 1, after: float | None = None) -> Ruling:
