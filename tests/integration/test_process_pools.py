@@ -37,7 +37,7 @@ for n in range(int(sys.argv[2])):
     if not pid:
         kind = n % 4
         if kind: Voice(directory, 'child').many(20)  # one in four logs nothing
-        if kind == 1: assert logferry.shutdown(); os._exit(0)
+        if kind == 1: assert logferry.shutdown(60); os._exit(0)
         if kind == 2: sys.exit(0)
         if kind == 3:
             if os.fork(): sys.exit(0)
