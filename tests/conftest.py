@@ -18,6 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from evidence import evidence
+from servers.aws import AwsServer
 from servers.cache import binary
 from servers.elasticsearch import ElasticsearchServer
 from servers.kafka import KafkaServer
@@ -35,6 +36,13 @@ def require(name: str) -> None:
     if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
+    """CloudWatch Logs, S3 and STS (moto behind a strict gate); tests keep apart by groups and buckets."""
+    with AwsServer(tmp_path_factory.mktemp("aws")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
