@@ -19,7 +19,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,9 @@ from queue import Queue
 from typing import Any
 
 from machine import write
-from record import EXTRAS, Nothing
+from one_record import Nothing
+from record import EXTRAS, resident
+from rows import Row, plain, text
 from server import Server
 
 LONGEST = 180  # seconds that a process may take
@@ -284,12 +285,12 @@ def one(name: str, records: int, url: str, raw: int) -> None:
         times: list[int] = []
         plain = work(calls, min(records, 1_000), times)  # imports and caches
         times.clear()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = resident()
         before, began = time.process_time(), time.perf_counter()
         plain += work(calls, records, times)
         finish()
         total, wall = time.process_time() - before, time.perf_counter() - began
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+        grown = resident() - memory
         written = sum(path.read_bytes().count(TEXT.encode()) for path in Path(place).glob("out*"))
     times.sort()
     figures = {
@@ -297,7 +298,7 @@ def one(name: str, records: int, url: str, raw: int) -> None:
         "seconds": wall,
         "p50": times[len(times) // 2] / 1e3,
         "p99": times[len(times) * 99 // 100] / 1e3,
-        "memory": grown / 1024,
+        "memory": grown,
         "sent": plain,
         "written": written,
     }
@@ -333,6 +334,14 @@ def measure(names: list[str], records: int, rounds: int) -> dict[str, dict[str, 
     return best
 
 
+def row(name: str, figures: dict[str, float], floor: float) -> Row:
+    """Return a way's row; the floor delivers nothing."""
+    shown = (
+        ("cpu", "p50", "p99", "memory") if name == "floor" else ("cpu", "p50", "p99", "memory", "delivered")
+    )
+    return Row("peers", name, {**{key: figures[key] for key in shown}, "ratio": figures["cpu"] / floor})
+
+
 def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -350,18 +359,10 @@ def main() -> int:
         one(given.way, given.records, given.url, given.raw)
     wanted = [name for name in WAYS if not given.only or any(part in name for part in ["floor", *given.only])]
     best = measure(wanted, given.records, given.rounds)
-    base = best["floor"]["cpu"]
-    print(
-        f"{'way':<36}{'CPU µs':>8}{'x floor':>9}{'p50 µs':>8}{'p99 µs':>8}{'memory +':>10}{'delivered':>11}"
-    )
-    for name, row in best.items():
-        arrived = "" if name == "floor" else f"{row['delivered']:.1%}"
-        print(
-            f"{name:<36}{row['cpu']:>8.1f}{row['cpu'] / base:>9.2f}{row['p50']:>8.1f}{row['p99']:>8.1f}"
-            f"{row['memory']:>8.1f} M{arrived:>11}"
-        )
+    rows = [row(name, figures, best["floor"]["cpu"]) for name, figures in best.items()]
+    print(text(rows))
     if given.json:
-        write(given.json, {"records": given.records, "ways": best})
+        write(given.json, {"records": given.records, "rows": plain(rows)})
     return 0
 
 

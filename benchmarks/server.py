@@ -3,7 +3,7 @@
     with Server() as server:        # its address: server.url
         server.mode("hang")         # healthy (204 at once), hang (reads, never answers), refuse (503 at once)
         server.events()             # how many events it has taken since the last call
-        server.found("GET / 200")   # how often a text stands in what it has taken since, whatever the protocol
+        server.found("GET / 200")   # how often a text stands in what was taken since then
         server.raw                  # another port, which takes bytes without a protocol
 
 It takes any POST and keeps bodies as they came; they are decoded only when `events` asks, so that counting
