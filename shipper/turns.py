@@ -2,6 +2,7 @@
 
 Threads of a Python process share one lock. Who waits for it gets it when the holder blocks, else after five
 milliseconds: a worker that encodes a batch in one go would hold up a log call, or a request, for so long.
+It does so when a backlog is sent; under steady load batches are small (`benchmarks/slices.py` measures both).
 Rules:
 
 - A worker rests between small pieces of work (`rest`), but not sooner than a slice after the last time.
