@@ -141,14 +141,16 @@ class Line:
 
     def _read(self, sock: socket.socket, method: str, deadline: float, first: bytes, limit: int) -> Reply:
         response = _Response(sock, method, deadline, first, ANSWER_BYTES + limit)
-        response.begin()
-        body = response.read(limit)
-        headers = {name.lower(): value.strip() for name, value in response.headers.items()}
-        if response.length and len(body) < limit:
-            raise http.client.IncompleteRead(body, response.length)
-        if response.will_close or len(body) >= limit:
-            self.close()  # ended by the server, or not read to the answer's end
-        response.close()
+        try:
+            response.begin()
+            body = response.read(limit)
+            headers = {name.lower(): value.strip() for name, value in response.headers.items()}
+            if response.length and len(body) < limit:
+                raise http.client.IncompleteRead(body, response.length)
+            if response.will_close or len(body) >= limit:
+                self.close()  # ended by the server, or not read to the answer's end
+        finally:
+            response.close()  # else its file would hold the socket open until it is collected
         return Reply(response.status, headers, body)
 
 

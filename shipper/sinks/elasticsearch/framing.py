@@ -89,7 +89,7 @@ def _odd(frame: bytes, line: bytes, sequence: int) -> bytes:
     """Return the frame of a line that begins in another way; `b""`: it is no JSON object."""
     try:
         stamp = _HEADS.decode(line).timestamp
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return b""
     if b"\n" in line or line[:1] != b"{":
         line = orjson.dumps(msgspec.json.decode(line))  # allowed in JSON, not in a bulk body

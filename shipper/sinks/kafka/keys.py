@@ -26,7 +26,9 @@ def keys(lines: Sequence[bytes], by: Literal["trace_id", "service", "none"]) -> 
         return [None] * len(lines)
     try:
         heads = _DECODER.decode_lines(b"\n".join(lines))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        heads = []
+    if len(heads) != len(lines):  # a line held a line break, or nothing: then only one by one is right
         heads = [_head(line) for line in lines]
     if by == "service":
         return [head.service or None for head in heads]
@@ -37,5 +39,5 @@ def _head(line: bytes) -> _Head:
     """Return what decides the partition of one line that may be anything."""
     try:
         return _DECODER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Head()

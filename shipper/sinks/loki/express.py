@@ -128,7 +128,7 @@ class Express:
                 stop = min(size, at + CHUNK - (first + at) % CHUNK)
                 self._chunk(lines[at:stop], first + at)
                 at = stop
-        except (_GiveUp, msgspec.DecodeError, UnicodeDecodeError):
+        except (_GiveUp, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             for stream in self._streams.values():
                 stream.clear()
             return None

@@ -40,7 +40,7 @@ class Heads:
         """Return one head for each line, None where a line is not a JSON object."""
         try:
             heads = self._decoder.decode_lines(b"\n".join(lines))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             heads = []
         # A different count means that a line held a line break, or nothing: then only one by one is right.
         return heads if len(heads) == len(lines) else [self._one(line) for line in lines]
@@ -48,7 +48,7 @@ class Heads:
     def _one(self, line: bytes) -> Head | None:
         try:
             return self._decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 
