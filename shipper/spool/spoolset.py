@@ -130,9 +130,13 @@ class SpoolSet:
         return home
 
     def _clear_stillborn(self, directory: Path) -> None:
-        """Remove what a process that was killed while it made its directory left, or a power cut: no lock."""
+        """Remove a directory without a lock: its owner was killed while it made or removed it."""
         with suppress(OSError):
-            if directory.stat().st_mtime + 60 < self._clock() and not (directory / "lock").exists():
+            if (directory / "lock").exists():
+                return
+            # One that the ledger has is being removed; any other may be in the making.
+            folded = self._service is not None and directory.name in read_ledger(self._service).folded
+            if folded or directory.stat().st_mtime + 60 < self._clock():
                 Home.view(directory).remove()  # no segments: those would have been adopted
 
     def reclaim(self, sinks: Collection[str]) -> int:

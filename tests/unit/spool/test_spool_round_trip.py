@@ -237,3 +237,23 @@ def test_verify_counts_frames(make_spool: Callable[..., Spool], tmp_path: Path) 
     assert (found.events, found.damaged, found.missing) == (100, 0, {})
     (info,) = list_spools(tmp_path / "spool")
     assert (info.alive, info.last_sequence, info.owner.pid) == (True, 100, os.getpid())
+
+
+def test_a_removal_that_was_cut_off_is_finished_by_the_next(tmp_path: Path) -> None:
+    """Killed between the lock and the directory: the ledger has its books, so it goes at once."""
+    spool = Spool(SpoolSettings(tmp_path, "shop"))
+    spool.offer(b"{}")
+    spool.close()
+    first = SpoolSet(SpoolSettings(tmp_path, "shop"))
+    (adopted,) = first.adopt()
+    cursor = adopted.cursor("a")
+    while (batch := cursor.read(10, 1 << 20)) is not None:
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    first.reclaim(["a"])
+    assert not adopted.directory.exists()
+    left, fresh = tmp_path / "shop" / adopted.id, tmp_path / "shop" / ("ab" * 16)
+    left.mkdir()
+    fresh.mkdir()
+    assert SpoolSet(SpoolSettings(tmp_path, "shop")).adopt() == []
+    assert not left.exists()
+    assert fresh.exists()  # another process may be making it
