@@ -2,194 +2,191 @@
 
 from __future__ import annotations
 
-import time
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
-import orjson
 
 from .codes import OK, PROBLEMS, USAGE
-from .common import config_option, fail, load_config
+from .common import fail
+from .editing import Changed, Mistakes, from_file, from_options, in_editor
+from .letters import Chosen, choosing, event_of, find
 from .output import stdout, warn
+from .resend import missing, send_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..config import Config
-    from ..deadletter import DeadLetter, DeadLetters
-    from ..plan import Plan, SinkSpec
-    from ..ports import Sink
+    from ...handlers.record import EventBuilder
+    from ..deadletter import DeadLetter
 
-__all__ = ["dead_letter", "replay_id"]
-
-_TRIES: Final = 5
+__all__ = ["dead_letter"]
 
 
-def _plan(config_path: str | None) -> tuple[Config, Plan]:
-    from ..config.plan import plan
-
-    config = load_config(config_path)
-    return config, plan(config)
-
-
-def _boxes(made: Plan, sink: str | None) -> Iterator[tuple[SinkSpec, DeadLetters]]:
-    from ..deadletter import DeadLetters
-    from ..pipeline import dead_letter_directory
-
-    if sink is not None and sink not in {spec.name for spec in made.sinks}:
-        fail(f"there is no sink {sink!r}; there are: {', '.join(spec.name for spec in made.sinks)}", USAGE)
-    for spec in made.sinks:
-        if sink in {None, spec.name}:
-            box = DeadLetters(dead_letter_directory(made.spool), spec.name, made.dead_letters_max_bytes)
-            yield spec, box
-
-
-sink_option = click.option("--sink", help="Of this sink only.")
-
-
-@click.group("dead-letter", short_help="List, show and replay what sinks refused.")
+@click.group("dead-letter", short_help="List, show, edit and replay what sinks refused.")
 def dead_letter() -> None:
-    """Look at what sinks refused for good, and send it again."""
+    """Look at what sinks refused for good, mend it, and send it again.
+
+    Letters are named by their ids, by filters, or both. A letter that was on its way when a replay was killed
+    is `in doubt`: it is still here, and the sink may have it already.
+    """
 
 
 @dead_letter.command("ls")
-@config_option
-@sink_option
-def ls(config_path: str | None, sink: str | None) -> None:
-    """List the dead letters."""
-    _, made = _plan(config_path)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@choosing
+def ls(config_path: str | None, **said: Any) -> None:
+    """List the dead letters, all of them or those that are meant."""
+    _, boxes = find(config_path, Chosen(**said))
     out = stdout()
     rows: Iterator[dict[str, Any]] = (
         {
             "id": letter.id,
-            "sink": letter.sink,
+            "sink": box.name,
             "at": letter.at,
+            "state": box.state(letter),
             "reason": letter.reason,
-            "message": _message(letter),
+            "message": str(event_of(letter).get("message", "")),
         }
-        for _, box in _boxes(made, sink)
-        for letter in box.read()
+        for box in boxes
+        for letter in box.chosen
     )
     if not out.rows(rows) and out.people:
         warn("no dead letters")
 
 
 @dead_letter.command("show")
-@click.argument("letter_id", metavar="ID")
-@config_option
-@sink_option
-def show(letter_id: str, config_path: str | None, sink: str | None) -> None:
-    """Show one dead letter, its event included."""
-    _, made = _plan(config_path)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@choosing
+def show(config_path: str | None, everything: bool, **said: Any) -> None:  # noqa: FBT001 - click's signature
+    """Show dead letters, their events included.
+
+    On a pipe each is one JSON line, as `edit --file` takes it.
+    """
+    from ..mending import pretty
+
+    chosen = _meant(Chosen(**said), everything=everything)
+    _, boxes = find(config_path, chosen)
     out = stdout()
-    found = [letter for _, box in _boxes(made, sink) if (letter := box.get(letter_id))]
-    for letter in found:
-        if not out.people:
-            out.json(letter.encode().rstrip())
-            continue
-        out.line(f"{letter.sink}: {letter.reason}", "red")
-        out.line(f"at {letter.at}")
-        try:
-            out.line(orjson.dumps(orjson.loads(letter.event), option=orjson.OPT_INDENT_2).decode())
-        except orjson.JSONDecodeError:
-            out.line(repr(letter.event))
-    if not found:
-        fail(f"no dead letter has the id {letter_id}", PROBLEMS)
+    for box in boxes:
+        for letter in box.chosen:
+            if not out.people:
+                out.json(letter.encode().rstrip())
+                continue
+            out.line(f"{letter.id} {letter.sink}: {letter.reason}", "red")
+            out.line(f"at {letter.at}{', in doubt: the sink may have it' if box.state(letter) else ''}")
+            out.line(pretty(letter.event))
+    if missing(boxes, chosen) or not any(box.chosen for box in boxes):
+        raise SystemExit(PROBLEMS)
 
 
 @dead_letter.command("replay")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@config_option
-@sink_option
 @click.option("--all", "everything", is_flag=True, help="All of them.")
-def replay(ids: tuple[str, ...], config_path: str | None, sink: str | None, everything: bool) -> None:  # noqa: FBT001 - click's signature
+@choosing
+def replay(config_path: str | None, everything: bool, **said: Any) -> None:  # noqa: FBT001 - click's signature
     """Send dead letters again to the sinks that refused them; what is taken is removed.
 
-    Exits with 1 when a letter was refused again, or could not be sent. In the books the record stays
-    dead-lettered, and is counted as replayed beside it: `logferry audit` shows both.
+    Exits with 1 when a letter was refused again, or could not be sent. Killed at any moment, it loses and
+    hides none; the one that was on its way is then `in doubt`, and is sent again by the next replay. In the
+    books the record stays dead-lettered, and is counted as replayed beside it: `logferry audit` shows both.
     """
-    if bool(ids) == everything:
-        fail("name the ids, or --all", USAGE)
-    from ..spool.ledger import note_replayed
+    chosen = _meant(Chosen(**said), everything=everything)
+    made, boxes = find(config_path, chosen)
+    left = send_again(made, boxes)
+    raise SystemExit(PROBLEMS if missing(boxes, chosen) or left else OK)
 
-    _, made = _plan(config_path)
-    out = stdout()
-    left = 0
-    seen: set[str] = set()
-    for spec, box in _boxes(made, sink):
-        letters = [letter for letter in box.read() if everything or letter.id in ids]
-        seen |= {letter.id for letter in letters}
-        if not letters:
-            continue
-        taken, refused = _replay(made, spec, letters)
-        box.remove(taken)
-        if taken and box.path is not None:
-            note_replayed(box.path.parent.parent, spec.name, len(taken))
-        left += len(letters) - len(taken)
-        row = {"sink": spec.name, "replayed": len(taken), "left": len(letters) - len(taken)}
-        if out.people:
-            out.line(f"{spec.name}: {len(taken):,} delivered, {row['left']:,} left")
-            for letter_id, reason in refused.items():
-                warn(f"{letter_id}: {reason}")
+
+def _meant(chosen: Chosen, *, everything: bool) -> Chosen:
+    if not chosen.named and not everything:
+        fail("name the ids, or say which with --sink, --reason, --since or --match, or --all", USAGE)
+    if chosen.ids and everything:
+        fail("either ids or --all", USAGE)
+    return chosen
+
+
+@dead_letter.command("edit")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@choosing
+@click.option(
+    "--set", "values", multiple=True, metavar="FIELD=VALUE", help="Set a field; may be repeated. No editor."
+)
+@click.option("--unset", "gone", multiple=True, metavar="FIELD", help="Take a field out; may be repeated.")
+@click.option(
+    "--file",
+    "source",
+    type=click.File("rb"),
+    help="Take the events from a file, `-` is the standard input: lines as `show` prints them on a pipe, or "
+    "for one letter its event alone.",
+)
+@click.option("--keep", is_flag=True, help="Keep the edited letters; `replay` sends them later.")
+def edit(
+    config_path: str | None,
+    everything: bool,  # noqa: FBT001 - click's signature
+    values: tuple[str, ...],
+    gone: tuple[str, ...],
+    source: BinaryIO | None,
+    keep: bool,  # noqa: FBT001 - click's signature
+    **said: Any,
+) -> None:
+    """Change dead letters in $VISUAL or $EDITOR, or with --set and --unset, and replay what was changed.
+
+    What was written is held to the schema, and secrets in it are redacted, before anything is kept: a mistake
+    in one letter changes none. In an editor the mistakes are shown where they are, until they are mended or
+    the file is left as it is. The edited event takes the place of the letter's: a refusal loses no work.
+    """
+    if source is None or said["sinks"] or said["ids"]:
+        chosen = _meant(Chosen(**said), everything=everything)
+    else:
+        chosen = Chosen(**said)  # the file names them
+    if source is not None and (values or gone):
+        fail("either --file, or --set and --unset", USAGE)
+    made, boxes = find(config_path, chosen)
+    letters = [letter for box in boxes for letter in box.chosen]
+    if missing(boxes, chosen) or not letters:
+        raise SystemExit(PROBLEMS)
+    changed = _changed(letters, made.builder, source, values, gone)
+    for box in boxes:
+        box.letters.rewrite(lambda one: _edited(one, changed))
+        box.chosen = [letter for letter in box.chosen if (letter.sink, letter.id) in changed]
+    if keep:
+        warn(f"{len(changed):,} changed and kept")
+        raise SystemExit(OK)
+    raise SystemExit(PROBLEMS if send_again(made, boxes) else OK)
+
+
+def _edited(letter: DeadLetter, changed: Mapping[tuple[str, str], bytes]) -> DeadLetter:
+    event = changed.get((letter.sink, letter.id))
+    return letter if event is None else replace(letter, event=event)
+
+
+def _changed(
+    letters: Sequence[DeadLetter],
+    builder: EventBuilder,
+    source: BinaryIO | None,
+    values: Sequence[str],
+    gone: Sequence[str],
+) -> Changed:
+    """Have the letters changed in the way that was asked for; mistakes end the command."""
+    from ..mending import MendError
+
+    mistakes: Mistakes = {}
+    try:
+        if source is not None:
+            changed = from_file(source.read(), letters, builder, mistakes)
+        elif values or gone:
+            changed = from_options(values, gone, letters, builder, mistakes)
         else:
-            out.json({**row, "refused": refused})
-    missing = [letter_id for letter_id in ids if letter_id not in seen]
-    for letter_id in missing:
-        warn(f"no dead letter has the id {letter_id}")
-    raise SystemExit(PROBLEMS if left or missing else OK)
-
-
-def _replay(made: Plan, spec: SinkSpec, letters: list[DeadLetter]) -> tuple[set[str], dict[str, str]]:
-    """Send letters one by one; return the ids that were taken, and the reasons of the others."""
-    from ..ports import SinkContext
-
-    sink = spec.kind.build(spec.options, SinkContext(spec.name, made.schema, made.spool.path))
-    taken: set[str] = set()
-    refused: dict[str, str] = {}
-    try:
-        for letter in letters:
-            reason = _send(sink, letter)
-            if reason:
-                refused[letter.id] = reason
-            else:
-                taken.add(letter.id)
-    finally:
-        sink.close()
-    return taken, refused
-
-
-def _send(sink: Sink, letter: DeadLetter) -> str:
-    """Send one letter; return the reason when it was not taken.
-
-    It goes out under an id of its own, made from the old one: a store that knows how far it has come in a
-    spool would take the old id for a repetition. Replayed twice, it still has one id.
-    """
-    from ..model import Batch, Delivered, Partial, Rejected, Retry, Split
-
-    spool = replay_id(letter.id).partition("-")[0]
-    for attempt in range(1, _TRIES + 1):
-        verdict: object = sink.send(Batch(spool, (1,), (letter.event,), attempt))
-        if isinstance(verdict, Partial):
-            verdict = verdict.refused.get(0, Delivered())
-        if isinstance(verdict, Delivered):
-            return ""
-        if isinstance(verdict, Rejected | Split):
-            return verdict.reason
-        if isinstance(verdict, Retry):
-            if verdict.pause or attempt == _TRIES:
-                return verdict.reason
-            time.sleep(min(verdict.after or 0.2 * 2**attempt, 10.0))
-    return "it was not taken"
-
-
-def replay_id(letter_id: str) -> str:
-    """Return the id under which a replayed letter is delivered."""
-    return f"{sha256(f'replay of {letter_id}'.encode()).digest()[:16].hex()}-1"
-
-
-def _message(letter: DeadLetter) -> str:
-    try:
-        return str(orjson.loads(letter.event).get("message", ""))
-    except (orjson.JSONDecodeError, AttributeError):
-        return ""
+            changed = in_editor(letters, builder)
+    except MendError as error:
+        fail(str(error), USAGE)
+    for name, problems in mistakes.items():
+        warn("\n".join(f"{name}: {problem}" for problem in problems))
+    if mistakes:
+        raise SystemExit(USAGE)
+    if not changed:
+        fail("nothing was changed", PROBLEMS)
+    return changed

@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "where": ("where:where", "Show what became of one event at each sink."),
     "audit": ("audit:audit", "Prove that every record is accounted for."),
     "spool": ("spool:spool", "List, verify and repair spools."),
-    "dead-letter": ("dead_letter:dead_letter", "List, show and replay what sinks refused."),
+    "dead-letter": ("dead_letter:dead_letter", "List, show, edit and replay what sinks refused."),
     "level": ("level:level", "Change loggers' levels in running programs, for a while."),
     "completion": ("completion:completion", "Print the shell's completion script."),
 }

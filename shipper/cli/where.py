@@ -11,9 +11,9 @@ import click
 import msgspec
 
 from ..core.sift import Routes, Sieve
+from ..replay import replay_id
 from .codes import OK, PROBLEMS, USAGE
 from .common import config_option, fail, load_config, spool_root
-from .dead_letter import replay_id
 from .output import event_line, stdout
 
 if TYPE_CHECKING:
