@@ -23,16 +23,14 @@ import orjson
 
 from ....handlers.encoding import shrink
 from ...core.heads import Clock, Heads
+from ...core.identified import identified
 from ...core.template import NOTHING, Template
 from ...model import Batch
 
-__all__ = ["EVENT_OVERHEAD", "ID_BYTES", "Put", "Puts", "body", "message"]
+__all__ = ["EVENT_OVERHEAD", "Put", "Puts", "body", "message"]
 
 EVENT_OVERHEAD: Final = 26
 """Bytes that CloudWatch counts for an event beside its message."""
-
-ID_BYTES: Final = len('"event_id":"",') + 32 + 1 + 20
-"""Bytes that `event_id` adds to a line, at most."""
 
 DAY: Final = 86_400_000
 SPAN: Final = DAY - 1
@@ -124,16 +122,16 @@ class Puts:
         return sorted({now - TOO_OLD, old, now + TOO_NEW})
 
 
-def message(line: bytes, event_id: str, limit: int) -> bytes:
+def message(line: bytes, own: bytes, limit: int) -> bytes:
     """Return the line with its id, cut to `limit` bytes and marked when it is larger."""
-    whole = b'{"event_id":"%b"%b%b' % (event_id.encode(), b"," if len(line) > 2 else b"", line[1:])
+    whole = identified(line, own)
     if len(whole) <= limit:
         return whole
     try:
-        event = orjson.loads(line)
+        event = orjson.loads(whole)
     except orjson.JSONDecodeError:
-        event = {"message": line.decode("utf-8", "replace")}
-    return shrink({"event_id": event_id, **event}, limit)
+        event = {"event_id": own.decode(), "message": whole.decode("utf-8", "replace")}
+    return shrink(event, limit)
 
 
 class _Event(msgspec.Struct, gc=False):

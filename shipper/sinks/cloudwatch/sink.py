@@ -18,13 +18,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from ...aws import AwsClient, Failure, common_verdict
+from ...core.identified import ID_BYTES
 from ...core.template import Template
 from ...model import Batch, Delivered, Limits, Retry, Verdict
 from ...ports import SetupStep, SinkContext
 from ...turns import Turns
 from .config import CloudWatchConfig
 from .preparation import Preparation
-from .puts import DAY, EVENT_OVERHEAD, ID_BYTES, Put, Puts, body, message
+from .puts import DAY, EVENT_OVERHEAD, Put, Puts, body, message
 from .verdict import Fold, judge, missing, rejected
 
 __all__ = ["CloudWatchSink"]
@@ -70,9 +71,9 @@ class CloudWatchSink:
         if not batch.lines:
             return Delivered()
         largest = self._config.max_event_bytes
-        spool = f"{batch.spool}-"
+        spool = batch.spool.encode()
         messages = [
-            message(line, f"{spool}{sequence}", largest)
+            message(line, b"%b-%d" % (spool, sequence), largest)
             for sequence, line in zip(batch.sequences, batch.lines, strict=True)
         ]
         fold = Fold()

@@ -7,7 +7,8 @@ Rules
 - The key holds the id of the object's first event, and of nothing later. So whatever is delivered again from
   the same place of the spool (a retry, the halves of a batch, the next start after a kill) overwrites the
   object with the same events, or with the same and those that have come since. A key that named the last
-  event as well would leave both, and the events twice.
+  event as well would leave both, and the events twice. It is this spool's id, whatever id an event carries
+  from elsewhere: that one may come twice, and with other events behind it.
 - Lines are the events, with `event_id` in front of their fields. gzip's header holds no time: the same events
   make the same bytes.
 """
@@ -21,8 +22,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from ...core.heads import Clock, Head, Heads
+from ...core.identified import identified
 from ...core.template import Template
-from ...model import Batch
+from ...model import Batch, event_id
 from .config import ID
 
 __all__ = ["Archive", "Compression", "Piece"]
@@ -61,7 +63,8 @@ class Archive:
         for index, head in enumerate(self._heads.read(batch.lines)):
             found.setdefault(self._place(head), []).append(index)
         return [
-            Piece(self._key(place, batch.event_id(indexes[0])), indexes) for place, indexes in found.items()
+            Piece(self._key(place, event_id(batch.spool, batch.sequences[indexes[0]])), indexes)
+            for place, indexes in found.items()
         ]
 
     def content(self, batch: Batch, piece: Piece, rest: Callable[[], object] = lambda: None) -> bytes:
@@ -107,11 +110,10 @@ def _texts(batch: Batch, indexes: Sequence[int]) -> Iterator[bytes]:
     """Yield the lines, some at a time: a batch is not held twice."""
     spool, sequences, lines = batch.spool.encode(), batch.sequences, batch.lines
     for start in range(0, len(indexes), _CHUNK):
-        rows = []
-        for index in indexes[start : start + _CHUNK]:
-            line = lines[index]
-            comma = b"," if len(line) > 2 else b""
-            rows.append(b'{"event_id":"%b-%d"%b%b' % (spool, sequences[index], comma, line[1:]))
+        rows = [
+            identified(lines[index], b"%b-%d" % (spool, sequences[index]))
+            for index in indexes[start : start + _CHUNK]
+        ]
         yield b"\n".join([*rows, b""])
 
 

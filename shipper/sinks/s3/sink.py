@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...aws import AwsClient, Failure, common_verdict
+from ...core.identified import ID_BYTES
 from ...core.template import Template
 from ...model import Batch, Delivered, Limits, Retry, Split, Verdict
 from ...ports import SetupStep, SinkContext
@@ -26,7 +27,6 @@ __all__ = ["S3Sink"]
 
 _TYPES: Final = {"gzip": "application/gzip", "zstd": "application/zstd", "none": "application/x-ndjson"}
 _CHECK_KEY: Final = "logferry-check"
-_OVERHEAD: Final = len('"event_id":"",') + 32 + 1 + 20
 
 
 class S3Sink:
@@ -51,7 +51,7 @@ class S3Sink:
         """What one batch may hold."""
         config = self._config
         most = config.max_batch_bytes
-        return Limits(config.max_batch_events, most, most, config.max_batch_age, _OVERHEAD)
+        return Limits(config.max_batch_events, most, most, config.max_batch_age, ID_BYTES)
 
     def send(self, batch: Batch) -> Verdict:
         """Put the batch's objects."""
