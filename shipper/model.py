@@ -2,16 +2,18 @@
 
 Event line: one JSON object in UTF-8 without a line break (`bytes`).
 Sequence: an event's number in its spool, from 1, without gaps as the writer counts.
-Event id: `<spool id, 32 hex digits>-<sequence>`; the same for every sink and every retry.
+Event id: `<spool id, 32 hex digits>-<sequence>`; the same for every sink and every retry. An event that comes
+out of another pipeline (Kafka) carries the id that it had there, at the front of its line, and keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 __all__ = [
+    "ID_FRONT",
     "Account",
     "Batch",
     "Delivered",
@@ -22,13 +24,32 @@ __all__ = [
     "Retry",
     "Split",
     "Verdict",
+    "carried_id",
     "event_id",
+    "uncarried",
 ]
 
 
 def event_id(spool: str, sequence: int) -> str:
     """Return the id of the event `sequence` of spool `spool` (32 hex digits)."""
     return f"{spool}-{sequence}"
+
+
+ID_FRONT: Final = b'{"event_id":"'
+"""How a line begins that carries its id with it, because it had one before it came into this spool."""
+
+
+def carried_id(line: bytes) -> str:
+    """Return the id that a line carries; empty: it has none of its own."""
+    if not line.startswith(ID_FRONT):
+        return ""
+    found = line[len(ID_FRONT) : line.find(b'"', len(ID_FRONT))].decode("ascii", "replace")
+    return found if found.rpartition("-")[2].isdecimal() else ""
+
+
+def uncarried(line: bytes, own: str) -> bytes:
+    """Return a line without the id `own` that it carries."""
+    return b"{" + line[len(ID_FRONT) + len(own) + 2 :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +80,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lines)
 
+    @property
+    def carries(self) -> bool:
+        """Whether any line carries an id of its own (see `ID_FRONT`)."""
+        return any(line.startswith(ID_FRONT) for line in self.lines)
+
     def event_id(self, index: int) -> str:
-        """Return the id of the event at `index`."""
-        return event_id(self.spool, self.sequences[index])
+        """Return the id of the event at `index`: its own, which it came with, or that of its place here."""
+        return carried_id(self.lines[index]) or event_id(self.spool, self.sequences[index])
 
 
 @dataclass(frozen=True, slots=True)

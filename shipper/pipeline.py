@@ -42,6 +42,7 @@ from .overrides import Overrides
 from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
 from .ports import Sink, SinkContext, Source, SourceContext
 from .relay import WorkerRelay
+from .settlement import WorkerSettlement
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
 from .upkeep import PREPARE_EVERY, Job, Upkeep
@@ -160,6 +161,7 @@ class Pipeline:
         self._workers: dict[str, Worker] = {}
         self._feeders: list[_Feeder] = []
         self._set: SpoolSet | None = None
+        self._looked = False  # for what dead processes left
         self._final: dict[str, Account] | None = None  # the books when it was shut down
         self._upkeep: Upkeep | None = None
         self._health: HealthServer | None = None
@@ -229,7 +231,12 @@ class Pipeline:
     def _feed(self, *, once: bool) -> list[_Feeder]:
         for spec in self._sources:
             context = SourceContext(
-                spec.name, spec.builder, self.spool.appender(spec.name), self._settings.path, self._relay
+                spec.name,
+                spec.builder,
+                self.spool.appender(spec.name),
+                self._settings.path,
+                self._relay,
+                WorkerSettlement(self._workers, lambda: self._looked),
             )
             self._feeders.append(_Feeder(spec.name, spec.kind.build(spec.options, context), once=once))
         for feeder in self._feeders:
@@ -260,6 +267,7 @@ class Pipeline:
             with self._guard:
                 for name, worker in self._workers.items():
                     worker.attach(adopted.cursor(name))
+        self._looked = True
         # Only now: a full spool takes no notice, and has room again when what was adopted is delivered.
         for adopted in spools.adopted:
             if not adopted.told and self._running:

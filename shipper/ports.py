@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "Relay",
     "SetsUp",
+    "Settlement",
     "SetupStep",
     "Sink",
     "SinkContext",
@@ -124,10 +125,18 @@ class SinkFactory(Protocol[C_contra]):
 class Appender(Protocol):
     """The writing end of the spool as sources see it: they wait when it is full and are never evicted."""
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
+    def append(
+        self,
+        lines: Sequence[bytes],
+        position: bytes = b"",
+        part: str = "",
+        *,
+        waiting: Callable[[], object] | None = None,
+    ) -> int:
         """Append whole event lines in one frame with the source's `position`; return the first sequence.
 
-        Blocks while the spool is full (sources wait, they do not lose). When it has returned, lines and
+        Blocks while the spool is full (sources wait, they do not lose), calling `waiting` again and again in
+        place of a short sleep; what that raises ends the wait. When it has returned, lines and
         position survive the process together. A source that reads many things keeps a position for each
         `part`; an empty one forgets the part. At most 60,000 bytes.
         """
@@ -139,6 +148,18 @@ class Appender(Protocol):
 
     def positions(self) -> Mapping[str, bytes]:
         """Return the newest position of each part of this source."""
+        ...
+
+
+class Settlement(Protocol):
+    """Tells a source when what it has appended needs it no more."""
+
+    def mark(self) -> Callable[[], bool] | None:
+        """Return a question that costs nothing, whether everything that waits now is settled at every sink.
+
+        None: that cannot be told yet; ask for a mark later. Take one mark at a time: each one wakes the
+        workers, also out of a back-off.
+        """
         ...
 
 
@@ -181,6 +202,7 @@ class SourceContext:
     appender: Appender
     state_dir: Path | None = None
     relay: Relay | None = None
+    settlement: Settlement | None = None
 
 
 class Source(Protocol):

@@ -28,6 +28,7 @@ _PAUSED: Final = {
     "UNSUPPORTED_VERSION": "the broker is too old",
     "_UNSUPPORTED_FEATURE": "the broker is too old",
 }
+_SASL: Final = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
 _TRANSIENT: Final = {
     "_ALL_BROKERS_DOWN": "no broker can be reached",
     "_TIMED_OUT": "no answer in time",
@@ -51,9 +52,9 @@ def explain(name: str, text: str) -> Finding:  # noqa: PLR0911 - one for each ki
     where = f"{match[1]}: " if match else ""
     if name == "_RESOLVE":
         return Finding(f"{where}the name cannot be resolved")
-    if name == "_SSL":
+    if name == "_SSL" or "SSL handshake" in text:
         return Finding(where + _tls(text), pause=True)
-    if name in {"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"}:
+    if name in _SASL or "SASL handshake" in text:
         return Finding(where + _sasl(text), pause=True)
     if name in _PAUSED:
         return Finding(_PAUSED[name], pause=True)

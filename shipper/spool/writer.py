@@ -194,11 +194,17 @@ class Spool:
             self._sleep(0.01)
         return self.successor.offer(event)
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"", source: str = "") -> int:
+    def append(
+        self,
+        lines: Sequence[bytes],
+        position: bytes = b"",
+        source: str = "",
+        waiting: Callable[[], object] | None = None,
+    ) -> int:
         """Append lines in one frame with the position of `source`; return the first sequence.
 
-        Waits while the spool is full and gives up nothing of others. Raises SpoolClosedError, and ValueError
-        for a position that no frame holds.
+        Waits while the spool is full (`waiting` in place of a sleep) and gives up nothing of others. Raises
+        SpoolClosedError, and ValueError for a position that no frame holds.
         """
         if not lines and not position and not source:
             return self._next
@@ -218,7 +224,10 @@ class Spool:
                 else:
                     self._supply.positions.pop(source, None)
                 return sequence
-            self._sleep(0.05)
+            if waiting is None:
+                self._sleep(0.05)
+            else:
+                waiting()
 
     def last_position(self, source: str) -> bytes:
         """Return the newest position of `source`, of this process or of those before it (`b""`: none)."""
@@ -345,6 +354,7 @@ class Spool:
                     if not self.closed:
                         self._roll(self._segment, HEADER_SIZE, evict=False)
             self._supply.expire()
+            self._supply.forget_gone()
             if self.settings.sync != "never":
                 self._supply.sync(self._segment)
 
@@ -436,10 +446,17 @@ class SourceAppender:
         self._spool = spool
         self._source = source
 
-    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
+    def append(
+        self,
+        lines: Sequence[bytes],
+        position: bytes = b"",
+        part: str = "",
+        *,
+        waiting: Callable[[], object] | None = None,
+    ) -> int:
         """Append whole lines in one frame with the position; waits while the spool is full."""
         name = f"{self._source}{PART}{part}" if part else self._source
-        return self._spool.append(lines, position, name)
+        return self._spool.append(lines, position, name, waiting)
 
     def last_position(self, source: str) -> bytes:
         """Return the newest position stored by `source`."""

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..model import Batch, Delivered, Retry, Verdict
+from ..model import ID_FRONT, Batch, Delivered, Retry, Verdict
 from .layout import FreshFile, Layout, StoreError, sync_directory
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def frame(batch: Batch, start: int = 0) -> bytes:
     head = b'{"event_id":"%b-' % batch.spool.encode()
     line = head.replace(b"%", b"%%") + b'%d",%b\n'
     numbers, lines = batch.sequences[start:], batch.lines[start:]
+    if batch.carries:  # their own id gives way to that of their place here, and stays beside it
+        lines = [b'{"origin_id":"' + e[len(ID_FRONT) :] if e.startswith(ID_FRONT) else e for e in lines]
     if b"{}" in lines:  # the one object in which a comma would have nothing to separate
         return b"".join(
             [

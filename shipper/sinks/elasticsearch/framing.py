@@ -19,7 +19,7 @@ import msgspec
 import orjson
 
 from ....handlers.schema import MISFIT, FieldType, cast
-from ...model import Batch, Rejected
+from ...model import Batch, Rejected, carried_id, uncarried
 
 __all__ = ["OVERHEAD", "UNMAPPED", "bulk", "contained_bulk"]
 
@@ -46,6 +46,7 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
     """Return the body for `batch`, and its events' indexes; note in `refused` what is no event."""
     frame = _frame(batch.spool)
     lines, sequences = batch.lines, batch.sequences
+    carries = batch.carries
     pieces: list[bytes] = []
     for at in range(0, len(lines), CHUNK):
         rest()
@@ -56,6 +57,10 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
             else _odd(frame, line, sequence)
             for sequence, line in zip(sequences[at : at + CHUNK], lines[at : at + CHUNK], strict=True)
         ]
+        if carries:
+            for index in range(at, min(at + CHUNK, len(lines))):
+                if own := carried_id(lines[index]):
+                    pieces[index] = _carried(own, lines[index])
     if b"" in pieces:
         indexes = [index for index, piece in enumerate(pieces) if piece]
         empty = (index for index, piece in enumerate(pieces) if not piece)
@@ -83,6 +88,15 @@ def _frame(spool: str) -> bytes:
     name = spool.encode()
     action = b'{"create":{"_id":"' + name + b'-%d"}}\n'
     return action + b'{"@timestamp":"%b","event_id":"' + name + b'-%d",%b\n'
+
+
+def _carried(own: str, line: bytes) -> bytes:
+    """Return the frame of a line that carries its own id, which is its `_id` then."""
+    place, _, number = own.rpartition("-")
+    frame, rest, sequence = _frame(place), uncarried(line, own), int(number)
+    if rest[:14] == _OPENING and rest[40:42] == b'Z"':
+        return frame % (sequence, rest[14:41], sequence, rest[1:])
+    return _odd(frame, rest, sequence)
 
 
 def _odd(frame: bytes, line: bytes, sequence: int) -> bytes:

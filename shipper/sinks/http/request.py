@@ -13,7 +13,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from ....handlers.schema import Schema
-from ...model import Batch
+from ...model import ID_FRONT, Batch
 
 __all__ = ["PLACEHOLDERS", "framed_lines", "make_body", "make_headers", "wrong_template"]
 
@@ -55,7 +55,7 @@ def framed_lines(batch: Batch) -> list[bytes]:
     spool = batch.spool.encode()
     lines = []
     for sequence, line in zip(batch.sequences, batch.lines, strict=True):
-        if not line.startswith(b"{"):
+        if not line.startswith(b"{") or line.startswith(ID_FRONT):
             lines.append(line)
             continue
         rest = line[1:]

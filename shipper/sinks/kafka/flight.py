@@ -77,8 +77,7 @@ class Flight:
                 from confluent_kafka import Producer
             except ImportError as missing:
                 raise ImportError('sink kafka needs a library: pip install "logferry[kafka]"') from missing
-            calls = {"error_cb": self._complain, "on_delivery": self._report}
-            self.client = Producer({**self.settings, **calls})
+            self.client = Producer({**self.settings, "error_cb": self._complain})
 
     def renew(self) -> None:
         """Give the producer up with what it holds; `begin` makes another."""
@@ -120,7 +119,12 @@ class Flight:
         while True:
             try:
                 self.client.produce(
-                    self.topic, cargo.batch.lines[index], cargo.keys[index], headers=((EVENT_ID, event),)
+                    self.topic,
+                    cargo.batch.lines[index],
+                    cargo.keys[index],
+                    headers=[(EVENT_ID, event)],
+                    # A report holds no headers: it is told which message it is about.
+                    on_delivery=partial(self._report, event),
                 )
             except BufferError:
                 if not self._settled(cargo.deadline):
@@ -158,11 +162,10 @@ class Flight:
         elif name != "_TRANSPORT" or self.trouble is None or not self.trouble.pause:
             self.trouble = explain(name, error.str())
 
-    def _report(self, error: Any, message: Any) -> None:
+    def _report(self, event: str, error: Any, _message: Any) -> None:
         """Take the report on one message."""
         self._open -= 1
         if error is not None:
-            event = dict(message.headers() or ())[EVENT_ID].decode()
             self.refused[event] = error.name(), error.str()
 
 

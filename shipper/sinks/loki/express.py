@@ -116,7 +116,7 @@ class Express:
         """Return the batch's pushes, a stream each; None: it is not the usual case."""
         sequences, lines = batch.sequences, batch.lines
         first, size = sequences[0], len(lines)
-        if first < 1000 or sequences[-1] - first != size - 1:
+        if first < 1000 or sequences[-1] - first != size - 1 or batch.carries:
             return None
         self._bounds, self._spool = bounds, batch.spool
         if self._crowded or len(self._streams) > _STREAMS:

@@ -21,7 +21,7 @@ from .express import Express, Framed
 from .heads import Head, Heads
 from .labels import LabelGuard, label_text, stream_labels
 from .metadata import frame_metadata, pairs_of
-from .protobuf import Row
+from .protobuf import Row, pair
 from .timestamps import WINDOW, Bounds, Lanes, Limit, parse_timestamp
 
 __all__ = ["LINE_BYTES", "Push", "Route", "Router"]
@@ -91,6 +91,11 @@ class Router:
             route = self._sort(batch, heads, bounds)
             if route is not None:
                 route.metas = self._frame(heads, batch.sequences, batch.spool)
+                if batch.carries:
+                    for index, head in enumerate(heads):
+                        if head is not None:
+                            pairs = self.pairs(head, batch.event_id(index))
+                            route.metas[index] = b"".join(pair(name, text) for name, text in pairs.items())
                 return route
 
     def pairs(self, head: Head, event_id: str) -> dict[str, str]:
@@ -114,7 +119,8 @@ class Router:
                 for line, head in zip(batch.lines, heads, strict=True)
             ]
         prefix, second, current = "", 0, False
-        for head, sequence, index in zip(heads, batch.sequences, range(len(heads)), strict=True):
+        sequences = _own_sequences(batch) if batch.carries else batch.sequences
+        for head, sequence, index in zip(heads, sequences, range(len(heads)), strict=True):
             if head is None:
                 refused[index] = Rejected(_unreadable(batch.lines[index]))
                 continue
@@ -217,6 +223,11 @@ class Router:
             step = int(min(3600, max(self.limit.max_age / 4, 1)))
             self._anchor = int(now) // step * step
         return self._anchor + sequence // _GIGA % 3600, sequence % _GIGA
+
+
+def _own_sequences(batch: Batch) -> list[int]:
+    """Return the sequences that events had where they come from: a repeated one has the same nanoseconds."""
+    return [int(batch.event_id(index).rpartition("-")[2]) for index in range(len(batch))]
 
 
 def _time(stamp: Any) -> tuple[int, int]:
