@@ -112,9 +112,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The server will never take it: a dead letter with `reason`."""
+    """The server will never take it: a dead letter with `reason`.
+
+    `own`: the server named this event, for something that only gets worse with waiting (its age). Any number
+    of those is no sign of a server that refuses everything.
+    """
 
     reason: str
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

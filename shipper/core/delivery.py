@@ -16,7 +16,8 @@ Rules
 - A sink that rejects everything is paused, not drained into the dead letters: after `patience` wholly
   rejected parts with nothing stored in between, only single events are tried, ever more slowly, until one is
   stored. (Each such probe that is rejected becomes a dead letter: one poisonous event must not stop a sink
-  for ever.)
+  for ever.) What is rejected for a matter of its `own`, such as its age, does not count: a backlog of events
+  that have become too old is dead-lettered as fast as the server names them.
 - A verdict that makes no sense (a wrong type, indexes outside the batch) is a defect of the sink and counts
   as `Retry`: nothing is lost by somebody's mistake.
 - What is delivered costs nothing per event here: only what is refused is looked at one by one.
@@ -172,7 +173,8 @@ class Delivery:
                 self._again(_Part(part.indexes[:half], part.attempt + 1))
                 return None
             case Rejected() | Split():
-                return self._partial(part, Partial({0: Rejected(verdict.reason)}), chance)
+                own = isinstance(verdict, Rejected) and verdict.own
+                return self._partial(part, Partial({0: Rejected(verdict.reason, own)}), chance)
             case Retry():
                 return self._retry(part, verdict, chance)
         defect = Retry(f"the sink answered what it may not: {verdict!r}"[:200])
@@ -225,7 +227,7 @@ class Delivery:
                 self._fates[index] = Fate("dead", rejected)
         if len(verdict.refused) < len(part.indexes):
             self._stored(verdict.duplicates)
-        elif not retries:
+        elif not retries and not all(isinstance(r, Rejected) and r.own for r in verdict.refused.values()):
             self._rejections += 1
         if retries:
             return self._retry(_Part([i for i, _ in retries], part.attempt), _worst(retries), chance)

@@ -65,8 +65,11 @@ def rejected(answer: Mapping[str, Any], events: int) -> dict[int, Rejected]:
 
 
 _ENDS: Final = (
-    ("expiredLogEventEndIndex", Rejected("older than the log group's retention")),
-    ("tooOldLogEventEndIndex", Rejected("more than 14 days old, which CloudWatch Logs does not take")),
+    ("expiredLogEventEndIndex", Rejected("older than the log group's retention", own=True)),
+    (
+        "tooOldLogEventEndIndex",
+        Rejected("more than 14 days old, which CloudWatch Logs does not take", own=True),
+    ),
 )
 _TOO_NEW: Final = Rejected("more than 2 hours in the future, which CloudWatch Logs does not take")
 

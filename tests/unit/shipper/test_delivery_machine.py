@@ -165,6 +165,21 @@ def test_a_sink_that_rejects_everything_is_paused() -> None:
     assert len(delivery.part()) > 1
 
 
+def test_a_backlog_that_has_become_too_old_is_not_probed() -> None:
+    """The server names each event's own age: a hundred such batches, or single events, pause nothing."""
+    delivery = Delivery(patience=3)
+    old = Rejected("older than the retention", own=True)
+    for size in (1000, 1) * 50:
+        delivery.begin(batch_of(size), LIMITS, {})
+        verdict = Partial(dict.fromkeys(range(size), old)) if size > 1 else old
+        assert delivery.settle(verdict, 0.5) is None
+        settled = delivery.take()
+        assert settled is not None
+        assert len(settled.fates) == size
+        assert not delivery.suspicious
+        delivery.abandon()
+
+
 def test_a_senseless_verdict_loses_nothing() -> None:
     """Indexes outside the batch, or no verdict at all, count as a retry."""
     for nonsense in (None, Partial({7: Rejected("?")}), Partial({0: "bad"}), "ok"):  # type: ignore[dict-item]  # a defect on purpose
