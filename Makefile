@@ -5,14 +5,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DURATION ?= 60s
 MINUTES  ?= 60
+SIZE     ?= usual
 EFFORT   ?= 10
 WORKERS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit coverage integration lint format docs bench soak prove constraints servers clean
+.PHONY: help demo test unit coverage integration lint format docs bench bench-check bench-peers bench-install \
+	bench-panels bench-slices bench-docs profile soak prove constraints servers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One stamp per set of extras: quick the second time, made again when the pins change.
 $(VENV)/stamp-%: pyproject.toml constraints.txt
@@ -41,7 +43,7 @@ integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kil
 	$(BIN)/python -m pytest tests/integration -q --timeout 300
 
 servers: $(VENV)/stamp-dev ## install the servers that the tests talk to, into a cache outside the repository
-	@$(BIN)/python tests/servers/install.py loki elasticsearch kafka || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
+	@$(BIN)/python tests/servers/install.py loki elasticsearch kafka rsyslog || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
 
 lint: $(VENV)/stamp-dev ## ruff (all rules) and mypy (strict)
 	$(BIN)/ruff check .
@@ -56,8 +58,38 @@ docs: $(VENV)/stamp-docs ## build docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/stamp-dev ## what a record costs, as ratios to the standard library in the same run
-	$(BIN)/python benchmarks/record.py
+# Figures are JSON in build/; `make bench-docs` puts them into docs/performance.md and the README.
+bench: $(VENV)/stamp-dev ## what everything costs, as ratios to the standard library in the same run, and the budgets
+	$(BIN)/python benchmarks/bench.py --size $(SIZE) --peers build/bench-peers.json --json build/bench.json
+
+bench-check: $(VENV)/stamp-dev ## the short form, compared with what was kept: fails when something got slower
+	$(BIN)/python benchmarks/check.py --short
+
+# In an environment of their own: what they bring is not to be found by logferry's tests.
+bench-peers: ## what today's libraries cost for the same records
+	@$(MAKE) --no-print-directory VENV=.venv-peers .venv-peers/stamp-peers
+	@mkdir -p build
+	.venv-peers/bin/python benchmarks/peers.py --json build/bench-peers.json
+
+bench-install: $(VENV)/stamp-dev ## what each extra takes on the disk
+	@mkdir -p build
+	$(BIN)/python benchmarks/install_size.py --json build/bench-install.json
+
+bench-panels: $(VENV)/stamp-dev ## the local store's panels over ten million events
+	@mkdir -p build
+	$(BIN)/python benchmarks/store_panels.py --json build/bench-panels.json
+
+bench-slices: $(VENV)/stamp-dev ## what the delivery thread's short slices do for the application
+	@mkdir -p build
+	$(BIN)/python benchmarks/slices.py --json build/bench-slices.json
+
+bench-docs: $(VENV)/stamp-dev ## put what was measured into docs/performance.md and the README
+	$(BIN)/python benchmarks/page.py $(addprefix build/,bench.json profile.json bench-peers.json \
+		bench-install.json bench-panels.json bench-slices.json)
+
+profile: $(VENV)/stamp-dev ## where the microseconds go: each stage of a record's way by itself, and the whole
+	@mkdir -p build
+	$(BIN)/python benchmarks/stages.py --whole --json build/profile.json
 
 soak: $(VENV)/stamp-dev servers ## programs, servers and disks that fail at random (MINUTES=60)
 	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
@@ -73,4 +105,4 @@ constraints: ## pin the newest versions of the whole environment in constraints.
 	@rm -rf $(VENV)-pin
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
+	rm -rf $(VENV) $(VENV)-* build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info

@@ -1,8 +1,8 @@
 """Install the real servers that tests talk to: `python tests/servers/install.py loki`.
 
-Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores; Kafka
-and Elasticsearch come as jars from a Maven repository. What is in the cache already is left alone, so a second
-run takes no time and needs no network. Exit code 0: it is there; 1: it could not be had.
+Loki comes as source from the Go module proxy and is built once, in about seven minutes on two cores; the
+others come as jars from a Maven repository. What is in the cache already is left alone, so a second run takes
+no time and needs no network. Exit code 0: it is there; 1: it could not be had.
 """
 
 from __future__ import annotations
@@ -163,7 +163,35 @@ def _lay_out(home: Path, own: Path) -> None:
     shutil.rmtree(made)
 
 
-SERVERS = {"loki": loki, "elasticsearch": elasticsearch, "kafka": kafka}
+def rsyslog() -> bool:
+    """Unpack Debian's rsyslog into the cache, with the libraries that it alone needs; nothing is installed."""
+    target = binary("rsyslog")
+    if target.exists():
+        say(f"rsyslog is there: {target}")
+        return True
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        say("rsyslog comes as Debian packages, and this is no Debian: an own receiver stands in")
+        return True
+    target.parent.mkdir(parents=True, exist_ok=True)
+    packages = ["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"]
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        fetch = ["apt-get", "download", "-q", *packages]
+        done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
+        if done.returncode:  # the lists of packages may never have been fetched
+            subprocess.run(["apt-get", "update", "-q"], capture_output=True, check=False)
+            done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
+        if done.returncode:
+            say(f"rsyslog: {done.stderr.strip()[-500:]}")
+            return False
+        root = Path(scratch) / "root"
+        for package in Path(scratch).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, root], check=True)
+        root.replace(target)
+    say(f"rsyslog: {target}")
+    return True
+
+
+SERVERS = {"loki": loki, "elasticsearch": elasticsearch, "kafka": kafka, "rsyslog": rsyslog}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in SERVERS]
