@@ -178,14 +178,16 @@ class KafkaServer:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Return the offsets that a consumer group has committed, by partition."""
-        from confluent_kafka import ConsumerGroupTopicPartitions
+        from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 
         admin = self.admin()
         asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
+        try:
+            places = asked.result(10).topic_partitions
+        except KafkaException:  # nobody has asked for the coordinator before, or it is moving
+            return {}
         return {
-            place.partition: place.offset
-            for place in asked.result(10).topic_partitions
-            if place.topic == topic and place.offset >= 0
+            place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0
         }
 
     def freeze(self) -> None:
