@@ -59,8 +59,10 @@ def fast(used: Router, batch: Batch) -> dict[str, tuple[int, bytes]] | None:
 
 
 texts = st.none() | st.text(max_size=6) | st.sampled_from(["", "a" * 127, "b" * 128, "é" * 300, "x\x00\x80"])
-numbers = st.sampled_from([0, 1, -1, 200, 2**70, 0.0, 1.0, -0.0, 1.5, 1e300, 1e-7, 12.75]) | st.floats(
-    allow_nan=False, allow_infinity=False
+numbers = (
+    st.sampled_from([0, 1, -1, 200, 2**70, 0.0, 1.0, -0.0, 1.5, 1e300, 1e-7, 12.75])
+    | st.sampled_from([1e-4, 9.999e-5, 0.00010000000000000002, 1e15, 9999999999999998.0, 1e16, -12.75])
+    | st.floats(allow_nan=False, allow_infinity=False)
 )
 usual = st.fixed_dictionaries(
     {"timestamp": st.builds(stamp, st.sampled_from([0, 0, 0, 1, 900]), st.integers(0, 999_999))},

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from logferry.shipper.sinks.loki.heads import Heads
 from logferry.shipper.sinks.loki.metadata import VALUE_BYTES, frame_metadata, pairs_of, text_of, wire_name
-from logferry.shipper.sinks.loki.protobuf import pair, push_request
+from logferry.shipper.sinks.loki.protobuf import framed_nanos, pair, push_request
 
 SPOOL = "0123456789abcdef" * 2
 
@@ -148,3 +148,10 @@ def test_one_broken_line_costs_only_itself() -> None:
         [b'{"level":"INFO"}', b"{broken", b"[1]", b"", b'{"level":\n"WARNING"}', b'{"level":"ERROR"}']
     )
     assert [head and head.l0 for head in heads] == ["INFO", None, None, None, "WARNING", "ERROR"]
+
+
+@given(st.lists(st.integers(0, 999_999_999), min_size=1, max_size=130))
+def test_nanoseconds_of_many_events_are_varints_of_five_bytes(nanos: list[int]) -> None:
+    """Written all at once, each reads as itself."""
+    framed = framed_nanos(nanos)
+    assert [read_varint(one, 0) for one in framed] == [(number, 5) for number in nanos]
