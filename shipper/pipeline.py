@@ -45,6 +45,7 @@ from .relay import WorkerRelay
 from .settlement import WorkerSettlement
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
+from .spool.writer import SpoolClosedError
 from .upkeep import PREPARE_EVERY, Job, Upkeep
 from .worker import SinkState, Worker
 
@@ -85,6 +86,8 @@ class _Feeder:
         while not self._stopping.is_set():
             try:
                 self._source.run(once=self._once)
+            except SpoolClosedError:
+                return  # at the end it waited for room; what it held is read again, or was taken by the heir
             except Exception as error:  # noqa: BLE001 - one source's trouble is not the others'
                 self.error = f"{type(error).__name__}: {error}"
                 say("ERROR", f"source {self._name}: {self.error}", f"source {self._name}")
@@ -257,6 +260,8 @@ class Pipeline:
         if spools is None:
             return
         with self._guard:
+            if not self.running:
+                return  # what is locked now would stay locked
             found = spools.adopt()
             for adopted in found:
                 adopted.told = False  # before anybody else may put it away
@@ -352,30 +357,32 @@ class Pipeline:
         return ended and not pending
 
     def succeed(self, other: Any) -> None:
-        """Take what is offered to `other` once that is shut down."""
+        """Take what is offered to `other`, and what its sources append, once that is shut down."""
         other.spool.successor = self.outlet
+        other.spool.heir = self.spool
 
-    def leave(self, seconds: float) -> bool:
+    def leave(self, seconds: float, sources: float = 0.0) -> bool:
         """Stop as soon as each worker is done with the batch in its hands; what is left is for others.
 
-        True when all of them were within `seconds`.
+        `sources`: so many seconds are theirs to end, while the workers still make room for them. True when
+        all workers ended within `seconds`; one that hangs keeps what it holds until it ends.
         """
         with self._lock:
             if not self._running:
                 return True
             self._running = False
+        self._stop_sources(time.monotonic() + sources)
         ended = self._stop(time.monotonic(), seconds)
         self.spool.close()
         if ended:
             self._put_away()
+        else:
+            self._put_away_later()
         return ended
 
     def _stop(self, deadline: float, grace: float = GRACE) -> bool:
         """End all threads; False when one hangs."""
-        for feeder in self._feeders:
-            feeder.stop()
-        for feeder in self._feeders:
-            feeder.thread.join(max(0.0, deadline - time.monotonic()))
+        self._stop_sources(deadline)
         if self._upkeep is not None:
             self._upkeep.stop(GRACE)
         if self._overrides is not None:
@@ -386,6 +393,12 @@ class Pipeline:
         if self._health is not None:
             self._health.close()
         return all(ended)
+
+    def _stop_sources(self, deadline: float) -> None:
+        for feeder in self._feeders:
+            feeder.stop()
+        for feeder in self._feeders:
+            feeder.thread.join(max(0.0, deadline - time.monotonic()))
 
     def _put_away(self) -> None:
         """Delete what is drained, and let others have the rest."""

@@ -51,8 +51,21 @@ _COLUMNS: Final = (
     show_default=True,
     help="With --once: give up when a sink has taken nothing for so long. What is left waits in the spool.",
 )
-def run(config_path: str | None, once: bool, patience: float) -> None:  # noqa: FBT001 - click's signature
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Reload the configuration when its file changes; SIGHUP does so at any time.",
+)
+def run(  # click's signature
+    config_path: str | None,
+    once: bool,  # noqa: FBT001
+    patience: float,
+    watch: bool,  # noqa: FBT001
+) -> None:
     """Read the sources and deliver to the sinks, until SIGTERM or Ctrl-C.
+
+    SIGHUP reloads the configuration: sources go on where they are, and nothing is lost or read twice. One
+    with mistakes is reported as `check` does, and the old one goes on.
 
     With --once it reads the sources to their ends, delivers, prints what became of every record, and exits
     with 0 only if all of it was delivered. Killed and started again, it goes on where it was.
@@ -63,6 +76,8 @@ def run(config_path: str | None, once: bool, patience: float) -> None:  # noqa: 
     from ..pipeline import Pipeline
 
     config = load_config(config_path)
+    if once and watch:
+        fail("--once ends by itself: there is nothing to --watch", USAGE)
     if once and not config.sources:
         fail("the configuration has no sources: there is nothing to read", USAGE)
     try:
@@ -70,16 +85,18 @@ def run(config_path: str | None, once: bool, patience: float) -> None:  # noqa: 
     except ConfigError as error:
         report_config(error)
         raise SystemExit(USAGE) from None
+    if not once:
+        from .service import serve
+
+        raise SystemExit(serve(config, made, config_path, watch=watch))
     set_level(made.diagnostics_level)
     pipeline = Pipeline.from_plan(made)
     stop = _stop_on_signals()
     try:
-        pipeline.start(sources=not once)
+        pipeline.start(sources=False)
     except OSError as error:
         fail(f"cannot start: {error}", UNAVAILABLE)
-    raise SystemExit(
-        _Once(pipeline, made, stop, patience).run() if once else _until_stopped(pipeline, made, stop)
-    )
+    raise SystemExit(_Once(pipeline, made, stop, patience).run())
 
 
 def _stop_on_signals() -> threading.Event:
@@ -94,16 +111,6 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
     return stop
-
-
-def _until_stopped(pipeline: Pipeline, made: Plan, stop: threading.Event) -> int:
-    sinks = ", ".join(spec.name for spec in made.sinks)
-    sources = ", ".join(spec.name for spec in made.sources) or "none; delivering what is in the spool"
-    warn(f"logferry: running (sources: {sources}; sinks: {sinks})")
-    stop.wait()
-    warn("logferry: stopping")
-    pipeline.shutdown()  # what is not delivered in time is said by it, and waits in the spool
-    return OK
 
 
 @dataclass(slots=True)

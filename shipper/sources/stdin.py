@@ -1,7 +1,8 @@
 """Standard input: one event a line, until it ends.
 
 There is no position to go back to: what has been read and not appended when the process is killed is lost
-with the pipe. What is read is therefore appended at once, before the next read.
+with the pipe. What is read is therefore appended at once, before the next read. Asked to stop, it reads on to
+the end of the line: whoever reads on after it (another configuration) begins with a whole one.
 """
 
 # ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
@@ -82,12 +83,24 @@ class StdinSource:
             if not chunk:
                 break
             take(splitter.feed(chunk))
+        take(splitter.feed(_rest_of_line(number)) if splitter.pending else ())
         take(splitter.flush())
         end()
 
     def stop(self) -> None:
         """Ask `run` to return soon."""
         self._stop.set()
+
+
+def _rest_of_line(number: int) -> bytes:
+    """Read to the end of the line, of the stream, or until nothing came for a second."""
+    rest = bytearray()
+    while not rest.endswith(b"\n") and select.select([number], [], [], 1.0)[0]:
+        byte = os.read(number, 1)
+        if not byte:
+            break
+        rest += byte
+    return bytes(rest)
 
 
 def _build(config: StdinConfig, context: SourceContext, /) -> StdinSource:

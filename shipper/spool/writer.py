@@ -87,6 +87,7 @@ class Spool:
         self._sleep = sleep
         self._options = supply
         self.successor: Outlet | None = None  # takes what is offered after `close`
+        self.heir: Spool | None = None  # takes what is appended after it, unless it can be read again
         self._begin()
         _living.add(self)
 
@@ -217,7 +218,7 @@ class Spool:
         while True:
             with suppress(Full), self._lock:
                 if self.closed:
-                    raise SpoolClosedError(f"the spool of {self.settings.service} is closed")
+                    return self._inherit(lines, position, source, waiting)
                 sequence = self._place(LINES, len(prefix), prefix + payload, len(lines), evict=False)
                 if position or source in (self._past or ()):
                     self._supply.positions[source] = position
@@ -228,6 +229,14 @@ class Spool:
                 self._sleep(0.05)
             else:
                 waiting()
+
+    def _inherit(
+        self, lines: Sequence[bytes], position: bytes, source: str, waiting: Callable[[], object] | None
+    ) -> int:
+        """Append to the heir, after `close`, what has no position: a pipe cannot be read again."""
+        if self.heir is None or position or not lines:
+            raise SpoolClosedError(f"the spool of {self.settings.service} is closed")
+        return self.heir.append(lines, position, source, waiting)
 
     def last_position(self, source: str) -> bytes:
         """Return the newest position of `source`, of this process or of those before it (`b""`: none)."""
