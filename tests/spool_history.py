@@ -67,7 +67,8 @@ PROFILES = (
     Profile("plain"),
     Profile("written", mapped=False),
     Profile("always", {"sync": "always"}),
-    Profile("drop_oldest", {**_FULL, "when_full": "drop_oldest"}, lost=frozenset({"full"})),
+    # "removed": one process stands still while it writes down what it takes from another.
+    Profile("drop_oldest", {**_FULL, "when_full": "drop_oldest"}, lost=frozenset({"full", "removed"})),
     Profile("drop_newest", {**_FULL, "when_full": "drop_newest"}, lost=frozenset({"full"})),
     Profile("block", {**_FULL, "when_full": "block"}, lost=frozenset({"full"})),
     Profile("max_age", {"max_age": 60.0}, lost=frozenset({"max_age"})),

@@ -36,14 +36,16 @@ Rules
 - *A segment is closed by a `SEAL` frame* and a spool by a `SHUTDOWN` frame: one without it was killed. That
   a file with a higher number exists proves nothing: it may have been made and not yet be in use.
 - *The writer writes segments, the delivering process writes cursors* and deletes segments that all cursors
-  passed. A full spool: the writer deletes, readers notice. What a reader holds open it may finish.
+  passed. A full path: whoever needs room deletes what `share.py` says, owners and readers notice. What a
+  reader holds open it may finish.
 - *The newest segment begins with the newest position of every source* (`POSITIONS`), so deleting older ones
   forgets none; the ledger keeps those of spools that are gone.
 - *Dead is whose lock can be taken.* A forked child closes its copy of the lock, so the lock is the
   process's own.
 
-The modules: `writer` and `supply` (where segments come from), `reader`, `blocks` and `cursor`, `books`
-(cursor files), `directory`, `ledger`, `spoolset` (the delivering side), `death`, `scan`, `audit`.
+The modules: `writer`, `supply` (where segments come from) and `share` (who makes room), `reader`, `blocks`
+and `cursor`, `books` (cursor files), `directory`, `ledger`, `spoolset` (the delivering side), `death`,
+`scan`, `audit`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ import re
 import stat
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -85,7 +86,8 @@ class Owner(msgspec.Struct, frozen=True):
     """Who made a spool: the content of its lock file. `late`: after its shutdown, so no other will follow.
 
     `delivery` as in `SpoolSettings`; `adopter` is a process that took the dead owner's spool over to read it
-    itself, although it had been left to a delivery process or an agent.
+    itself, although it had been left to a delivery process or an agent. `yields`: its oldest events may go
+    when the path is full.
     """
 
     pid: int = 0
@@ -94,6 +96,7 @@ class Owner(msgspec.Struct, frozen=True):
     late: bool = False
     delivery: str = "thread"
     adopter: int = 0
+    yields: bool = False
 
     @property
     def left_to_others(self) -> bool:
@@ -182,10 +185,13 @@ def group_id(group: str | None) -> int | None:
 
 
 def replace_file(
-    dir_fd: int, name: str, data: bytes, gid: int | None = None, *, durable: bool = True
+    dir_fd: int, name: str, data: bytes, gid: int | None = None, *, durable: bool = True, by: str = "new"
 ) -> None:
-    """Replace the file `name` in one step, when `durable` on the disk before it is seen. Raises OSError."""
-    temporary = f"{name}.new"
+    """Replace the file `name` in one step, when `durable` on the disk before it is seen. Raises OSError.
+
+    Two that do it at the same time need different words for `by`.
+    """
+    temporary = f"{name}.{by}"
     fd = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
     )
@@ -247,6 +253,7 @@ class Home:
         started: float,
         late: bool = False,
         delivery: str = "thread",
+        yields: bool = False,
     ) -> Home:
         """Make and lock the directory of spool `spool`. Raises OSError; FileExistsError: take another id."""
         gid = group_id(group)
@@ -271,7 +278,7 @@ class Home:
                 raise FileExistsError(f"{path} was taken for a dead process's")  # noqa: TRY301 - one clean-up for all
             if gid is not None:
                 prepare_directory(path / "cursors", gid, shared=True)
-            owner = Owner(os.getpid(), service, started, late, delivery)
+            owner = Owner(os.getpid(), service, started, late, delivery, yields=yields)
             os.write(lock_fd, msgspec.json.encode(owner))
         except BaseException as error:
             os.close(dir_fd)
@@ -432,20 +439,42 @@ class Home:
     def evict(self, number: int, first: int, last: int, reason: str) -> bool:
         """Write down that a segment's events are given up, then delete it; False when it was gone already.
 
-        In this order: what is written down but still there is simply read.
+        In this order: what is written down but still there is simply read. Others may do so to a living
+        owner's (`share.py`); they leave it when somebody is just writing, which the owner may not.
         """
-        with self._keep:
-            if self.dir_fd < 0:
+        with self._keep, self._alone() as alone:
+            if self.dir_fd < 0 or (self.lock_fd < 0 and not alone):
                 return False
             self.write_evicted(merged([*self.evicted(), Evicted(first, last, reason)]))
             return self.remove_segment(number)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Let nobody else write down what is given up; False: after 20 ms somebody still does."""
+        alone = False
+        for _ in range(20):
+            try:
+                fcntl.flock(self.dir_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
+            except OSError:  # closed
+                break
+        try:
+            yield alone
+        finally:
+            if alone:
+                with suppress(OSError):
+                    fcntl.flock(self.dir_fd, fcntl.LOCK_UN)
 
     def write_evicted(self, ranges: list[Evicted]) -> None:
         """Write down what was given up. Raises nothing."""
         try:
             # Not waited for: it may be a log call. A power cut costs the reason, not the count.
             data = pack(msgspec.json.encode(ranges))
-            replace_file(self.dir_fd, "evicted.json", data, self.gid, durable=False)
+            by = "new" if self.lock_fd >= 0 else "taken"  # a sibling that takes a segment from a living owner
+            replace_file(self.dir_fd, "evicted.json", data, self.gid, durable=False, by=by)
             info = os.stat("evicted.json", dir_fd=self.dir_fd)
             self._evicted = ((info.st_mtime_ns, info.st_ino), ranges)
         except OSError:  # a full disk: the reason is lost to other processes, the count is not

@@ -7,7 +7,7 @@ Rules
   small one without counting, so that handlers that come faster than a segment is made do not pile up for
   ever.
 - The bound on disk holds for the path, all processes together: what is there is counted when a segment is
-  made, under a lock that nobody waits long for.
+  made, under a lock that nobody waits long for. Who gives up what when it is reached: `share.py`.
 - The next segment is made ahead (`prepare`), so that the log call that fills one only changes over. Until it
   is in use it holds no frame and its header says 0 for its first sequence. It is taken only after segments
   with lower numbers, and made only while half of the bound is free: idle processes must not hoard room.
@@ -32,8 +32,7 @@ import msgspec
 from ..core.framing import POSITIONS, encode
 from ..core.segments import Evicted, grown, merged
 from ..diagnostics import say
-from .directory import Home, maps_are_safe, spool_directories
-from .scan import first_of, last_of
+from .directory import Home, maps_are_safe
 from .segment import (
     DATA,
     TAIL,
@@ -47,13 +46,14 @@ from .segment import (
     pack_header,
     segment_name,
 )
+from .share import evict_dead, share, take_from_siblings, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .settings import SpoolSettings
 
-__all__ = ["Full", "Sealed", "Supply", "usage"]
+__all__ = ["Full", "Sealed", "Supply"]
 
 RETRY = 5.0
 _RETRY_FULL = 0.05
@@ -86,20 +86,6 @@ class Sealed:
     size: int
     at: float
     memory: bool
-
-
-def usage(path: Path) -> int:
-    """Return the bytes on disk under `path`, directories included. Raises nothing."""
-    total = 0
-    pending = [os.fspath(path)]
-    while pending:
-        with suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-    return total
 
 
 def _drop_salvage(path: Path) -> bool:
@@ -215,7 +201,7 @@ class Supply:
         if isinstance(current, MemorySegment) or not 4 * current.pos >= current.capacity > 0:
             return
         with self._path_lock(path):
-            size = min(grown(current.capacity, 0, bound, bound), largest_file())
+            size = min(grown(current.capacity, 0, share(path, bound), bound), largest_file())
             if size > bound // 2 - usage(path):
                 return
             self._spare = self._new_file(home, size, 0)
@@ -299,11 +285,18 @@ class Supply:
         return self.home.remove_segment(number)
 
     def forget_gone(self) -> None:
-        """Forget the sealed segments that another process has deleted."""
-        there = set(self.home.numbers())
-        for entry in [entry for entry in self.sealed if entry.number not in there]:
+        """Forget the sealed segments that another process has deleted; count those that it gave up."""
+        there = set(self.home.numbers())  # empty: the directory cannot be read just now
+        for entry in [entry for entry in self.sealed if there and entry.number not in there]:
             with suppress(ValueError):  # given up meanwhile
                 self.sealed.remove(entry)
+                self._count_taken(entry)
+
+    def _count_taken(self, entry: Sealed) -> None:
+        for gone in self.home.evicted():
+            if gone.first <= entry.last and entry.first <= gone.last:
+                count = min(gone.last, entry.last) - max(gone.first, entry.first) + 1
+                self.given_up[gone.reason] = self.given_up.get(gone.reason, 0) + count
 
     def take_number(self) -> int:
         """Return a segment number that nobody else gets."""
@@ -340,9 +333,10 @@ class Supply:
         if self._making > 1:
             return self._new_file(home, -(-max(needed, _SMALL) // 4096) * 4096, first)
         with self._path_lock(path):
+            fair = share(path, self.settings.max_bytes)
             while True:
                 room = self.settings.max_bytes - usage(path)
-                size = grown(self._size, needed, self.settings.max_bytes, room)
+                size = grown(self._size, needed, fair, room)
                 if size:
                     size = max(-(-needed // 4096) * 4096, min(size, largest_file()))
                     break
@@ -421,6 +415,7 @@ class Supply:
                     started=self.clock(),
                     late=self.late,
                     delivery=self.settings.delivery,
+                    yields=self.settings.when_full == "drop_oldest",
                 )
             except FileExistsError:
                 if not tries:
@@ -445,24 +440,10 @@ class Supply:
                 os.close(fd)
 
     def _evict_oldest(self, path: Path) -> bool:
-        """Give up the oldest segment of a dead spool, or else of this one; False when there is none."""
-        held = set(self.adopted)
-        for service in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-            for directory in spool_directories(service):
-                home = self.adopted.get(directory) if directory in held else Home.adopt(directory)
-                if home is None:
-                    continue
-                try:
-                    numbers = home.numbers()
-                    if not numbers:
-                        continue
-                    following = first_of(home, numbers[1]) - 1 if len(numbers) > 1 else 0
-                    last = following if following > 0 else last_of(home)
-                    if home.evict(numbers[0], first_of(home, numbers[0]) or 1, last, "full"):
-                        return True
-                finally:
-                    if directory not in held:
-                        home.close()
+        """Give up the oldest segment of who should (`share.py`); False when there is none."""
+        if evict_dead(path, self.adopted) or take_from_siblings(path, self.home, self.settings.max_bytes):
+            return True
+        self.forget_gone()  # others take from here, too
         own = next((entry for entry in self.sealed if not entry.memory), None)
         if own is None:
             return False

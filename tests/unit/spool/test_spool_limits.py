@@ -13,7 +13,7 @@ from logferry.shipper.core.segments import LARGEST, SMALLEST, Evicted, attribute
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, SpoolSet, audit
 from logferry.shipper.spool.segment import allocate
-from logferry.shipper.spool.supply import usage
+from logferry.shipper.spool.share import usage
 
 
 def deliver(cursor: Cursor) -> list[bytes]:
