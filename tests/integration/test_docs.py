@@ -40,7 +40,11 @@ PAGES = (
     "docs/howto-frameworks.md",
     "docs/local-store.md",
     "docs/redaction.md",
+    "docs/sinks-files.md",
+    "docs/sinks-http.md",
     "docs/sinks-loki.md",
+    "docs/sinks-otlp.md",
+    "docs/sinks-syslog.md",
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+Z?")
 NOT_RUN = {"", "text"}  # no language: output, LogQL, layouts on the disk

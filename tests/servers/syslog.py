@@ -1,4 +1,4 @@
-"""Syslog receivers: an own one that is stricter than any (`SyslogReceiver`), and Debian's rsyslog (`RsyslogServer`).
+"""Syslog receivers: an own one, stricter than any (`SyslogReceiver`), and Debian's rsyslog (`RsyslogServer`).
 
 Both are processes of their own, so that they can be killed, and keep what they got in a file, one line a
 message: its structured data, a tab, APP-NAME, a tab, PRI, a tab, MSG. The own one takes nothing that RFC
@@ -8,7 +8,6 @@ connection ends.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import socket
@@ -33,7 +32,7 @@ MESSAGE: Final = re.compile(
 )
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - it is what the receiver complains of
     """What arrived is not what the RFCs allow."""
 
 
@@ -50,7 +49,7 @@ def frames(buffer: bytes) -> tuple[list[bytes], bytes]:
     """Split what was read into whole messages and the rest."""
     whole = []
     while buffer:
-        head, space, rest = buffer[:12].partition(b" ")
+        head, space, _ = buffer[:12].partition(b" ")
         if not space:
             if not head.isdigit() or len(head) > 6:
                 raise Problem(f"no octet count: {buffer[:40]!r}")
@@ -65,7 +64,7 @@ def frames(buffer: bytes) -> tuple[list[bytes], bytes]:
     return whole, buffer
 
 
-def serve(port: int, out: Path, certificate: str) -> None:
+def serve(port: int, out: Path, certificate: str) -> None:  # noqa: C901 - a program
     """Be the receiver until killed."""
     context = None
     if certificate:
@@ -175,7 +174,7 @@ class RsyslogServer(_Server):
         self._root = root
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        (libraries,) = glob.glob(str(self._root / "usr/lib/*-linux-gnu*"))
+        (libraries,) = (self._root / "usr/lib").glob("*-linux-gnu*")
         driver, options = "", ""
         if self.certificate:
             driver = (
@@ -197,7 +196,7 @@ action(type="omfile" file="{self.out}" template="kept" asyncWriting="off" flushO
         pid.unlink(missing_ok=True)
         command = [str(self._root / "usr/sbin/rsyslogd"), "-n", "-f", str(config), "-i", str(pid)]
         command += ["-M", f"{libraries}/rsyslog"]
-        return command, {**os.environ, "LD_LIBRARY_PATH": libraries}
+        return command, {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
 
 
 if __name__ == "__main__":
