@@ -100,7 +100,7 @@ def _dump(event: dict[str, Any]) -> bytes:
     return msgspec.json.encode(event)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.lists(usual, min_size=1, max_size=30), min_size=1, max_size=4),
     st.integers(1000, 10**18) | st.integers(1000, 1300),
@@ -122,7 +122,7 @@ def test_one_pass_gives_what_the_plain_way_gives(
         assert fast(used, batch) == plain(batch)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(usual, max_size=5), st.lists(usual, max_size=5), unusual)
 @example([{"status_code": 1}], [{"status_code": 1}], {"status_code": True})
 def test_what_is_not_usual_is_left_to_the_plain_way(
