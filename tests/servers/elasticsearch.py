@@ -1,8 +1,8 @@
 """A real Elasticsearch node on free loopback ports, its data in a directory of its own.
 
-It is Elastic's own server and HTTP layer from the published jars. What is missing beside it (security,
-index lifecycle management, licences) stands in docs/sinks-elasticsearch.md; `elasticsearch/StandIns.java` fills
-two addresses in.
+It is Elastic's own server and HTTP layer from the published jars. What is missing beside it (security, index
+lifecycle management, licences) stands in docs/sinks-elasticsearch.md. `elasticsearch/StandIns.java` fills two
+addresses in.
 """
 
 from __future__ import annotations

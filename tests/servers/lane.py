@@ -1,8 +1,8 @@
-"""A program that logs to a real Loki behind a proxy, to a local store and to memory; the course of a fault.
+"""A program that logs to a real server behind a proxy, to a local store and to memory; the course of a fault.
 
 `trial` is that course, from health to health. While the fault lasts, the other sinks are on time, the log
 call costs what it costs without it, memory is flat, and the program can end within its bound. After it
-everything is delivered. `Lane.compare` then compares what Loki really holds with the store, id by id.
+everything is delivered. `Lane.compare` then compares what the server really holds with the store, id by id.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from typing import Any
 from logferry.shipper.spool import audit
 
 from .application import Application
-from .loki import LokiServer
 from .proxy import FaultProxy
 
 __all__ = ["TIMEOUT", "Fault", "Lane", "Lanes", "trial"]
 
 LANES = 4  # trials at a time: they mostly wait
-SINKS = ("loki", "here", "mem")
 TIMEOUT = 0.4  # the sink's, for one request
 MEMORY = 24 << 20  # what a fault may add
 ON_TIME = 2.5  # seconds for the sinks beside it
@@ -34,22 +32,37 @@ GRACE = 1.0  # beyond the time given to a shutdown: 0.2 of it are the pipeline's
 
 
 class Lane:
-    """One program with its proxy, its spool and its store; used by one trial at a time."""
+    """One program with its proxy, its spool and its store; used by one trial at a time.
 
-    def __init__(self, directory: Path, loki: LokiServer, *, under: Sequence[str] = ()) -> None:
-        self.directory, self.loki = directory, loki
+    Another server than Loki: a subclass with its own `sink`, `sink_config` and `stored_there`.
+    """
+
+    sink = "loki"
+    timeout = TIMEOUT
+
+    def __init__(self, directory: Path, server: Any, *, under: Sequence[str] = ()) -> None:
+        self.directory, self.server = directory, server
         self.store = directory / "store"
         self.service = f"lane-{uuid.uuid4().hex[:8]}"
-        self.proxy = FaultProxy(loki.url)
+        self.proxy = FaultProxy(server.url)
         self.app = Application(under)
         self.since = time.time()
-        self.options: dict[str, Any] = {}  # further ones of the Loki sink
-        self.refused = 0  # events that Loki refuses for good
+        self.options: dict[str, Any] = {}  # further ones of the sink
+        self.refused = 0  # events that the server refuses for good
+
+    @property
+    def sinks(self) -> Sequence[str]:
+        """The names of all sinks."""
+        return (self.sink, "here", "mem")
+
+    def sink_config(self) -> dict[str, Any]:
+        """Return the sink that the faults strike."""
+        return {"type": "loki", "url": self.proxy.url}
 
     def configure(self) -> None:
         """Start shipping."""
         sinks = {
-            "loki": {"type": "loki", "url": self.proxy.url, "timeout": f"{TIMEOUT}s", **self.options},
+            self.sink: {**self.sink_config(), "timeout": f"{self.timeout}s", **self.options},
             "here": {"type": "local", "path": str(self.store), "compact": "off"},
             "mem": {"type": "memory", "max_events": 1000},
         }
@@ -79,28 +92,28 @@ class Lane:
         return [json.loads(line)["event_id"] for line in lines]
 
     def stored_there(self, at_least: int) -> list[str]:
-        """Return the ids that Loki holds."""
+        """Return the ids that the server holds."""
         query, ids = f'{{service="{self.service}"}}', list[str]()
         deadline = time.monotonic() + 20
         while True:
-            found = self.loki.entries(query, int(self.since * 1e9) - 10**9, int(time.time() * 1e9) + 10**9)
+            found = self.server.entries(query, int(self.since * 1e9) - 10**9, int(time.time() * 1e9) + 10**9)
             ids = [labels["event_id"] for *_, labels in found]
             if len(ids) >= at_least or time.monotonic() > deadline:
                 return ids
             time.sleep(0.1)
 
     def compare(self) -> int:
-        """Return how many records are not in Loki; assert that nothing is there twice, and the identity."""
+        """Return how many records the server lacks; assert that it holds nothing twice, and the identity."""
         here = self.stored_here()
         held = (len(here), len(set(here)))
         assert held == (self.app.numbers,) * 2, f"the local store holds {held} of {self.app.numbers}"
         there = self.stored_there(len(here) - self.refused)
-        assert len(there) == len(set(there)), "Loki holds events twice"
+        assert len(there) == len(set(there)), "the server holds events twice"
         report = audit(self.directory / "spool")
         assert not report.problems
         for (_, sink), account in report.accounts.items():
             assert account.balance == 0, (sink, account)
-            dead = self.refused if sink == "loki" else 0
+            dead = self.refused if sink == self.sink else 0
             assert (account.delivered, account.dead_lettered) == (len(here) - dead, dead), (sink, account)
             assert (account.pending, account.dropped) == (0, {}), (sink, account)
         return len(set(here) - set(there)) - self.refused
@@ -109,8 +122,8 @@ class Lane:
 class Lanes:
     """Runs trials, so many at a time, each in a lane of its own."""
 
-    def __init__(self, directory: Path, loki: LokiServer) -> None:
-        self.all = [Lane(directory / str(number), loki) for number in range(LANES)]
+    def __init__(self, directory: Path, server: Any, kind: type[Lane] = Lane) -> None:
+        self.all = [kind(directory / str(number), server) for number in range(LANES)]
         self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in self.all:
             self._free.put(lane)
@@ -140,17 +153,20 @@ class Lanes:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How a fault begins, when it has struck often enough, and how it ends. `sink` is the one it strikes."""
+    """How a fault begins, when it has struck often enough, and how it ends.
+
+    `sink` is the one it strikes, when it is not the lane's own.
+    """
 
     begin: Callable[[], object]
     struck: Callable[[], object]
     end: Callable[[], object]
-    sink: str = "loki"
+    sink: str = ""
 
 
 def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
     """Meet one fault; see the top. `stops`: the program ends while it lasts, and starts again after it."""
-    app, beside = lane.app, [name for name in SINKS if name != fault.sink]
+    app, beside = lane.app, [name for name in lane.sinks if name != (fault.sink or lane.sink)]
     lane.configure()
     healthy = app.log(200)
     assert app.flush(20), "not delivered before the fault"
@@ -163,7 +179,7 @@ def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
     _, peak = app.memory()
     assert peak - resident < MEMORY, f"{(peak - resident) >> 20} MiB more"
     assert faulty["p50"] < 3 * healthy["p50"] + 50e-6, (healthy, faulty)
-    assert faulty["max"] < TIMEOUT, f"a log call took {faulty['max']:.2f} s"
+    assert faulty["max"] < lane.timeout, f"a log call took {faulty['max']:.2f} s"
     if stops:
         _, took = app.shutdown(0.5)
         assert took < 0.5 + GRACE, f"the shutdown took {took:.1f} s"
@@ -173,6 +189,6 @@ def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
         fault.end()
     assert app.flush(30), f"not delivered after the fault: {app.states()}"
     # What an earlier start left is adopted within two seconds; `flush` speaks of this start's own.
-    assert app.settle(SINKS, 30) < 30, f"not delivered after the fault: {app.accounts()}"
+    assert app.settle(lane.sinks, 30) < 30, f"not delivered after the fault: {app.accounts()}"
     done, took = app.shutdown(5)
     assert done, f"something is left after {took:.1f} s"

@@ -75,7 +75,7 @@ _STORED: Final = Item(201)
 
 def read_items(body: str, events: int) -> Sequence[Item] | None:
     """Return the items of an answer, in the order of the request; None: no answer to `events` events."""
-    if body.startswith('{"errors":false,') and '"failure_store"' not in body:
+    if body.startswith('{"errors":false,') and body.endswith("}]}") and '"failure_store"' not in body:
         # The usual answer need not be read: an item is told by its status alone, and there is one for each.
         return [_STORED] * events if body.count('"status":2') == events else None
     try:
