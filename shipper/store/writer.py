@@ -24,7 +24,7 @@ import os
 import time
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -68,18 +68,21 @@ def frame(batch: Batch, start: int = 0) -> bytes:
     return b"".join([line % (n, event[1:]) for n, event in zip(numbers, lines, strict=True)])
 
 
-def whole(data: bytes, spool: str) -> tuple[int, int]:
-    """Return how many bytes of a fresh file are whole lines of `spool`, and the last sequence (0: none)."""
-    hole = data.find(b"\0")
-    end = data.rfind(b"\n", 0, len(data) if hole < 0 else hole) + 1
+def whole(file: Iterable[bytes], spool: str) -> tuple[int, int]:
+    """Return how many bytes of a fresh file are whole lines of `spool`, and the last sequence (0: none).
+
+    Line by line: a file read whole leaves holes of its size in the allocator of each process that goes on
+    with what others left.
+    """
     head = b'{"event_id":"%b-' % spool.encode()
     good, last = 0, 0
-    for line in data[:end].split(b"\n")[:-1]:
+    for line in file:
         digits = line[len(head) : line.find(b'"', len(head))]
         # Not whether it is JSON: a malformed line that was acknowledged stays, and so does what follows it.
-        if not (line.startswith(head) and digits.isdigit() and int(digits) > last):
+        sound = line.startswith(head) and digits.isdigit() and int(digits) > last
+        if not sound or line[-1:] != b"\n" or b"\0" in line:
             break
-        good, last = good + len(line) + 1, int(digits)
+        good, last = good + len(line), int(digits)
     return good, last
 
 
@@ -119,7 +122,7 @@ def _examine(fd: int, spool: str) -> tuple[int, int]:
     size = os.fstat(fd).st_size
     with os.fdopen(os.dup(fd), "rb") as file:
         file.seek(0)
-        good, last = whole(file.read(size), spool)
+        good, last = whole(file, spool)
     if good != size:
         os.ftruncate(fd, good)
     _sync(fd)
@@ -232,6 +235,12 @@ class StoreWriter:
         except BaseException:
             os.close(fd)
             raise
+        for spool in [
+            held.file.spool for held in self._open.values() if not _is_still(held.fd, held.file.path)
+        ]:
+            self._forget(
+                spool
+            )  # sealed by somebody else, perhaps gone: an open file keeps its room on the disk
         while len(self._open) >= OPEN_FILES:
             self._forget(next(iter(self._open)))
         self._marks[batch.spool] = max(mark, last)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +151,27 @@ def test_what_is_torn_is_found(cut: int, data: st.DataObject) -> None:
     torn = content[:cut]
     if data.draw(st.booleans()):
         torn += b"\0" * (len(content) - cut) + frame(batch(9, 1))
-    good, last = whole(torn, SPOOL)
+    good, last = whole(io.BytesIO(torn), SPOOL)
     assert content[:good] == torn[:good]
     assert last == torn[:cut].count(b"\n")
     assert good == content[:cut].rfind(b"\n") + 1
+
+
+def test_what_others_have_put_away_is_let_go(tmp_path: Path) -> None:
+    """A file that was sealed and removed meanwhile is not held open until there are too many of them."""
+    layout = Layout(tmp_path)
+    writer = StoreWriter(layout)
+    for n in range(3):
+        writer.write(Batch(f"{n:032x}", range(1, 2), [b'{"a":1}']))
+    for file in layout.list_fresh():
+        file.path.unlink()
+    writer.write(batch(1, 1))
+    held = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own
+            held.append(str(link.readlink()))
+    assert not [name for name in held if name.startswith(str(tmp_path)) and name.endswith("(deleted)")]
+    writer.close()
 
 
 def test_a_torn_tail_is_cut_at_reopen(tmp_path: Path) -> None:
