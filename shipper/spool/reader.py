@@ -43,7 +43,7 @@ from ..core.framing import (
     split_prefix,
 )
 from ..core.segments import attribute
-from .blocks import BLOCK, end_of_content, load, search
+from .blocks import end_of_content, load, search
 from .directory import Shelf
 from .segment import DATA, Readable, parse_header, parse_hint
 
@@ -323,14 +323,16 @@ class Reader:
         segment = self._shelf.open(number)
         if segment is None:
             return False
-        block, salt = segment.read(DATA, BLOCK), salt_of(bytes.fromhex(self._shelf.id), number)
-        segment.close()
-        at = 0
-        while (frame := parse(block, at, salt)) is not None:
-            if frame.kind != POSITIONS:
-                return True
-            at = frame.stop
-        return resync(block, at, salt) >= 0
+        salt, at = salt_of(bytes.fromhex(self._shelf.id), number), DATA
+        try:
+            # A source's frame may be longer than a block.
+            while (frame := parse(block := load(segment, at), 0, salt)) is not None:
+                if frame.kind != POSITIONS:
+                    return True
+                at += frame.stop
+            return resync(block, 0, salt) >= 0
+        finally:
+            segment.close()
 
     def _enter(self, lines: list[bytes], *, settled: bool) -> bool:  # noqa: C901 - one decision table
         """Go to the segment of the place, or to the next one there is."""

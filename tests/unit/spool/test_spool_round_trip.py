@@ -257,3 +257,18 @@ def test_a_removal_that_was_cut_off_is_finished_by_the_next(tmp_path: Path) -> N
     assert SpoolSet(SpoolSettings(tmp_path, "shop")).adopt() == []
     assert not left.exists()
     assert fresh.exists()  # another process may be making it
+
+
+def test_a_segment_that_was_made_and_not_used_stops_nobody_before_long_frames(
+    make_spool: Callable[..., Spool],
+) -> None:
+    """Made ahead, it may lose its place to one of a higher number; behind it stands a frame beyond a block."""
+    spool = make_spool(max_bytes=8 << 20)
+    cursor, appender = spool.cursor("a"), spool.appender("in")
+    appender.append([event(0)])
+    assert take_all(cursor) == [event(0)]
+    spool._supply._new_file(spool.home, 1 << 16, 0)  # what `prepare` does while another segment is made
+    long = [event(number, 1000) for number in range(200)]
+    appender.append(long)
+    appender.append(long)
+    assert take_all(cursor) == [*long, *long]
