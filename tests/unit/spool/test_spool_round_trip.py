@@ -262,7 +262,7 @@ def test_a_removal_that_was_cut_off_is_finished_by_the_next(tmp_path: Path) -> N
 def test_a_segment_that_was_made_and_not_used_stops_nobody_before_long_frames(
     make_spool: Callable[..., Spool],
 ) -> None:
-    """Made ahead, it may lose its place to one of a higher number; behind it stands a frame beyond a block."""
+    """Made ahead, it may lose its place to a later one, whose first frame may be longer than a block."""
     spool = make_spool(max_bytes=8 << 20)
     cursor, appender = spool.cursor("a"), spool.appender("in")
     appender.append([event(0)])
