@@ -316,6 +316,11 @@ class Pipeline:
 
     # ── what is asked from outside ──
 
+    @property
+    def looked(self) -> bool:
+        """Whether it has looked for what dead processes left: from then on `flush` speaks of that, too."""
+        return self._looked
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything accepted before this call is settled at every sink; False: not in time.
 

@@ -130,10 +130,11 @@ class _Once:
         reader.start()
         moved, marks = started, -1
         while not self.stop.is_set():
-            # `flush` covers what was accepted before it was called: the last one begins after the reading.
-            done = not reader.is_alive()
+            # `flush` covers what was accepted before it was called: the last one begins after the reading,
+            # and when what a killed process left has been taken over.
+            done, looked = not reader.is_alive(), self.pipeline.looked
             settled = self.pipeline.flush(_LOOK)
-            if done and settled:
+            if done and looked and settled:
                 break
             now = time.monotonic()
             progress = sum(a.accepted - a.pending for a in self.pipeline.accounts().values())
