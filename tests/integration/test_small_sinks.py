@@ -1,9 +1,9 @@
 """The sinks http, otlp and syslog at work: complete by id though the shipper, or the receiver, is killed.
 
-Each run ships a file of 20,000 lines (with LOGFERRY_EFFORT=5 or more: 100,000) with `logferry run --once`, kills it
-with SIGKILL when a part has arrived, and starts it again. What the receiver holds is compared by event id with a
-local store beside it. Duplicates are bounded by what one kill may repeat: one batch, and for syslog the
-window.
+Each run ships a file of 20,000 lines (with LOGFERRY_EFFORT=5 or more: 100,000) with `logferry run --once`,
+kills it with SIGKILL when a part has arrived, and starts it again. What the receiver holds is compared by
+event id with a local store beside it. Duplicates are bounded by what one kill may repeat: one batch, and for
+syslog the window.
 """
 
 from __future__ import annotations
