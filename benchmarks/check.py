@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,16 @@ def missing(rows: Sequence[Row], expected: Mapping[str, object]) -> list[str]:
     return sorted(expected.keys() - {row.key for row in rows})
 
 
-def lower(rows: Sequence[Row], again: Sequence[Row]) -> list[Row]:
-    """Return rows with the smaller of each figure; of what was delivered too."""
+def lower(
+    rows: Sequence[Row], again: Sequence[Row], better: Callable[[float, float], float] = min
+) -> list[Row]:
+    """Return rows with the smaller of each figure; of what was delivered too.
+
+    With `max` the larger: what is kept must not be what a disturbed floor made small.
+    """
     second = {row.key: row.figures for row in again}
     return [
-        Row(row.section, row.name, {k: min(v, second[row.key].get(k, v)) for k, v in row.figures.items()})
+        Row(row.section, row.name, {k: better(v, second[row.key].get(k, v)) for k, v in row.figures.items()})
         if row.key in second
         else row
         for row in rows
@@ -147,8 +152,10 @@ def main() -> int:
     if bool(given.run) == given.short:
         parser.error("a run, or --short")
     held = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    if given.short:
-        size, rows = "short", short({} if given.keep else held.get("short", {}).get("rows", {}))
+    if given.short and given.keep:
+        size, rows = "short", lower(short({}), short({}), max)
+    elif given.short:
+        size, rows = "short", short(held.get("short", {}).get("rows", {}))
     else:
         run, rows = load(given.run)
         size = run["size"]

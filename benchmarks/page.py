@@ -4,7 +4,7 @@
 
 docs/performance.md and README.md hold places `<!-- begin: NAME, made by benchmarks/page.py -->` to
 `<!-- end -->`; NAME is a section of the rows, `budgets` or `summary` (the README's short table). A place for
-which the given runs have nothing stays as it is. Each table says when, where and with which versions it was made.
+which the given runs have nothing stays as it is. Each table says when and where it was made.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def tables_of(runs: Sequence[Path]) -> dict[str, str]:
             tables[section] = f"{markdown(some)}\n\n{made(run)}"
         if any(row.section == "way of a record" for row in rows):
             tables["summary"] = summary(rows)
-    tables["budgets"] = budgets(everything)
+    if "summary" in tables:
+        tables["budgets"] = budgets(everything)
     return tables
 
 

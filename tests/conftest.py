@@ -16,6 +16,8 @@ import pytest
 
 # tests/ is no package (importmode=importlib): this makes `servers` importable for all test files.
 sys.path.insert(0, str(Path(__file__).parent))
+# Scripts beside each other, no package either: what judges measurements is tested too.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from evidence import evidence
 from servers.aws import AwsServer
