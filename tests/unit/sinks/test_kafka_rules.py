@@ -50,7 +50,7 @@ CARRIED = b'{"event_id":"%b",' % ID.encode() + LINE[1:]
         ),
         (
             "_SSL",
-            "ssl://k:9/bootstrap: SSL handshake failed: certificate verify failed: broker certificate (after 3ms)",
+            "ssl://k:9/bootstrap: SSL handshake failed: certificate verify failed: broker (after 3ms)",
             "k:9: its certificate was not accepted",
             True,
         ),
