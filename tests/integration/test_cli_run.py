@@ -180,3 +180,26 @@ def test_the_example_ships_its_sample(tmp_path: Path) -> None:
     kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
     assert b"hunter2" not in kept
     assert b"4111 1111" not in kept
+
+
+def test_once_delivers_what_a_killed_run_left(place: Path) -> None:
+    """The sources have nothing new, and what waits is in a dead process's spool: it goes out all the same."""
+    good = (place / "logferry.yaml").read_text()
+    nowhere = {"type": "loki", "url": "http://127.0.0.1:9"}
+    (place / "logferry.yaml").write_text(good.replace("{type: file, path: out.ndjson}", json.dumps(nowhere)))
+    lines = write(place, "app", 0, 5_000)
+    shipper = command(place, "run")
+    try:
+        until(
+            lambda: sum(row["accepted"] for row in run(place, "audit")[1] if row["sink"] == "here") == 5_000,
+            "read",
+        )
+    finally:
+        shipper.kill()
+        shipper.communicate()
+    (place / "logferry.yaml").write_text(good)
+    code, _, err = run(place, "run", "--once")
+    assert code == 0, err
+    told = [json.loads(line)["message"] for line in (place / "out.ndjson").read_bytes().splitlines()]
+    assert Counter(told) - Counter(lines) == Counter(line for line in told if "died without shutdown" in line)
+    assert Counter(lines) - Counter(told) == Counter()
