@@ -49,6 +49,7 @@ PAGES = (
     "docs/sinks-cloudwatch.md",
     "docs/sinks-files.md",
     "docs/sinks-http.md",
+    "docs/sinks-kafka.md",
     "docs/sinks-loki.md",
     "docs/sinks-otlp.md",
     "docs/sinks-s3.md",
@@ -132,7 +133,11 @@ class Reader:
     def yaml(self, snippet: Snippet) -> None:
         """A part of a configuration is made whole with the least that one needs."""
         settings = yaml.safe_load(snippet.text)
-        missing = {"service": "checkout", "sinks": {"out": {"type": "console"}}}
+        missing = {
+            "service": "checkout",
+            "sinks": {"out": {"type": "console"}},
+            "shutdown_timeout": "2s",  # nobody listens where most of them point
+        }
         rest = {name: value for name, value in missing.items() if name not in settings}
         text = re.sub(r"http://localhost:\d+", NOBODY_LISTENS, snippet.text)
         (self.place / (snippet.file or "logferry.yaml")).write_text(text + (yaml.dump(rest) if rest else ""))

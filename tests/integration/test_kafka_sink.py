@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -247,6 +248,61 @@ def test_check_tells_what_is_wrong(kafka: KafkaServer) -> None:
         assert len(said) == 1, said
         assert words in said[0]
         assert "pw-9" not in said[0]
+
+
+@pytest.fixture(scope="module")
+def secured(
+    tmp_path_factory: pytest.TempPathFactory, kafka_factory: Callable[..., KafkaServer]
+) -> tuple[KafkaServer, Path]:
+    """A broker that asks for TLS and a password; and whom to trust."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: it makes the test's certificates")
+    place = tmp_path_factory.mktemp("certificates")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-keyout", "key.pem", "-out", "ca.pem", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, cwd=place, check=True, capture_output=True)
+    (place / "both.pem").write_text((place / "key.pem").read_text() + (place / "ca.pem").read_text())
+    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    server = kafka_factory(
+        protocol="SASL_SSL",
+        settings={
+            "listener.name.outer.ssl.keystore.type": "PEM",
+            "listener.name.outer.ssl.keystore.location": str(place / "both.pem"),
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.outer.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.outer.plain.sasl.jaas.config": f'{login} user_ann="pw-1";',
+        },
+    )
+    return server, place / "ca.pem"
+
+
+def test_tls_and_password(secured: tuple[KafkaServer, Path]) -> None:
+    """With the right ones it delivers; with wrong ones it pauses, says which, and drops nothing."""
+    server, ca = secured
+    topic = server.create(f"t-{uuid.uuid4().hex}")
+    tls, ann = TlsConfig(ca_file=ca), KafkaSasl("ann", Secret("pw-1"), "plain")
+    good = Deliverer(sink(server, topic, tls=tls, sasl=ann)).run([event(i) for i in range(100)])
+    good.sink.close()
+    assert ids(server.read(topic)) == wanted(good, range(100))
+    assert sink(server, topic, tls=tls, sasl=ann).check() == []
+    for options, words in (
+        ({"tls": TlsConfig(), "sasl": ann}, "its certificate was not accepted"),
+        ({"tls": tls, "sasl": KafkaSasl("ann", Secret("pw-2"), "plain")}, "the credentials were refused"),
+        (
+            {"tls": tls, "sasl": KafkaSasl("ann", Secret("pw-1"))},
+            "the broker does not take this SASL mechanism",
+        ),
+    ):
+        bad = sink(server, topic, timeout=Duration(3.0), **options)
+        verdict = bad.send(Batch("2" * 32, [1], [event(1)]))
+        said = bad.check()
+        bad.close()
+        assert isinstance(verdict, Retry)
+        assert (verdict.pause, words in verdict.reason) == (True, True), verdict
+        assert len(said) == 1
+        assert words in said[0], said
+        assert "pw-" not in f"{verdict}{said}"
 
 
 FORK = """
