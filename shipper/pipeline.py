@@ -46,12 +46,14 @@ from .settlement import WorkerSettlement
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
 from .spool.writer import SpoolClosedError
+from .status import SinkTold, StatusFile, Told
 from .upkeep import PREPARE_EVERY, Job, Upkeep
 from .worker import SinkState, Worker
 
 __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 
 ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
+STATUS_EVERY = 1.0  # seconds between two looks whether there is news for `logferry top`
 LEVELS_EVERY = 1.0  # seconds between two looks for levels that were changed
 OPEN_REQUESTS = 100  # of those that a process left, so many are named
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
@@ -68,7 +70,7 @@ class _Feeder:
     """One source in a thread. A source that fails is started again, ever more slowly."""
 
     def __init__(self, name: str, source: Source, *, once: bool) -> None:
-        self._name = name
+        self.name = name
         self._source = source
         self._once = once
         self._stopping = threading.Event()
@@ -90,7 +92,7 @@ class _Feeder:
                 return  # at the end it waited for room; what it held is read again, or was taken by the heir
             except Exception as error:  # noqa: BLE001 - one source's trouble is not the others'
                 self.error = f"{type(error).__name__}: {error}"
-                say("ERROR", f"source {self._name}: {self.error}", f"source {self._name}")
+                say("ERROR", f"source {self.name}: {self.error}", f"source {self.name}")
             else:
                 self.error = ""
                 return
@@ -168,6 +170,7 @@ class Pipeline:
         self._final: dict[str, Account] | None = None  # the books when it was shut down
         self._upkeep: Upkeep | None = None
         self._health: HealthServer | None = None
+        self._status: StatusFile | None = None
         self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool)
 
     @property
@@ -221,8 +224,34 @@ class Pipeline:
         jobs += [Job("adoption", ADOPT_EVERY, self._adopt)]
         if self._overrides is not None:
             jobs.append(Job("levels", LEVELS_EVERY, self._overrides.poll))
+        if (service := self._service()) is not None:
+            self._status = StatusFile(service, create=bool(self._sources))
+            self._began, self._last_error = time.time(), ("", 0.0)
+            jobs.append(Job("status", STATUS_EVERY, self._tell_status))
         self._upkeep = Upkeep(jobs)
         self._upkeep.start()
+
+    def _service(self) -> Path | None:
+        """Return the service's directory; None when nothing is kept on disk."""
+        path = self._settings.path
+        return None if path is None else path / file_name(self._settings.service)
+
+    def _tell_status(self) -> None:
+        """Say how sinks and sources are, for whoever looks at the files."""
+        status, service = self._status, self._service()
+        if status is None or service is None or not self._running:
+            return
+        sinks = {name: SinkTold(one.state, one.error) for name, one in self.states().items()}
+        sources = {feeder.name: feeder.error for feeder in list(self._feeders)}
+        errors = [f"{name}: {one.error}" for name, one in sinks.items() if one.error]
+        errors += [f"{name}: {error}" for name, error in sources.items() if error]
+        if errors and errors[-1] != self._last_error[0]:
+            self._last_error = errors[-1], round(time.time())
+        courier = self._settings.delivery == "courier"
+        kind = "delivery process" if courier else "agent" if self._sources else "application"
+        delivers = tuple(str(place.resolve()) for place in (service, *self._relay.served))
+        told = Told(os.getpid(), kind, self._began, delivers, sinks, sources, *self._last_error)
+        status.tell(told)
 
     def _make(self, spec: SinkSpec) -> Sink:
         return spec.kind.build(spec.options, SinkContext(spec.name, self._schema, self._settings.path))
@@ -397,6 +426,8 @@ class Pipeline:
         ended = [w.join(deadline + grace - time.monotonic()) for w in self._workers.values()]
         if self._health is not None:
             self._health.close()
+        if self._status is not None:
+            self._status.close()
         return all(ended)
 
     def _stop_sources(self, deadline: float) -> None:
@@ -457,6 +488,8 @@ class Pipeline:
         """Forget, in the child, what runs only in the parent."""
         if self._health is not None:
             self._health.release()
+        if self._status is not None:
+            self._status.release()
         self._clear()
         self._door.stale = self._running
 

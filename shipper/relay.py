@@ -12,6 +12,7 @@ from ..handlers.record import EventBuilder
 from .model import Account
 from .ports import Cursor
 from .spool import SpoolSet, SpoolSettings
+from .spool.directory import file_name
 from .worker import Worker
 
 __all__ = ["WorkerRelay"]
@@ -47,6 +48,11 @@ class WorkerRelay:
     def attach(self, sink: str, cursor: Cursor, *, growing: bool) -> None:
         """Deliver from this cursor too."""
         self._workers[sink].attach(cursor, growing=growing)
+
+    @property
+    def served(self) -> Sequence[Path]:
+        """The directories of the services that are served."""
+        return [path / file_name(service) for path, service in list(self._served)]
 
     def serve(self, path: Path, service: str) -> None:
         """Count the spools of `service` under `path` in the accounts."""

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "query": ("query:query", "Search the local store."),
     "trace": ("trace:trace", "Show all events of one trace, in order."),
     "where": ("where:where", "Show what became of one event at each sink."),
+    "top": ("top:top", "Watch the pipelines of this machine."),
     "audit": ("audit:audit", "Prove that every record is accounted for."),
     "spool": ("spool:spool", "List, verify and repair spools."),
     "dead-letter": ("dead_letter:dead_letter", "List, show, edit and replay what sinks refused."),

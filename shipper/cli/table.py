@@ -33,6 +33,12 @@ _STATES: Final = {
     "pending": "yellow",
     "unknown": "yellow",
     "passed": "yellow",
+    "in doubt": "yellow",
+    "ok": "green",
+    "retrying": "yellow",
+    "paused": "red",
+    "nobody delivers": "red",
+    "at rest": "bright_black",
 }
 _BAD: Final = frozenset({"dead_lettered", "dropped", "unaccounted", "damaged", "damaged_bytes", "left"})
 _WAITING: Final = frozenset({"pending"})

@@ -23,13 +23,13 @@ class Found(NamedTuple):
     base: int
 
 
-def frames(shelf: Shelf, number: int) -> Iterator[Found]:
-    """Give the sound frames of a segment in order; nothing when it is gone."""
+def frames(shelf: Shelf, number: int, start: int = DATA) -> Iterator[Found]:
+    """Give the sound frames of a segment in order, from `start` on; nothing when it is gone."""
     segment = shelf.open(number)
     if segment is None:
         return
     salt = salt_of(bytes.fromhex(shelf.id), number)
-    base = DATA
+    base = start
     try:
         while base >= 0:
             block, at = load(segment, base), 0
