@@ -62,10 +62,14 @@ class Fleet:
             "SESSION": "3s",
         }
         command = [sys.executable, "-m", "logferry", "run", "-c", f"{config}.yaml", *more]
-        with (self.directory / f"{name}.log").open("ab") as output:
+        log = self.directory / f"{name}.log"
+        before = log.read_bytes().count(b"logferry: running") if log.exists() else 0
+        with log.open("ab") as output:
             self.running[name] = subprocess.Popen(
                 command, cwd=EXAMPLES, env=environ, stdout=output, stderr=output
             )
+        if not more:  # before that a SIGTERM ends it as any other program
+            until(lambda: log.read_bytes().count(b"logferry: running") > before, 60)
         return self.running[name]
 
     def kill(self, name: str) -> None:
@@ -289,7 +293,8 @@ def test_nothing_is_committed_before_the_sink_has_it_and_a_full_spool_pauses(
                 time.sleep(0.2)
             assert pending < 8000, "the spool took everything: it was not full"
             assert kafka.committed(topic, topic) == {}
-            members = kafka.admin().describe_consumer_groups([topic])[topic].result(10).members
+            admin = kafka.admin()
+            members = admin.describe_consumer_groups([topic])[topic].result(10).members
             assert len(members) == 1, "the member was thrown out of its group"
             memory.answers.clear()
             until(lambda: sum(kafka.committed(topic, topic).values()) == 8000, 60)
