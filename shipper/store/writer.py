@@ -222,6 +222,10 @@ class StoreWriter:
 
     def _reopen(self, batch: Batch) -> _Open:
         self.layout.create()
+        # Sealed by somebody else, perhaps gone: an open file keeps its room on the disk.
+        gone = [spool for spool, held in self._open.items() if not _is_still(held.fd, held.file.path)]
+        for spool in gone:
+            self._forget(spool)
         mark, file = self._stored(batch.spool)
         first = batch.sequences[min(bisect_right(batch.sequences, mark), len(batch) - 1)]
         file = file or self.layout.new_fresh(batch.spool, max(first, mark + 1))
@@ -235,12 +239,6 @@ class StoreWriter:
         except BaseException:
             os.close(fd)
             raise
-        for spool in [
-            held.file.spool for held in self._open.values() if not _is_still(held.fd, held.file.path)
-        ]:
-            self._forget(
-                spool
-            )  # sealed by somebody else, perhaps gone: an open file keeps its room on the disk
         while len(self._open) >= OPEN_FILES:
             self._forget(next(iter(self._open)))
         self._marks[batch.spool] = max(mark, last)

@@ -174,6 +174,28 @@ def test_what_others_have_put_away_is_let_go(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_a_store_that_was_away_is_not_left_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever cannot be looked at while a file is opened: the next try has it."""
+    layout = Layout(tmp_path)
+    writer = StoreWriter(layout)
+    assert writer.write(Batch("cd" * 16, range(1, 2), [b'{"a":1}'])) == Delivered()
+    real = writer_module._is_still
+    for calls in range(4):
+        left = [True] * calls + [False]
+
+        def still(fd: int, path: Path, left: list[bool] = left) -> bool:
+            if left and not left.pop(0):
+                raise NotADirectoryError(errno.ENOTDIR, "a file is in its place")
+            return real(fd, path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writer_module, "_is_still", still)
+            writer.write(batch(calls + 1, 1))
+        assert isinstance(writer.write(batch(calls + 1, 1)), Delivered)
+        writer._forget(SPOOL)
+    writer.close()
+
+
 def test_a_torn_tail_is_cut_at_reopen(tmp_path: Path) -> None:
     """What a killed writer left unfinished is cut, and comes again with the retry."""
     layout = Layout(tmp_path)
