@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -264,3 +265,41 @@ def test_a_forked_child_has_its_own_spool(make_spool: Callable[..., Spool], tmp_
     assert deliver(adopted.cursor("a")) == [b"child 1"]
     assert adopted.death is not None
     assert adopted.death.pid == child
+
+
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize("owned", [False, True])
+def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., Spool], owned: bool) -> None:
+    """It comes out as it is, and leaves the lock to whoever has it, or had it before."""
+    spool = make_spool()
+    assert spool.offer(b"first")
+    locked, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with spool._lock:
+            locked.set()
+            over.wait(30)
+
+    def handler(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    thread = threading.Thread(target=hold)
+    try:
+        if not owned:
+            thread.start()
+            assert locked.wait(30)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt), spool._lock if owned else nullcontext():
+            all(spool.offer(b"more") for _ in itertools.count())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        over.set()
+    if not owned:
+        thread.join(30)
+    free = []
+    other = threading.Thread(target=lambda: free.append(spool._lock.acquire(timeout=5)))
+    other.start()
+    other.join(30)
+    assert free == [True]
