@@ -1,7 +1,8 @@
-"""`logferry check`: every mistake of the configuration, and with `--connect` of the sinks."""
+"""`logferry check`: every mistake of the configuration, and with `--connect` of sinks and sources."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,18 +13,18 @@ from .output import Output, harmless, stdout
 
 if TYPE_CHECKING:
     from ..config import ConfigError
-    from ..plan import Plan
+    from ..plan import Plan, SinkSpec, SourceSpec
 
 __all__ = ["check"]
 
 
 @click.command(short_help="Find every mistake in the configuration.")
 @config_option
-@click.option("--connect", is_flag=True, help="Try each sink: address, credentials, permissions.")
+@click.option("--connect", is_flag=True, help="Try sinks and sources: address, credentials, permissions.")
 def check(config_path: str | None, connect: bool) -> None:  # noqa: FBT001 - click's signature
-    """Find every mistake in the configuration; with --connect try the sinks as well.
+    """Find every mistake in the configuration; with --connect try sinks and sources as well.
 
-    Exits with 2 when the configuration has a mistake, with 1 when a sink cannot be used.
+    Exits with 2 when the configuration has a mistake, with 1 when a sink or a source cannot be used.
     """
     from ..config import ConfigError, load
     from ..config.plan import plan
@@ -50,26 +51,44 @@ def _show(out: Output, error: ConfigError) -> None:
 
 
 def _connect(out: Output, made: Plan) -> bool:
-    from ..ports import SinkContext
-
     good = True
-    for spec in made.sinks:
+    sinks = [("sink", s.name, s.kind.type, partial(_try_sink, s, made)) for s in made.sinks]
+    sources = [("source", s.name, s.kind.type, partial(_try_source, s, made)) for s in made.sources]
+    for what, name, kind, ask in (*sinks, *sources):
         try:
-            sink = spec.kind.build(spec.options, SinkContext(spec.name, made.schema, made.spool.path))
-            try:
-                complaints = list(sink.check())
-            finally:
-                sink.close()
+            complaints = ask()
         except Exception as error:  # noqa: BLE001 - a sink of somebody else's must not hide the others
             complaints = [f"{type(error).__name__}: {error}"]
+        if complaints is None:
+            continue
         good = good and not complaints
         if not out.people:
-            out.json(
-                {"sink": spec.name, "type": spec.kind.type, "ok": not complaints, "problems": complaints}
-            )
+            out.json({what: name, "type": kind, "ok": not complaints, "problems": complaints})
         elif complaints:
             for complaint in complaints:
-                out.line(f"✗ {spec.name}: {harmless(complaint)}", "red")
+                out.line(f"✗ {name}: {harmless(complaint)}", "red")
         else:
-            out.line(f"✓ {spec.name}", "green")
+            out.line(f"✓ {name}", "green")
     return good
+
+
+def _try_sink(spec: SinkSpec, made: Plan) -> list[str] | None:
+    """Return what is wrong with a sink."""
+    from ..ports import SinkContext
+
+    sink = spec.kind.build(spec.options, SinkContext(spec.name, made.schema, made.spool.path))
+    try:
+        return list(sink.check())
+    finally:
+        sink.close()
+
+
+def _try_source(spec: SourceSpec, made: Plan) -> list[str] | None:
+    """Return what is wrong with a source; None: it has nothing to ask."""
+    from ..ports import SourceContext
+    from ..spool import Spool
+
+    appender = Spool(made.spool).appender(spec.name)  # nothing is made on the disk before a record
+    source = spec.kind.build(spec.options, SourceContext(spec.name, spec.builder, appender, made.spool.path))
+    ask = getattr(source, "check", None)
+    return None if ask is None else list(ask())

@@ -107,7 +107,7 @@ class Fleet:
 
     def settled(self) -> bool:
         """Whether the group has committed every offset of the topic."""
-        from confluent_kafka import Consumer, TopicPartition
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
 
         ends = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": "ends", "log_level": 0})
         try:
@@ -117,6 +117,8 @@ class Fleet:
                 if committed.get(number, 0) != high:
                     return False
             return True
+        except KafkaException:  # the broker is busy, or away
+            return False
         finally:
             ends.close()
 
@@ -226,6 +228,21 @@ def test_run_once_reads_to_the_end_and_commits(fleet: Fleet) -> None:
         assert process.wait(60) == 0, (fleet.directory / f"{name}.log").read_text()
     assert fleet.settled()
     assert max(fleet.assert_complete(1000).values()) == 1
+
+
+def test_check_connect_asks_both_ends(fleet: Fleet) -> None:
+    """`logferry check --connect` is content with the example, and names a topic that is not there."""
+    for topic, code in ((fleet.topic, 0), ("no-such-topic", 1)):
+        environ = {**os.environ, "KAFKA": fleet.kafka.bootstrap, "TOPIC": topic, "STATE": str(fleet.state)}
+        for config, name in (("agent", "kafka"), ("consumer", "logs")):
+            command = [sys.executable, "-m", "logferry", "check", "--connect", "-c", f"{config}.yaml"]
+            done = subprocess.run(
+                command, cwd=EXAMPLES, env=environ, capture_output=True, text=True, check=False
+            )
+            told = [json.loads(line) for line in done.stdout.splitlines()]
+            answer = next(one for one in told if name in (one.get("sink"), one.get("source")))
+            assert (done.returncode, answer["ok"]) == (code, not code), done.stdout + done.stderr
+            assert code == 0 or "does not exist" in answer["problems"][0]
 
 
 def pipeline(kafka: KafkaServer, directory: Path, topic: str, **source: Any) -> Pipeline:

@@ -184,7 +184,7 @@ class KafkaServer:
         asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
         try:
             places = asked.result(10).topic_partitions
-        except KafkaException:  # nobody has asked for the coordinator before, or it is moving
+        except (KafkaException, TimeoutError):  # nobody has asked for the coordinator before, or it moves
             return {}
         return {
             place.partition: place.offset for place in places if place.topic == topic and place.offset >= 0
