@@ -38,6 +38,9 @@ def event_id(spool: str, sequence: int) -> str:
 ID_FRONT: Final = b'{"event_id":"'
 """How a line begins that carries its id with it, because it had one before it came into this spool."""
 
+_BEHIND_IDS: Final = ID_FRONT[:-1] + bytes([ID_FRONT[-1] + 1])
+"""The first bytes that come behind all lines with an id, as bytes are ordered."""
+
 
 def carried_id(line: bytes) -> str:
     """Return the id that a line carries; empty: it has none of its own."""
@@ -83,6 +86,9 @@ class Batch:
     @property
     def carries(self) -> bool:
         """Whether any line carries an id of its own (see `ID_FRONT`)."""
+        # The usual lines begin with their timestamp: then all of them come behind those that carry an id.
+        if min(self.lines, default=_BEHIND_IDS) >= _BEHIND_IDS:
+            return False
         return any(line.startswith(ID_FRONT) for line in self.lines)
 
     def event_id(self, index: int) -> str:

@@ -236,3 +236,15 @@ def test_the_producers_settings_keep_the_promises() -> None:
     made = KafkaConfig(("k:9092",), "logs", options={"linger.ms": "20"}).producer()
     promised = {"enable.idempotence": True, "acks": "all", "message.timeout.ms": "0", "linger.ms": "20"}
     assert promised.items() <= made.items()
+
+
+_beginnings = st.sampled_from(
+    [b'{"event_id":"', b'{"event_id":"\xff', b'{"event_id":#', b'{"event_id":', b"{", b""]
+)
+
+
+@given(st.lists(st.builds(bytes.__add__, _beginnings, st.binary(max_size=4)), max_size=6))
+def test_a_batch_knows_whether_any_of_its_lines_carries_an_id(lines: list[bytes]) -> None:
+    """However lines begin and in whatever order: the quick look says what a look at each says."""
+    batch = Batch("ab" * 16, range(1, len(lines) + 1), lines)
+    assert batch.carries == any(line.startswith(b'{"event_id":"') for line in lines)
