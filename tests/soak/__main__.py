@@ -281,10 +281,11 @@ class Soak:
     def _room(seat: Program) -> int:
         """Return the bytes that a steady program may grow by.
 
-        One that adopts what killed programs left reads backlogs of any size; the allocator keeps what the
-        largest took, in pieces (`malloc_trim` gives it back). It has the design's budget for added memory.
+        What it holds does not grow. Holes in the allocator do, up to the largest batch of each sink and the
+        largest piece of a file that is read at once; backlogs that it takes over from killed programs make
+        its batches as large as they get.
         """
-        return 40 << 20 if seat.place.roomy else 3 << 20
+        return 8 << 20 if seat.place.roomy else 4 << 20
 
     def _slope(self, name: str, seat: Program, column: int, least: float) -> dict[str, Any]:
         series = [(sample[0], float(sample[column])) for sample in seat.samples]

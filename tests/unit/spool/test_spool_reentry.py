@@ -289,9 +289,10 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
         if not owned:
             thread.start()
             assert locked.wait(30)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(KeyboardInterrupt), spool._lock if owned else nullcontext():
-            all(spool.offer(b"more") for _ in itertools.count())
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            for _ in itertools.count():
+                spool.offer(b"more")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -299,7 +300,7 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
     if not owned:
         thread.join(30)
     free = []
-    other = threading.Thread(target=lambda: free.append(spool._lock.acquire(timeout=5)))
+    other = threading.Thread(target=lambda: free.append(spool._lock.acquire(timeout=30)))
     other.start()
-    other.join(30)
+    other.join(40)
     assert free == [True]
