@@ -4,7 +4,8 @@ Each event is two lines: `{"create":{"_id":"<event id>"}}` and the event as it w
 and `event_id` put in front. Rules:
 
 - A line is never parsed for this where it begins as the event builder writes it, and never re-encoded.
-- `_id` is the event's id: what is delivered twice is refused by the server as there already.
+- `_id` is the event's id: what is delivered twice is refused by the server as there already. A line that
+  carries its id with it (it came out of Kafka) keeps that.
 - `contained` is the form for an event that the server's mapping refuses (a field that is an alias there, a
   name that it cannot have, another type): the schema's own fields, and the whole line as text in one field
   that nothing reads. It is made of refused events only.
@@ -31,6 +32,7 @@ OVERHEAD: Final = 190
 
 UNMAPPED: Final = "unmapped"
 _OPENING: Final = b'{"timestamp":"'
+_OWN: Final = b'{"create":{"_id":"%b"}}\n{"@timestamp":"%b",%b\n'
 _ERROR: Final = ("type", "message", "stack", "code")
 _KEYWORD: Final = 1_024
 
@@ -46,7 +48,6 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
     """Return the body for `batch`, and its events' indexes; note in `refused` what is no event."""
     frame = _frame(batch.spool)
     lines, sequences = batch.lines, batch.sequences
-    carries = batch.carries
     pieces: list[bytes] = []
     for at in range(0, len(lines), CHUNK):
         rest()
@@ -57,10 +58,6 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
             else _odd(frame, line, sequence)
             for sequence, line in zip(sequences[at : at + CHUNK], lines[at : at + CHUNK], strict=True)
         ]
-        if carries:
-            for index in range(at, min(at + CHUNK, len(lines))):
-                if own := carried_id(lines[index]):
-                    pieces[index] = _carried(own, lines[index])
     if b"" in pieces:
         indexes = [index for index, piece in enumerate(pieces) if piece]
         empty = (index for index, piece in enumerate(pieces) if not piece)
@@ -91,25 +88,32 @@ def _frame(spool: str) -> bytes:
 
 
 def _carried(own: str, line: bytes) -> bytes:
-    """Return the frame of a line that carries its own id, which is its `_id` then."""
-    place, _, number = own.rpartition("-")
-    frame, rest, sequence = _frame(place), uncarried(line, own), int(number)
+    """Return the frame of a line that carries its own id, which is its `_id` then; it may be any text."""
+    rest = uncarried(line, own)
     if rest[:14] == _OPENING and rest[40:42] == b'Z"':
-        return frame % (sequence, rest[14:41], sequence, rest[1:])
-    return _odd(frame, rest, sequence)
+        return _OWN % (own.encode(), rest[14:41], line[1:])
+    made = _sound(line)
+    return b"" if made is None else _OWN % (own.encode(), made[0], made[1][1:])
 
 
 def _odd(frame: bytes, line: bytes, sequence: int) -> bytes:
     """Return the frame of a line that begins in another way; `b""`: it is no JSON object."""
+    if own := carried_id(line):
+        return _carried(own, line)
+    made = _sound(line)
+    return b"" if made is None else frame % (sequence, made[0], sequence, made[1][1:])
+
+
+def _sound(line: bytes) -> tuple[bytes, bytes] | None:
+    """Return the time stamp's text and the line as a bulk body may hold it; None: it is no JSON object."""
     try:
         stamp = _HEADS.decode(line).timestamp
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return b""
+        return None
     if b"\n" in line or line[:1] != b"{":
         line = orjson.dumps(msgspec.json.decode(line))  # allowed in JSON, not in a bulk body
     # Without a usable time the server says what is wrong with it, in its own words.
-    text = orjson.dumps(stamp if isinstance(stamp, str) else "")[1:-1]
-    return frame % (sequence, text, sequence, line[1:])
+    return orjson.dumps(stamp if isinstance(stamp, str) else "")[1:-1], line
 
 
 def _contained(batch: Batch, index: int, types: Mapping[str, FieldType]) -> dict[str, Any]:

@@ -66,6 +66,20 @@ def test_a_line_is_framed_as_it_is() -> None:
     assert len(rows[2]) + len(rows[3]) - len(line) < OVERHEAD
 
 
+@pytest.mark.parametrize("own", [f"{uuid.UUID(int=9).hex}-4711", "100%d-007"])
+def test_an_event_that_brings_its_id_keeps_it(own: str) -> None:
+    """What came through Kafka has the id that it had at the agent: delivered twice, it is stored once."""
+    line = b'{"event_id":"' + own.encode() + b'",' + event()[1:]
+    body, _ = bulk(batch(line, event()), rest, {})
+    rows = body.split(b"\n")
+    assert json.loads(rows[0]) == {"create": {"_id": own}}
+    assert rows[1].count(b'"event_id"') == 1
+    assert json.loads(rows[1])["@timestamp"] == json.loads(line)["timestamp"]
+    contained, _ = contained_bulk(batch(line), (0,), field_types(SCHEMA))
+    action, held, _ = contained.split(b"\n")
+    assert (json.loads(action)["create"]["_id"], json.loads(held)["event_id"]) == (own, own)
+
+
 _TEXT = st.text(max_size=60)
 _LINES = st.one_of(
     st.dictionaries(_TEXT, st.one_of(_TEXT, st.integers(-(2**40), 2**40), st.none()), max_size=5),
@@ -188,6 +202,7 @@ def test_an_answer_is_read_or_it_is_none() -> None:
     assert found is not None
     assert found[0].status == 400
     assert found[0].reason == "t: r� x"
+    assert read_items(bad, 2) is None
     for body in (
         "",
         "{}",
