@@ -1,0 +1,123 @@
+"""The http sink's requests and verdicts."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import orjson
+import pytest
+from servers.faults import FaultServer, answer
+
+from logferry.handlers.schema import Schema
+from logferry.shipper.config.fields import Secret
+from logferry.shipper.model import Batch, Delivered, Rejected, Retry, Split
+from logferry.shipper.ports import SinkContext
+from logferry.shipper.sinks.http import HttpConfig, HttpSink
+from logferry.shipper.sinks.http.request import make_body, make_headers
+from logferry.shipper.sinks.http.verdict import judge
+
+SPOOL = "ab" * 16
+LINES = [b'{"message":"a"}', b"{}", b"{ }", b'{"message":"\xe2\x98\x83"}']
+BATCH = Batch(SPOOL, [5, 6, 7, 9], LINES)
+
+
+@pytest.mark.parametrize("form", ["ndjson", "array"])
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_body_holds_the_events(form: Any, ids: bool) -> None:
+    """Each event as it was, with its id in front where that is wanted."""
+    body = make_body(BATCH, form, ids=ids)
+    events = orjson.loads(body) if form == "array" else [orjson.loads(x) for x in body.splitlines()]
+    assert form == "array" or body.endswith(b"\n")
+    expected = [orjson.loads(line) for line in LINES]
+    if ids:
+        expected = [{"event_id": f"{SPOOL}-{n}", **e} for n, e in zip(BATCH.sequences, expected, strict=True)]
+    assert events == expected
+
+
+def test_templates_are_filled() -> None:
+    """Known names in braces; what is not ASCII is percent-encoded; doubled braces are braces."""
+    schema = Schema("shop", environment="prüf", host="h")
+    made = make_headers(
+        {"A": "{service}/{environment} {{x}}", "B": "{batch_id}", "C": "{events}"}, BATCH, schema
+    )
+    assert made == {"A": "shop/pr%C3%BCf {x}", "B": f"{SPOOL}-5-9-4", "C": "4"}
+    assert made == make_headers(
+        {"A": "{service}/{environment} {{x}}", "B": "{batch_id}", "C": "{events}"}, BATCH, schema
+    )
+    assert make_headers({"B": "{batch_id}"}, Batch(SPOOL, [5, 6], LINES[:2]), schema) != {"B": made["B"]}
+
+
+def test_what_is_sent() -> None:
+    """Method, path with query, headers, credentials, compression."""
+    config = HttpConfig(
+        url="http://x/in?a=1",
+        method="PUT",
+        compression="gzip",
+        headers={"X-Count": "{events}"},
+        secret_headers={"X-Key": Secret("k")},
+        bearer_token=Secret("t"),
+    )
+    with FaultServer(rest=answer(202)) as server:
+        from dataclasses import replace
+
+        sink = HttpSink(replace(config, url=f"{server.url}/in?a=1"), SinkContext("h", Schema("s")))
+        assert sink.send(BATCH) == Delivered()
+        sink.close()
+    (request,) = server.requests
+    assert (request.method, request.path) == ("PUT", "/in?a=1")
+    assert request.headers["x-count"] == "4"
+    assert request.headers["x-key"] == "k"
+    assert request.headers["authorization"] == "Bearer t"
+    assert request.headers["content-type"] == "application/x-ndjson"
+    assert gzip.decompress(request.body) == make_body(BATCH, "ndjson", ids=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "success", "reject", "kind"),
+    [
+        (200, ("2xx",), ("400",), Delivered),
+        (207, ("2xx",), ("207",), Rejected),
+        (201, ("200",), (), Retry),
+        (400, ("2xx",), ("400",), Rejected),
+        (400, ("2xx",), (), Retry),
+        (409, ("2xx", "409"), ("4xx",), Delivered),
+        (413, ("2xx",), (), Split),
+        (503, ("2xx",), ("5xx",), Rejected),
+    ],
+)
+def test_what_the_user_says_of_a_status_wins(status: int, success: Any, reject: Any, kind: type) -> None:
+    """A status that is named wins over its class, and both over the table."""
+    assert type(judge(status, "", success, reject)) is kind
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"url": "ftp://x"}, "scheme"),
+        ({"url": "http://x/#f"}, "fragment"),
+        ({"success": ()}, "success"),
+        ({"success": ("20x",)}, "no status"),
+        ({"success": ("400",)}, "the same status in both"),
+        ({"headers": {"A": "{nobody}"}}, "nobody"),
+        ({"headers": {"A": "{"}}, "brace"),
+        ({"headers": {"A": "{events!r}"}}, "events"),
+        ({"headers": {"Host": "a"}}, "set by the sink itself"),
+        ({"content_type": "a\nb"}, "content_type"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, Any], words: str) -> None:
+    """At the start, with the key's name."""
+    with pytest.raises(ValueError, match=words):
+        HttpConfig(**{"url": "http://h/in", **options})
+
+
+def test_check_sends_no_event() -> None:
+    """OPTIONS, and a server that does not know it is content."""
+    with FaultServer(answer(405), answer(404), answer(503, b"down")) as server:
+        sink = HttpSink(HttpConfig(url=f"{server.url}/in"), SinkContext("h", Schema("s")))
+        assert sink.check() == []
+        assert "nothing is there" in sink.check()[0]
+        assert "503: down" in sink.check()[0]
+        sink.close()
+    assert {request.method for request in server.requests} == {"OPTIONS"}
