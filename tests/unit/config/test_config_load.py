@@ -94,7 +94,7 @@ def test_every_mistake_in_one_go(tmp_path: Path) -> None:
         "8:3: sinks.loki: url is missing (where); write url: http://x",
         "8:22: sinks.loki.uri: unknown key; did you mean url?",
         "8:37: sinks.loki.retries: expected a whole number, not 'many'",
-        "9:11: sinks.other.type: no sink has the type 'fak'; known: console, file, local, loki, memory",
+        f"9:11: sinks.other.type: no sink has the type 'fak'; known: {', '.join(registry.sink_types())}",
         "11:1: version: stands here a second time (first in line 10)",
     ]
 
