@@ -283,6 +283,11 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
     def handler(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
+    def offer_until_stopped() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        while True:
+            spool.offer(b"more")
+
     before = signal.signal(signal.SIGALRM, handler)
     thread = threading.Thread(target=hold)
     try:
@@ -290,9 +295,7 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
             thread.start()
             assert locked.wait(30)
         with pytest.raises(KeyboardInterrupt), spool._lock if owned else nullcontext():
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            for _ in itertools.count():
-                spool.offer(b"more")
+            offer_until_stopped()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
