@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 PASSING = {"100 Continue three times first"}
+KEPT = STORED | {"body after a 204"}  # to Loki that 204 is an acknowledgement, to AWS it is none
 PAUSES = LONG | {"body after a 204", "200 of something else"}
 PARTS = 10
 
@@ -36,7 +37,7 @@ PARTS = 10
 class AwsLane(Lane):
     """What both services have in common."""
 
-    timeout = 1.0  # moto is slower than AWS
+    timeout = 2.0  # moto on a busy machine is slow, and what it stores too late is there twice
 
     @property
     def access(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def wire_trial(name: str, *, stops: bool) -> Callable[[Lane], None]:
 
 def chosen(*, stored: bool) -> list[str]:
     """Return the faults of one kind, or a part of them."""
-    names = sorted(name for name in FAULTS if (name in STORED) == stored)
+    names = sorted(name for name in FAULTS if (name in KEPT) == stored)
     return names if factor() >= PARTS else names[:: 2 if stored else PARTS]
 
 

@@ -73,6 +73,12 @@ def test_equal_times_keep_the_order_of_the_spool() -> None:
     assert put.indexes == list(range(500))
 
 
+def test_a_whole_day_between_two_events_makes_two_puts() -> None:
+    """The documented bound is taken as the first that is too much."""
+    assert len(puts_of([(NOW - DAY, "a"), (NOW, "a")], [10, 10])) == 2
+    assert len(puts_of([(NOW - DAY + 1, "a"), (NOW, "a")], [10, 10])) == 1
+
+
 def test_usual_events_are_one_put() -> None:
     """A batch that needs no division is not divided."""
     assert len(puts_of([(NOW - n, "a") for n in range(9_000)], [80] * 9_000)) == 1
