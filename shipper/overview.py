@@ -13,6 +13,7 @@ Rules
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -178,9 +179,9 @@ class Watcher:
         view.spools += 1
         view.living += alive
         view.bytes += sum(_size(home, number) for number in home.numbers())
-        if alive and not any(process.pid == home.owner.pid for process in view.processes):
-            kind = "application" if home.owner.delivery != "courier" else "delivery process"
-            view.processes.append(ProcessView(home.owner.pid, kind, home.owner.started))
+        # Whoever delivers says so itself. A spool that was adopted is in use, but not by its owner.
+        if alive and home.owner.left_to_others and _exists(home.owner.pid):
+            view.processes.append(ProcessView(home.owner.pid, "application", home.owner.started))
         books = {name: read_books(home, name) or Books() for name in names}
         given = max([scan.last, *(one.sequence - 1 for one in books.values())])
         for name, one in books.items():
@@ -243,6 +244,16 @@ class Watcher:
         finally:
             reader.close()
         return 0.0 if made is None else max(0.0, self._clock() - made)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return pid > 0
 
 
 def _size(home: Home, number: int) -> int:

@@ -40,7 +40,9 @@ _STATES: Final = {
     "nobody delivers": "red",
     "at rest": "bright_black",
 }
-_BAD: Final = frozenset({"dead_lettered", "dropped", "unaccounted", "damaged", "damaged_bytes", "left"})
+_BAD: Final = frozenset(
+    {"dead", "dead_lettered", "dropped", "unaccounted", "damaged", "damaged_bytes", "left"}
+)
 _WAITING: Final = frozenset({"pending"})
 
 

@@ -120,7 +120,7 @@ class Meter:
                 "dead_letter_bytes": sink.letters,
                 "error": sink.error,
             }
-            for sink in view.sinks.values()
+            for _, sink in sorted(view.sinks.items())
         ]
         sources = [
             {
@@ -130,7 +130,7 @@ class Meter:
                 "behind_bytes": source.behind,
                 "error": source.error,
             }
-            for source in view.sources.values()
+            for _, source in sorted(view.sources.items())
         ]
         return {
             "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",

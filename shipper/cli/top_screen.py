@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .table import harmless, table_lines
+from .table import harmless, plain_cell, table_lines
 
 if TYPE_CHECKING:
     from .output import Output
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["lines", "watch"]
 
 _COLUMNS: Final = (
-    *("sink", "state", "delivered/s", "delivered", "pending", "oldest", "retried", "dead_lettered"),
+    *("sink", "state", "delivered/s", "delivered", "pending", "oldest", "retried", "dead"),
     *("dropped", "error"),
 )
+_WIDE: Final = 110  # columns of a terminal from which on all of these fit
+_NARROW: Final = ("sink", "state", "delivered/s", "pending", "oldest", "dead", "dropped", "error")
 _ENDS: Final = frozenset("qQ\x1b\x03\x04")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -48,25 +50,26 @@ def _service(row: Mapping[str, Any], *, width: int, colour: bool, now: float) ->
 
     rate = row["accepted_per_second"]
     name = styled(harmless(row["service"]), fg="cyan", bold=True)
-    figures = f"accepted {row['accepted']:,}" + ("" if rate is None else f", {_rate(rate)}/s")
+    figures = f"accepted {row['accepted']:,}" + ("" if rate is None else f", {plain_cell(_figure(rate))}/s")
     spools = f"spools {row['spools']} ({row['living']} in use), {_size(row['bytes'])}"
     yield f"{name}  {figures}  ·  {spools}  ·  {_processes(row['processes'])}"
     if row["sources"]:
         table = [
             {
                 "source": one["source"],
-                "events/s": _rate(one["per_second"]),
+                "events/s": _figure(one["per_second"]),
                 "files": one["parts"],
                 "unread": "" if one["behind_bytes"] is None else _size(one["behind_bytes"]),
                 "error": one["error"],
             }
             for one in row["sources"]
         ]
-        columns = ("source", "events/s", "files", "unread", "error")
-        yield from ("  " + line for line in table_lines(table, columns, width=width - 2, colour=colour))
+        columns: Sequence[str] = ("source", "events/s", "files", "unread", "error")
+        yield from _table(table, columns, width, colour=colour)
     sinks = [_sink(one) for one in row["sinks"] if one["state"] != "removed" or one["pending"]]
     if sinks:
-        yield from ("  " + line for line in table_lines(sinks, _COLUMNS, width=width - 2, colour=colour))
+        columns = _COLUMNS if not width or width >= _WIDE else _NARROW
+        yield from _table(sinks, columns, width, colour=colour)
     if row["last_error"]:
         text = f"last error, {_age(now - row['last_error_at'])} ago: {row['last_error']}"
         yield "  " + styled(
@@ -74,11 +77,20 @@ def _service(row: Mapping[str, Any], *, width: int, colour: bool, now: float) ->
         )
 
 
+def _table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int, *, colour: bool
+) -> Iterator[str]:
+    # Without a width (a pipe) it is as wide as it takes.
+    for line in table_lines(rows, columns, width=max(0, width - 2), colour=colour):
+        yield "  " + line
+
+
 def _sink(one: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **one,
-        "delivered/s": _rate(one["delivered_per_second"]),
+        "delivered/s": _figure(one["delivered_per_second"]),
         "oldest": "" if one["oldest_seconds"] is None else _age(one["oldest_seconds"]),
+        "dead": one["dead_lettered"],
         "dropped": sum(one["dropped"].values()),
     }
 
@@ -92,10 +104,8 @@ def _processes(processes: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(told) or "nobody at work"
 
 
-def _rate(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
+def _figure(value: float | None) -> float | None:
+    return value if value is None or 0 < value < 10 else round(value)
 
 
 def _size(count: int) -> str:
@@ -195,9 +205,9 @@ def _plain_screen(out: Output) -> Iterator[Callable[[Sequence[str]], None]]:
         out.stream.write(f"\x1b[H{text}{page[-1]}\x1b[J")
         out.stream.flush()
 
-    out.stream.write("\x1b[?1049h\x1b[?25l")  # the other page, without a cursor
+    out.stream.write("\x1b[?1049h\x1b[?25l\x1b[?7l")  # the other page, without a cursor; no line is broken
     try:
         yield draw
     finally:
-        out.stream.write("\x1b[?25h\x1b[?1049l")
+        out.stream.write("\x1b[?7h\x1b[?25h\x1b[?1049l")
         out.stream.flush()

@@ -267,6 +267,32 @@ for number in range(int(sys.argv[1])):
 """
 
 
+def test_reloads_of_an_agent_that_reads_spools(place: Path) -> None:
+    """The applications' spools change hands with every reload, under their own ids: all delivered, once."""
+    agent = (
+        "service: agent\nspool: {path: state}\nsinks: {here: {type: local, path: logs, compact: 'off'}}\n"
+        "sources: {apps: {type: spool, path: spool}}\n"
+    )
+    (place / "app.yaml").write_text(
+        "service: ship\nenvironment: test\nspool: {path: spool}\ndelivery: agent\n"
+    )
+    (place / "logferry.yaml").write_text(agent)
+    program = APPLICATION.replace("logferry.yaml", "app.yaml")
+    application = subprocess.Popen([sys.executable, "-c", program, "20000"], cwd=place)
+    try:
+        with running(place) as run:
+            for _ in range(effort(5)):
+                time.sleep(random.random() * 0.4)
+                assert "reloaded in" in run.reload(agent)
+            assert application.wait(60) == 0
+            until(lambda: len(stored(place)) == 20_000, lambda: f"{len(stored(place))}\n{run.said()}")
+            run.end()
+    finally:
+        application.kill()
+        application.wait()
+    assert_all_once(place, 20_000)
+
+
 def test_a_hang_up_does_not_end_a_delivery_process(place: Path) -> None:
     """SIGHUP (an administrator's, for a reload) leaves the process that delivers where it is."""
     (place / "logferry.yaml").write_text(

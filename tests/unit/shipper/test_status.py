@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from logferry.shipper.cli.top import Meter
 from logferry.shipper.cli.top_screen import lines
+from logferry.shipper.model import Account
 from logferry.shipper.notify import notify
+from logferry.shipper.overview import ProcessView, ServiceView, SinkView, SourceView
 from logferry.shipper.spool.ledger import known_positions
 from logferry.shipper.status import SinkTold, StatusFile, Told, read_told
 
@@ -111,3 +114,26 @@ def test_nothing_to_see() -> None:
     assert lines([], width=80, colour=False, now=0.0) == [
         "no pipelines here yet: nothing has been logged or read"
     ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_screen_fits(width: int) -> None:
+    """No line is wider than the terminal but the head of a service; what steers a terminal is shown."""
+    view = ServiceView("shop", Path("/var/lib/logferry/shop"), accepted=12_345_678, spools=3, living=2)
+    account = Account(accepted=12_345_678, delivered=12_000_000, pending=345_678)
+    view.sinks["search"] = SinkView("search", account, 90.0, 0, "retrying", "no answer\x1b[2J " * 20)
+    view.sources["nginx"] = SourceView("nginx", 2, 0, 5_000_000)
+    view.processes.append(ProcessView(1, "delivery process"))
+    view.last_error, view.last_error_at = "search: " + "no answer " * 40, 100.0
+    meter = Meter()
+    meter.take([view], 0.0)
+    view.accepted += 100
+    account.delivered += 3
+    rows = meter.take([view], 2.0)
+    shown = lines(rows, width=width, colour=False, now=160.0)
+    assert max(map(len, shown[1:])) <= width
+    assert not any("\x1b" in line for line in shown)
+    text = "\n".join(shown)
+    for word in ("12,345,778, 50/s", "1 delivery process", "retrying", "345,678", "90 s", "4.8 MiB", "1.5"):
+        assert word in text
+    assert "last error, 60 s ago" in text
