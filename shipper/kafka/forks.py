@@ -1,8 +1,8 @@
 """Clients of librdkafka in a forked child: given up without being closed.
 
-librdkafka does not survive a fork: its threads stay with the parent, and whoever closes the child's copy of
-a client waits for them for ever. So a child forgets what it inherited. One more reference is taken first, so
-that the client is not even collected when the interpreter ends.
+librdkafka does not survive a fork: its threads stay with the parent. Who uses the child's copy of a client
+waits for them for ever, and closing it takes a second at best. So a child forgets what it inherited. One more
+reference is taken first, so that the client is not even collected when the interpreter ends.
 """
 
 from __future__ import annotations

@@ -333,6 +333,38 @@ log.info("the end")
 """
 
 
+FORKED_SINK = """
+import os, sys, time
+from logferry.handlers.schema import Schema
+from logferry.shipper.model import Batch, Delivered
+from logferry.shipper.ports import SinkContext
+from logferry.shipper.sinks.kafka import KafkaConfig, KafkaSink
+bootstrap, topic = sys.argv[1:]
+sink = KafkaSink(KafkaConfig((bootstrap,), topic), SinkContext("kafka", Schema("forks")))
+assert sink.send(Batch("a" * 32, [1], [b"{}"])) == Delivered()
+begun = time.monotonic()
+if not (child := os.fork()):
+    if not os.fork():  # forgets it, and has nothing to do with it
+        del sink
+        os._exit(0 if time.monotonic() - begun < 0.8 else 3)
+    grandchild = os.wait()[1]
+    assert sink.send(Batch("b" * 32, [1], [b"{}"])) == Delivered()
+    sink.close()
+    os._exit(os.waitstatus_to_exitcode(grandchild))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert sink.send(Batch("a" * 32, [2], [b"{}"])) == Delivered()
+"""
+
+
+def test_a_sink_that_is_used_on_both_sides_of_a_fork(kafka: KafkaServer) -> None:
+    """Parent and child send with the same object; a child that only forgets it is not held up."""
+    topic = kafka.create(f"t-{uuid.uuid4().hex}")
+    command = [sys.executable, "-c", FORKED_SINK, kafka.bootstrap, topic]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(ids(kafka.read(topic))) == ["a" * 32 + "-1", "a" * 32 + "-2", "b" * 32 + "-1"]
+
+
 def test_forked_children_have_their_own_producer_and_can_end(kafka: KafkaServer, tmp_path: Path) -> None:
     """Children that log and one that does not: all end, and every record is there once."""
     topic = kafka.create(f"t-{uuid.uuid4().hex}")
