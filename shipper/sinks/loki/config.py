@@ -77,7 +77,7 @@ class LokiConfig:
     max_batch_events: int = setting(5_000, help="events of one batch", minimum=1, maximum=50_000)
     # Loki hands a push on by gRPC, at most 4 MiB; and a tenant's burst is 6 MB.
     max_batch_bytes: Size = setting(
-        Size(1 << 20), help="bytes of one batch, before compression", minimum=300_000, maximum=3 << 20
+        Size(2 << 20), help="bytes of one batch, before compression", minimum=300_000, maximum=3 << 20
     )
 
     def __post_init__(self) -> None:
