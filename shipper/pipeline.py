@@ -241,8 +241,9 @@ class Pipeline:
         status, service = self._status, self._service()
         if status is None or service is None or not self._running:
             return
-        sinks = {name: SinkTold(one.state, one.error) for name, one in self.states().items()}
-        sources = {feeder.name: feeder.error for feeder in list(self._feeders)}
+        clean = getattr(self._builder.redactor, "clean_text", str)  # no exception's text takes a secret along
+        sinks = {name: SinkTold(one.state, clean(one.error)[:500]) for name, one in self.states().items()}
+        sources = {feeder.name: clean(feeder.error)[:500] for feeder in list(self._feeders)}
         errors = [f"{name}: {one.error}" for name, one in sinks.items() if one.error]
         errors += [f"{name}: {error}" for name, error in sources.items() if error]
         if errors and errors[-1] != self._last_error[0]:
