@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from google.protobuf.json_format import MessageToDict
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
 from opentelemetry.proto.common.v1 import common_pb2 as common
@@ -42,6 +42,9 @@ def as_kept(value: Any) -> Any:
 
 
 @given(JSON)
+@example(2**63)
+@example([-(2**63) - 1, 2**64])
+@example(-(2**63))
 def test_any_json_value_is_what_it_was(value: Any) -> None:
     """Every value that JSON knows decodes to itself."""
     decoded = common.AnyValue()
