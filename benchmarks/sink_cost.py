@@ -3,8 +3,8 @@
     python benchmarks/sink_cost.py elasticsearch loki [--events 200000] [--json FILE] [--check]
 
 Ready batches of access-like events (as `record.py` logs them) go to a server in another process, whose time
-does not count: a real Elasticsearch (`make servers`), the benchmarks' own server for Loki. The cheapest batch
-counts. `--check` exits 1 when a sink costs more than its budget.
+does not count: a real Elasticsearch (`make servers`), the benchmarks' own server for others. The
+cheapest batch counts. `--check` exits 1 when a sink costs more than its budget.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from machine import write
 from server import Server
 
 from logferry.handlers.schema import Schema
+from logferry.shipper.config.fields import Secret
 from logferry.shipper.model import Batch, Delivered
 from logferry.shipper.ports import Sink, SinkContext
 from logferry.shipper.registry import sink_kind
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-BUDGET = {"elasticsearch": 3.0, "loki": 3.0}  # µs an event
+BUDGET = {"elasticsearch": 3.0, "loki": 3.0, "cloudwatch": 4.0, "s3": 8.0}  # µs an event; s3's is mostly gzip
 
 
 def events(count: int) -> Sequence[bytes]:
@@ -74,6 +75,15 @@ def server(kind: str) -> Iterator[dict[str, Any]]:
     if kind == "loki":
         with Server() as answering:
             yield {"url": answering.url}
+        return
+    if kind in {"cloudwatch", "s3"}:
+        with Server() as answering:
+            answering.mode("aws")
+            keys = {"access_key_id": "a", "secret_access_key": Secret("b"), "region": "eu-west-1"}
+            place = (
+                {"log_group": "bench"} if kind == "cloudwatch" else {"bucket": "bench", "path_style": True}
+            )
+            yield {**place, **keys, "endpoint_url": answering.url}
         return
     from servers.cache import binary
     from servers.elasticsearch import ElasticsearchServer

@@ -18,16 +18,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 import orjson
 
 from ....handlers.encoding import shrink
 from ...core.heads import Clock, Heads
-from ...core.identified import identified
+from ...core.identified import ID_BYTES, identified
 from ...core.template import NOTHING, Template
 from ...model import Batch
 
-__all__ = ["EVENT_OVERHEAD", "Put", "Puts", "body", "message"]
+__all__ = ["EVENT_OVERHEAD", "Put", "Puts", "body", "message", "messages"]
 
 EVENT_OVERHEAD: Final = 26
 """Bytes that CloudWatch counts for an event beside its message."""
@@ -122,6 +121,20 @@ class Puts:
         return sorted({now - TOO_OLD, old, now + TOO_NEW})
 
 
+def messages(batch: Batch, limit: int) -> list[bytes]:
+    """Return the message of each event."""
+    spool, room = batch.spool.encode(), limit - ID_BYTES
+    front, made = b'{"event_id":"%b-' % spool, list[bytes]()
+    add = made.append
+    for sequence, line in zip(batch.sequences, batch.lines, strict=True):
+        # So begins what an application of ours has logged: an object with fields, and without an id as yet.
+        if line.startswith(b'{"timestamp"') and len(line) <= room:
+            add(b'%b%d",%b' % (front, sequence, line[1:]))
+        else:
+            add(message(line, b"%b-%d" % (spool, sequence), limit))
+    return made
+
+
 def message(line: bytes, own: bytes, limit: int) -> bytes:
     """Return the line with its id, cut to `limit` bytes and marked when it is larger."""
     whole = identified(line, own)
@@ -134,23 +147,17 @@ def message(line: bytes, own: bytes, limit: int) -> bytes:
     return shrink(event, limit)
 
 
-class _Event(msgspec.Struct, gc=False):
-    timestamp: int
-    message: str
-
-
 def body(group: str, put: Put, messages: Sequence[bytes], rest: Callable[[], object] = lambda: None) -> bytes:
     """Return the request for one put; `messages` are the batch's. `rest` is called between small pieces."""
     head = orjson.dumps({"logGroupName": group, "logStreamName": put.stream})
     parts = []
     for start in range(0, len(put.indexes), _CHUNK):
         rows = zip(put.times[start : start + _CHUNK], put.indexes[start : start + _CHUNK], strict=True)
-        parts.append(_encode([_Event(at, _text(messages[index])) for at, index in rows])[1:-1])
+        parts.append(
+            orjson.dumps([{"timestamp": at, "message": _text(messages[index])} for at, index in rows])[1:-1]
+        )
         rest()
     return b'%b,"logEvents":[%b]}' % (head[:-1], b",".join(parts))
-
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def _text(message: bytes) -> str:

@@ -25,7 +25,7 @@ from ...ports import SetupStep, SinkContext
 from ...turns import Turns
 from .config import CloudWatchConfig
 from .preparation import Preparation
-from .puts import DAY, EVENT_OVERHEAD, Put, Puts, body, message
+from .puts import DAY, EVENT_OVERHEAD, Put, Puts, body, messages
 from .verdict import Fold, judge, missing, rejected
 
 __all__ = ["CloudWatchSink"]
@@ -70,19 +70,14 @@ class CloudWatchSink:
         """Deliver one batch: a call for each of its streams and days."""
         if not batch.lines:
             return Delivered()
-        largest = self._config.max_event_bytes
-        spool = batch.spool.encode()
-        messages = [
-            message(line, b"%b-%d" % (spool, sequence), largest)
-            for sequence, line in zip(batch.sequences, batch.lines, strict=True)
-        ]
+        made = messages(batch, self._config.max_event_bytes)
         fold = Fold()
         stop: Retry | None = None
-        for put in self._puts.of(batch, list(map(len, messages)), int(self._clock() * 1000)):
+        for put in self._puts.of(batch, list(map(len, made)), int(self._clock() * 1000)):
             if stop is not None:
                 fold.failed(put, stop)
                 continue
-            answer = self._put(put, messages)
+            answer = self._put(put, made)
             if isinstance(answer, Failure):
                 verdict = judge(answer, len(put.indexes))
                 fold.failed(put, verdict)
@@ -104,8 +99,8 @@ class CloudWatchSink:
         """Release the connection."""
         self._client.forget()
 
-    def _put(self, put: Put, messages: Sequence[bytes]) -> Any | Failure:
-        request = body(self._config.log_group, put, messages, self._turns.rest)
+    def _put(self, put: Put, made: Sequence[bytes]) -> Any | Failure:
+        request = body(self._config.log_group, put, made, self._turns.rest)
         answer = self._client.call("put_log_events", {}, request)
         if missing(answer):
             if not self._config.create:
