@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,14 @@ from logferry.shipper.core.segments import Evicted
 from logferry.shipper.ports import Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, repair, verify
 from logferry.shipper.spool.scan import frames
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of small spools: what is on the disk after a power cut is not the question here."""
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _fd: None)
+
 
 EVENTS = [b'{"n":%d,"x":"%s"}' % (n, b"x" * (n * 7)) for n in range(4)]
 
