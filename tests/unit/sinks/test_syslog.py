@@ -240,11 +240,12 @@ def test_close_confirms_only_what_was_read_to_the_end(receiver: Receiver) -> Non
     assert [type(verdict) for verdict in verdicts] == [Retry, Retry, Delivered]
 
 
-def test_a_receiver_that_reads_nothing_costs_the_timeout(receiver: Receiver) -> None:
-    """Buffers fill, nothing is acknowledged, and the batch is tried again later."""
+@pytest.mark.parametrize("size", [30_000, 3_900_000])
+def test_a_receiver_that_reads_nothing_costs_the_timeout(receiver: Receiver, size: int) -> None:
+    """What the receiver's system has not acknowledged is not delivered, be it still in our own buffers."""
     receiver.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sink = sink_of(receiver, timeout=Duration(0.4), max_message_bytes=Size(4 << 20))
-    big = Batch(SPOOL, [1], [b'{"message":"' + b"x" * 3_900_000 + b'"}'])
+    big = Batch(SPOOL, [1], [b'{"message":"' + b"x" * size + b'"}'])
     begun = time.monotonic()
     verdict = sink.send(big)
     assert isinstance(verdict, Retry)
