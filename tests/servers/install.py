@@ -164,7 +164,7 @@ def _lay_out(home: Path, own: Path) -> None:
 
 
 def rsyslog() -> bool:
-    """Unpack Debian's rsyslog into the cache, with the libraries that it alone needs; nothing is installed."""
+    """Unpack Debian's rsyslog and the libraries that it alone needs into the cache."""
     target = binary("rsyslog")
     if target.exists():
         say(f"rsyslog is there: {target}")
