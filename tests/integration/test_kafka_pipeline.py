@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,8 @@ class Fleet:
     def stored(self, number: str = "*") -> list[tuple[str, int]]:
         """Return (the agent's id, the line's number) of each event in the stores."""
         found = []
-        for file in self.state.glob(f"store-{number}/fresh/*.ndjson"):
-            for line in file.read_bytes().split(b"\n")[:-1]:
+        for content in self.contents(number):
+            for line in content.split(b"\n")[:-1]:
                 event = json.loads(line)
                 if "number" in event:
                     found.append((event["origin_id"], event["number"]))
@@ -103,7 +104,13 @@ class Fleet:
 
     def lines_stored(self) -> int:
         """Return about how many events are stored: quick."""
-        return sum(file.read_bytes().count(b"\n") for file in self.state.glob("store-*/fresh/*.ndjson"))
+        return sum(content.count(b"\n") for content in self.contents("*"))
+
+    def contents(self, number: str) -> list[bytes]:
+        """Return what the stores' files hold; one may be given its last name meanwhile."""
+        while True:
+            with suppress(FileNotFoundError):
+                return [file.read_bytes() for file in self.state.glob(f"store-{number}/fresh/*.ndjson")]
 
     def settled(self) -> bool:
         """Whether the group has committed every offset of the topic."""
