@@ -19,6 +19,7 @@ Changed is:
 from __future__ import annotations
 
 import logging
+from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -98,7 +99,9 @@ class _Events(_Emitter):
             event = {}
         labels = self.build_tags(record)
         labels |= {name: str(event[name]) for name in _LABELS if event.get(name)}
-        value: list[Any] = [str(int(record.created * 1e6) * 1000), line]
+        second = floor(record.created)  # rounded as the event's own timestamp is
+        micros = second * 1_000_000 + round((record.created - second) * 1e6)
+        value: list[Any] = [str(micros * 1000), line]
         metadata = {name: str(event[name]) for name in _METADATA if event.get(name)}
         if self.metadata and metadata:
             value.append(metadata)

@@ -29,6 +29,7 @@ LINES = 100_000
 LISTED = (
     "python3-jwt:",  # dpkg: the package's architecture stands behind a colon, as a value would
     "jwt:all",
+    "of the one pass: the machine",  # a word that is a key, a colon, a text: so people write passwords
 )
 
 
@@ -80,8 +81,8 @@ def interpreter() -> Iterator[str]:
 
 
 def version_control() -> list[str]:
-    """Return this repository's history, where there is one."""
-    return run("git", "log", "--stat", "--format=fuller", "-n", "400")
+    """Return this repository's history up to one commit, where there is one."""
+    return run("git", "log", "--stat", "--format=fuller", "-n", "400", "bb789a6")
 
 
 def package_managers() -> Iterator[str]:
