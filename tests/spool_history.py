@@ -376,6 +376,7 @@ class History:
             self.synced |= before
 
     def _restart(self, process: Process) -> None:
+        self.killed |= bool(process.spool.home.memory)  # what has not found room on the disk ends with it
         process.close(clean=self.random.random() < 0.5)
         if self.image is None:
             self.processes.remove(process)
@@ -450,6 +451,7 @@ class History:
         """Deliver all that is left, then compare the books with the model."""
         self.broken = False
         for process in self.processes:
+            self.killed |= bool(process.spool.home.memory)
             process.close(clean=True)
         self.now += 100  # what never became a spool goes after a minute
         last = self._process()

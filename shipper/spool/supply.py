@@ -417,7 +417,7 @@ class Supply:
                     delivery=self.settings.delivery,
                     yields=self.settings.when_full == "drop_oldest",
                 )
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):  # taken, or put away in the moment it was made
                 if not tries:
                     raise
                 spool = uuid4().hex

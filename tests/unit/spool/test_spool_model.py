@@ -31,6 +31,11 @@ def play(seed: int, directory: Path, profile: Profile) -> None:
         raise
 
 
+def seed_of(number: int) -> int:
+    """Return a seed: always another one, but in CI's short form, which says the same twice."""
+    return number if os.environ.get("CI") and effort(1) == 1 else SystemRandom().getrandbits(48)
+
+
 def kept() -> list[tuple[int, str]]:
     """Return the seeds that failed once."""
     lines = SEEDS.read_text(encoding="ascii").splitlines() if SEEDS.exists() else []
@@ -43,12 +48,15 @@ def test_seeds_that_failed_once(tmp_path: Path, seed: int, name: str) -> None:
     play(seed, tmp_path, next(profile for profile in PROFILES if profile.name == name))
 
 
+# An interruption between a call and its `with` leaves what it returned to the collector: here, not in life.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_random_histories(tmp_path: Path, profile: Profile) -> None:
     """Kills, power cuts and interruptions at any step: what must be there is there, and the books balance."""
-    for _ in range(effort(3)):
-        seed = SystemRandom().getrandbits(48)
+    for number in range(effort(3)):
+        seed = seed_of(number)
         directory = tmp_path / str(seed)
         directory.mkdir()
         play(seed, directory, profile)
