@@ -144,19 +144,19 @@ STEPS = {
     "after a spool was adopted": "spool.spoolset:SpoolSet.adopt:after",
     "before what is drained goes": "spool.spoolset:SpoolSet.reclaim:before",
     "after a segment was deleted": "spool.directory:Home.remove_segment:after",
-    "before a spool's books go into the ledger": "spool.spoolset:SpoolSet._fold:before",
-    "after its books are in the ledger": "spool.spoolset:SpoolSet._fold:after",
-    "after its directory was emptied": "spool.directory:Home.remove:after",
-    "after a death was told": "pipeline:Pipeline._report:after",
+    "before a spool's books go into the ledger": "spool.spoolset:SpoolSet._fold:before:1",
+    "after its books are in the ledger": "spool.spoolset:SpoolSet._fold:after:1",
+    "after its directory was emptied": "spool.directory:Home.remove:after:1",
+    "after a death was told": "pipeline:Pipeline._report:after:1",
 }
 
 DIES = """
 import importlib, random
 import logferry.shipper.pipeline
-module, name, when = sys.argv[2].split(":")
+module, name, when, *most = sys.argv[2].split(":")  # most: of what happens once for a spool
 owner, name = name.split(".")
 owner = getattr(importlib.import_module("logferry.shipper." + module), owner)
-before, left = getattr(owner, name), [random.randrange(1, 4)]
+before, left = getattr(owner, name), [random.randint(1, int(most[0]) if most else 3)]
 def dying(*arguments, **options):
     left[0] -= 1
     if when == "before" and left[0] <= 0: os.kill(os.getpid(), 9)
