@@ -238,6 +238,7 @@ def test_the_last_line_of_a_killed_application_arrives_within_two_seconds(place:
         application = place.application(linger=20.0)
         application.ask("log 0 5")
         until(lambda: place.claimed)
+        until(lambda turn=turn: len(place.numbers()) == 5 * turn)  # it has started, which may take its time
         application.send("die")
         application.process.wait(10)
         killed = time.monotonic()
