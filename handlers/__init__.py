@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .record import EventBuilder, Redaction
     from .redaction import Redactor
     from .schema import FIELDS, Field, Schema
+    from .spans import Span, finish_span, span, start_span
     from .stream import JsonHandler
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Redaction",
     "Redactor",
     "Schema",
+    "Span",
     "TraceFilter",
     "Violation",
     "bind",
@@ -44,8 +46,11 @@ __all__ = [
     "clear",
     "configure_structlog",
     "current",
+    "finish_span",
     "get_trace_context",
     "set_trace_context",
+    "span",
+    "start_span",
     "suppressed",
     "unbind",
     "wrap",
@@ -66,6 +71,7 @@ _HOMES: Final = {
     ".record": ("EventBuilder", "Redaction"),
     ".redaction": ("Redactor",),
     ".schema": ("FIELDS", "Field", "Schema"),
+    ".spans": ("Span", "finish_span", "span", "start_span"),
     ".stream": ("JsonHandler",),
 }
 

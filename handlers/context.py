@@ -36,6 +36,7 @@ __all__ = [
     "get_trace_context",
     "isolated",
     "prefer_opentelemetry",
+    "put_trace",
     "set_trace_context",
     "unbind",
     "wrap",
@@ -282,6 +283,15 @@ def set_trace_context(
             fields.pop(name, None)
     _fields.set(Fields(fields))
     return ids
+
+
+def put_trace(ids: TraceContext) -> None:
+    """Bind exactly these ids, which are well formed already; `""` removes one."""
+    fields = {**_get(), **ids._asdict()}
+    for name, value in ids._asdict().items():
+        if not value:
+            del fields[name]
+    _fields.set(Fields(fields))
 
 
 def _span(text: str) -> str:

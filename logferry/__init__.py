@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .handlers.context import bind, bound, clear, get_trace_context, set_trace_context, unbind
+    from .handlers.spans import finish_span, span, start_span
     from .shipper.lifecycle import Handler, configure, flush, shutdown
 
     __version__: str
@@ -25,14 +26,18 @@ __all__ = [
     "bound",
     "clear",
     "configure",
+    "finish_span",
     "flush",
     "get_trace_context",
     "set_trace_context",
     "shutdown",
+    "span",
+    "start_span",
     "unbind",
 ]
 
 _CONTEXT = ("bind", "bound", "clear", "get_trace_context", "set_trace_context", "unbind")
+_SPANS = ("finish_span", "span", "start_span")
 _LIFECYCLE = ("Handler", "configure", "flush", "shutdown")
 
 
@@ -40,6 +45,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name."""
     if name in _CONTEXT:
         value = getattr(import_module(".handlers.context", __name__), name)
+    elif name in _SPANS:
+        value = getattr(import_module(".handlers.spans", __name__), name)
     elif name in _LIFECYCLE:
         value = getattr(import_module(".shipper.lifecycle", __name__), name)
     elif name == "__version__":
