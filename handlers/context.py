@@ -35,8 +35,12 @@ __all__ = [
     "current",
     "get_trace_context",
     "isolated",
+    "opentelemetry_span",
     "prefer_opentelemetry",
     "put_trace",
+    "raw",
+    "replace",
+    "restore",
     "set_trace_context",
     "unbind",
     "wrap",
@@ -86,6 +90,23 @@ def current() -> Fields:
     if _OTEL in _modules:
         return _with_span(_get())
     return _get()
+
+
+def raw() -> Fields:
+    """Return the fields bound here, without OpenTelemetry's ids."""
+    return _get()
+
+
+def replace(fields: Mapping[str, object]) -> Fields:
+    """Bind these fields and no others: where a request or a job begins. `restore` ends it."""
+    made = Fields(fields)
+    _fields.set(made)
+    return made
+
+
+def restore(former: Fields) -> None:
+    """Bind again what `raw` returned before."""
+    _fields.set(former)
 
 
 def bind(**fields: object) -> None:
@@ -308,6 +329,17 @@ def prefer_opentelemetry(enabled: bool = True) -> None:  # noqa: FBT001, FBT002 
     """Say whether OpenTelemetry's active span decides the trace (it does by default), process-wide."""
     global _modules  # noqa: PLW0603 - one process-wide setting; `current` reads it in one global load
     _modules = sys.modules if enabled else {}
+
+
+def opentelemetry_span() -> Any:
+    """Return the context of OpenTelemetry's active span; None where there is none, or it is not asked."""
+    if _OTEL not in _modules:
+        return None
+    try:
+        found = _modules[_OTEL].get_current_span().get_span_context()
+        return found if found.is_valid else None
+    except Exception:  # noqa: BLE001 - half-imported, or a foreign span
+        return None
 
 
 def _with_span(fields: Fields) -> Fields:

@@ -9,9 +9,16 @@ Rules
 - Precedence (configurable): ``traceparent``, B3, ``X-Trace-ID``, ``X-Request-ID``. OpenTelemetry's active
   span stands above them all; `context.py` sees to that. The first well-formed id of those that lost and
   differs is kept as `correlation_id`.
-- A header that occurs twice with different values is malformed: it says two things.
+- A header that occurs twice with different values is malformed: it says two things. Servers that join headers
+  of the same name with a comma are read as those that don't.
 - ``traceparent`` follows W3C Trace Context: version ff is invalid, version 00 has exactly four parts, a
-  higher version may have more, digits are lower case.
+  higher version may have more, digits are lower case. Of its flags two are known, sampled and random; all
+  others are forgotten, as the standard asks. ``tracestate`` (`tracestate.py`) counts only together with a
+  ``traceparent`` that decides the trace.
+- The span in ``traceparent`` and B3 is the caller's, so it is our parent. ``X-Span-ID`` and ``X-Parent-ID``
+  are taken for what they say: the caller has made the id of this request's span, and told who is its parent.
+  They count where neither ``traceparent`` nor B3 decides.
+- B3 comes as one header or as several (``X-B3-TraceId`` and so on); the one header is the stronger.
 """
 
 from __future__ import annotations
@@ -21,9 +28,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from os import urandom
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
+
+from .tracestate import read_tracestate
 
 __all__ = [
+    "HEADERS",
     "PRECEDENCE",
     "Incoming",
     "TraceId",
@@ -31,6 +42,7 @@ __all__ = [
     "format_b3",
     "format_traceparent",
     "from_headers",
+    "is_forwardable",
     "is_span_id",
     "is_trace_id",
     "new_span_id",
@@ -42,6 +54,14 @@ __all__ = [
 
 PRECEDENCE: Final = ("traceparent", "b3", "x-trace-id", "x-request-id")
 
+_B3_PARTS: Final = ("x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags")
+# Every header that may be read, by lower-case name.
+HEADERS: Final = frozenset({*PRECEDENCE, *_B3_PARTS, "tracestate", "x-span-id", "x-parent-id"})
+
+# A UUID4 says what it is: version 4 in its 13th digit, the variant in its 17th.
+_UUID_MASK: Final = ~(0xF << 76 | 0x3 << 62)
+_UUID_BITS: Final = 0x4 << 76 | 0x2 << 62
+
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}", re.ASCII)
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}", re.ASCII)
 _HEX_ID = re.compile(
@@ -50,7 +70,7 @@ _HEX_ID = re.compile(
 )
 _FREE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(
-    r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?",
+    r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(-[!-+\--~]*)?",
     re.ASCII,
 )
 _B3 = re.compile(
@@ -80,7 +100,9 @@ class Incoming:
 
     `trace_id` is `""` when no header had a usable one (the caller makes one with `new_trace_id`); `parent_id`
     is the caller's span (`""`: unknown). `request_id` is ``X-Request-ID`` as it came. `forwarded` holds, by
-    lower-case header name, the values to send on unchanged with calls to other services.
+    lower-case header name, the values to send on unchanged with calls to other services. `span_id` is the
+    span that the caller has made for this request (``X-Span-ID``; `""`: make one). `random`: the trace id is
+    known to be random (a flag of ``traceparent``). `tracestate` is what goes on with ``traceparent``.
     """
 
     trace_id: str = ""
@@ -89,11 +111,14 @@ class Incoming:
     correlation_id: str = ""
     sampled: bool | None = None
     forwarded: Mapping[str, str] = field(default_factory=dict)
+    span_id: str = ""
+    random: bool = False
+    tracestate: str = ""
 
 
 def new_trace_id(random: Callable[[int], bytes] = urandom) -> str:
-    """Return a new trace id from 16 bytes of `random`."""
-    return _nonzero(random(16))
+    """Return a new trace id from 16 bytes of `random`: the digits of a UUID4."""
+    return f"{int.from_bytes(random(16)) & _UUID_MASK | _UUID_BITS:032x}"
 
 
 def new_span_id(random: Callable[[int], bytes] = urandom) -> str:
@@ -127,6 +152,11 @@ def normalise(text: str) -> TraceId | None:
     return None
 
 
+def is_forwardable(text: str) -> bool:
+    """Tell whether an id may be sent in a header: well formed, no line break among others."""
+    return _FREE_ID.fullmatch(text) is not None
+
+
 def parse_traceparent(text: str) -> TraceParent | None:
     """Read a W3C ``traceparent``; None when it is invalid."""
     match = _TRACEPARENT.fullmatch(text)
@@ -135,10 +165,10 @@ def parse_traceparent(text: str) -> TraceParent | None:
     return TraceParent(match[2], match[3], bool(int(match[4], 16) & 1))
 
 
-def format_traceparent(trace_id: str, span_id: str, *, sampled: bool = True) -> str:
+def format_traceparent(trace_id: str, span_id: str, *, sampled: bool = True, random: bool = False) -> str:
     """Write a W3C ``traceparent`` (version 00). Raises ValueError when an id is not well formed."""
     _require(trace_id, span_id)
-    return f"00-{trace_id}-{span_id}-{'01' if sampled else '00'}"
+    return f"00-{trace_id}-{span_id}-0{sampled + 2 * random}"
 
 
 def parse_b3(text: str) -> TraceParent | None:
@@ -177,42 +207,98 @@ def from_headers(
     `precedence` holds lower-case header names, the strongest first; a header that is not in it is not read,
     except ``x-request-id``, which is always taken as the request's id.
     """
-    found = _collect(headers, {*precedence, "x-request-id"})
-    # By precedence: the id as it is to be correlated, the trace id, the parent span, the sampling decision.
-    candidates: list[tuple[str, str, str, bool | None]] = []
+    wanted = HEADERS if precedence is PRECEDENCE else HEADERS.union(precedence)
+    found, states = _collect(headers, wanted)
+    if not found:
+        return _NOTHING
+    candidates, forwarded = _candidates(found, precedence)
+    request_id = forwarded.get("x-request-id", "")
+    winner, own, trace_id, parent_id, sampled = candidates[0] if candidates else _NOBODY
+    if winner and (own == trace_id or normalise(own) == TraceId(trace_id, "")):
+        own = next((text for _, text, other, _, _ in candidates[1:] if other != trace_id), "")
+    if winner == "traceparent":
+        random = bool(int(found["traceparent"][53:55], 16) & 2)
+        state = read_tracestate(states) if states else ""
+        return Incoming(trace_id, parent_id, request_id, own, sampled, forwarded, "", random, state)
+    if winner == "b3":
+        return Incoming(trace_id, parent_id, request_id, own, sampled, forwarded)
+    span_id, parent_id = (_span(found.get(name, "")) for name in ("x-span-id", "x-parent-id"))
+    return Incoming(trace_id, parent_id, request_id, own, sampled, forwarded, span_id)
+
+
+# The header, the id as it is to be correlated, the trace id, the parent span, the sampling decision.
+_Candidate: TypeAlias = tuple[str, str, str, str, bool | None]
+_NOBODY: Final[_Candidate] = ("", "", "", "", None)
+
+
+def _candidates(
+    found: Mapping[str, str], precedence: Sequence[str]
+) -> tuple[list[_Candidate], dict[str, str]]:
+    """Return what each header says of the trace, the strongest first, and the ids that are sent on."""
+    candidates: list[_Candidate] = []
     forwarded: dict[str, str] = {}
-    for name in (*precedence, "x-request-id"):
-        value = found.get(name)
-        if value is None or name in forwarded:
-            continue
-        if name in {"traceparent", "b3"}:
-            parsed = parse_traceparent(value) if name == "traceparent" else parse_b3(value)
+    for name in precedence if "x-request-id" in precedence else (*precedence, "x-request-id"):
+        value = found.get(name, "")
+        if name == "b3" or name == "traceparent":  # noqa: PLR1714 - in the fast way of every request
+            parsed = _parse_any_b3(found) if name == "b3" else parse_traceparent(value)
             if parsed is not None:
-                candidates.append((parsed.trace_id, *parsed))
-        else:
-            made = normalise(value)
-            if made is None:
-                continue
+                candidates.append((name, parsed.trace_id, *parsed))
+        elif made := normalise(value):
             forwarded[name] = value
             if name in precedence:
-                candidates.append((made.correlation_id or value, made.trace_id, "", None))
-    request_id = forwarded.get("x-request-id", "")
-    if not candidates:
-        return Incoming(request_id=request_id, forwarded=forwarded)
-    own, trace_id, parent_id, sampled = candidates[0]
-    if normalise(own) == TraceId(trace_id, ""):
-        lost = (text for text, other, _, _ in candidates[1:] if other != trace_id)
-        own = next(lost, "")
-    return Incoming(trace_id, parent_id, request_id, own, sampled, forwarded)
+                candidates.append((name, made.correlation_id or value, made.trace_id, "", None))
+    return candidates, forwarded
 
 
-def _collect(headers: Mapping[str, str] | Iterable[tuple[str, str]], wanted: set[str]) -> dict[str, str]:
+_NOTHING: Final = Incoming(forwarded=MappingProxyType({}))
+
+
+def _span(text: str) -> str:
+    lowered = text.lower()
+    return lowered if is_span_id(lowered) else ""
+
+
+def _parse_any_b3(found: Mapping[str, str]) -> TraceParent | None:
+    if "b3" in found:
+        parsed = parse_b3(found["b3"])
+        if parsed is not None:
+            return parsed
+    if "x-b3-traceid" not in found or "x-b3-spanid" not in found:
+        return None
+    parsed = parse_b3(f"{found['x-b3-traceid']}-{found['x-b3-spanid']}")
+    if parsed is None:
+        return None
+    sampled = _B3_SAMPLED.get(found.get("x-b3-sampled", "").lower())
+    if found.get("x-b3-flags") == "1":  # debug: whatever was decided, this one is kept
+        sampled = True
+    return parsed._replace(sampled=sampled)
+
+
+_B3_SAMPLED: Final = {"1": True, "true": True, "d": True, "0": False, "false": False}
+
+
+def _collect(
+    headers: Mapping[str, str] | Iterable[tuple[str, str]], wanted: frozenset[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return what is to be read, by lower-case name, and every ``tracestate`` in order."""
     found: dict[str, str] = {}
+    states: list[str] = []
     contradicting: set[str] = set()
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
         key = name.lower()
-        if key in wanted:
-            text = value.strip(" \t")
-            if found.setdefault(key, text) != text:
+        if key not in wanted:
+            continue
+        if key == "tracestate":
+            states.append(value)
+            continue
+        text = value.strip(" \t")
+        if "," in text:  # several of one name, joined by a server
+            parts = {part.strip(" \t") for part in text.split(",")}
+            if len(parts) > 1:
                 contradicting.add(key)
-    return {key: value for key, value in found.items() if key not in contradicting}
+            text = parts.pop()
+        if found.setdefault(key, text) != text:
+            contradicting.add(key)
+    if contradicting:
+        found = {key: value for key, value in found.items() if key not in contradicting}
+    return found, states
