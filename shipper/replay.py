@@ -2,70 +2,106 @@
 
     <spool path>/<service>/dead-letters/<sink>.replay
 
-    {"token":"…"}            this replay, for the ledger
-    {"sending":"<id>"}       on the disk before the letter is sent
-    {"taken":"<id>"}         the sink has acknowledged it
-    {"refused":"<id>"}       the sink will not take it
-    {"doubtful":"<id>"}      of an earlier replay that was killed while the letter was under way
+    {"token":"…"}                                   this replay, for the ledger
+    {"sending":{"spool":"…","letters":{"<id>":1}}}  before a batch is sent: each letter's place in it
+    {"taken":["<id>"]}                              the sink has acknowledged them
+    {"refused":["<id>"]}                            the sink will not take them
+    {"doubtful":{…}}                                as `sending`: of a replay that was killed meanwhile
 
 Rules
 
 - One replay for a sink at a time, under `<sink>.replay.lock`.
-- Letters are sent one by one, and `sending` is synced first. So a kill, or a power cut, leaves one letter of
-  which nobody knows whether the sink has it. It stays among the letters, is shown as `in doubt`, and the next
-  replay sends it again: under the same id, which stores that know ids take once. Sinks that keep no ids
-  (file, console, syslog, http) may have it twice. No other letter can be lost, hidden or doubled.
+- Letters are sent in batches, and `sending` is synced first. So a kill, or a power cut, leaves one batch of
+  which nobody knows what the sink has. Its letters stay, are shown as `in doubt`, and the next replay sends
+  them first, in the same places of the same batch: stores that know ids take them once. Sinks that do not
+  (file, console, syslog, http, CloudWatch) may have them twice. No other letter can be lost, hidden or
+  doubled. Who wants no more than one letter in doubt sends them one by one.
+- A batch that is in doubt is sent again whole, also when only some of its letters are meant: a store that
+  knows how far it has come in a spool (the local one) must get them in their order.
 - `settle` removes what was taken from the letters, counts it in the ledger under the token, and then empties
   the journal. Killed in between, the next one does the rest: each step may be repeated.
-- A letter goes out under an id of its own, made from the old one: a store that knows how far it has come in a
-  spool would take the old id for a repetition. Replayed twice, it still has one id.
-- A sink that cannot be reached ends the replay: the rest is not tried, and stays.
+- A letter carries its old id in front of its fields, and keeps it in every store. The batch has a spool id of
+  its own, made from the ids in it: the old one would be taken for a repetition.
+- What a verdict means is decided as in a worker (`core/delivery.py`). A sink that cannot be reached ends the
+  replay: the rest is not tried, and stays.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from .core.delivery import Delivery, Wait
+from .core.identified import ID_BYTES, identified
+from .core.retry import Backoff
 from .deadletter import DeadLetter, DeadLetters
 from .durable import append, make_private, sync, sync_directory
-from .model import Batch, Delivered, Partial, Rejected, Retry, Split
+from .model import Batch, Limits
 from .spool.ledger import note_replayed
 
 if TYPE_CHECKING:
     from .ports import Sink
 
-__all__ = ["Journal", "Replay", "ReplayBusyError", "Seen", "replay", "replay_id", "seen"]
+__all__ = ["BATCH", "Group", "Journal", "Replay", "ReplayBusyError", "Seen", "replay", "seen"]
+
+BATCH: Final = 500
+"""Letters of one batch, at most: so many may be in doubt after a kill."""
 
 _TRIES: Final = 5
-_LONGEST: Final = 10.0  # seconds between two tries
+_PACE: Final = Backoff(cap=10.0, floor=0.2, longest_advice=10.0)
+_NEVER: Final = 1 << 62
+"""Rejections after which a sink counts as one that rejects everything: these letters were rejected before."""
 
 
 class ReplayBusyError(RuntimeError):
     """Another replay to the same sink is under way."""
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Letters that are sent as one batch: the place of each in it, from 1, by its id."""
+
+    spool: str
+    letters: Mapping[str, int]
+
+    @classmethod
+    def of(cls, ids: Sequence[str]) -> Group:
+        """Return a new group; the same letters in the same order make the same one."""
+        spool = sha256(f"replay of {' '.join(ids)}".encode()).digest()[:16].hex()
+        return cls(spool, {one: place for place, one in enumerate(ids, 1)})
+
+    def only(self, ids: AbstractSet[str]) -> Group:
+        """Return the group without the letters that are not among `ids`; the others keep their places."""
+        return Group(self.spool, {one: place for one, place in self.letters.items() if one in ids})
+
+    def row(self) -> dict[str, Any]:
+        """Return what the journal holds of it."""
+        return {"spool": self.spool, "letters": dict(self.letters)}
+
+
 @dataclass(slots=True)
 class Seen:
-    """What a journal says. `doubtful`: sent, and nobody knows whether they were taken."""
+    """What a journal says. `doubted`: batches sent, of whose letters nobody knows whether they were taken."""
 
     token: str = ""
     taken: set[str] = field(default_factory=set)
-    doubtful: set[str] = field(default_factory=set)
+    doubted: list[Group] = field(default_factory=list)
 
-
-def replay_id(letter_id: str) -> str:
-    """Return the id under which a replayed letter is delivered."""
-    return f"{sha256(f'replay of {letter_id}'.encode()).digest()[:16].hex()}-1"
+    @property
+    def doubtful(self) -> set[str]:
+        """Ids of the letters that are in doubt."""
+        return {one for group in self.doubted for one in group.letters}
 
 
 def seen(letters: DeadLetters) -> Seen:
@@ -92,11 +128,15 @@ def _read(path: Path) -> Seen:
         if kind == "token":
             found.token = value
         elif kind in {"sending", "doubtful"}:
-            found.doubtful.add(value)
+            group = Group(value["spool"], value["letters"])
+            found.doubted = [other for other in found.doubted if other.spool != group.spool]
+            found.doubted.append(group)
         else:
-            found.doubtful.discard(value)
+            said = set(value)
+            left = (group.only(group.letters.keys() - said) for group in found.doubted)
+            found.doubted = [group for group in left if group.letters]
             if kind == "taken":
-                found.taken.add(value)
+                found.taken |= said
     return found
 
 
@@ -110,7 +150,8 @@ class Journal:
         self._letters = letters
         self._path = _path(letters)
         self._fd = self._lock = -1
-        self.doubtful: set[str] = set()
+        self.doubted: list[Group] = []
+        """Batches of earlier replays, with the letters of which nobody knows whether they were taken."""
         if self._path is None:
             return
         make_private(self._path.parent)
@@ -125,19 +166,24 @@ class Journal:
                 raise
             raise ReplayBusyError(f"another replay to {letters.sink} is under way") from None
 
-    def sending(self, letter_id: str) -> None:
-        """Note, durably, that the letter is about to be sent."""
-        self._write({"sending": letter_id})
+    @property
+    def doubtful(self) -> set[str]:
+        """Ids of the letters that an earlier replay left in doubt."""
+        return {one for group in self.doubted for one in group.letters}
+
+    def sending(self, group: Group) -> None:
+        """Note, durably, that the letters are about to be sent."""
+        self._write({"sending": group.row()})
         if self._fd >= 0:
             sync(self._fd)
 
-    def taken(self, letter_id: str) -> None:
-        """Note that the sink has the letter."""
-        self._write({"taken": letter_id})
+    def taken(self, ids: Iterable[str]) -> None:
+        """Note that the sink has the letters."""
+        self._write({"taken": list(ids)})
 
-    def refused(self, letter_id: str) -> None:
-        """Note that the sink will not take the letter."""
-        self._write({"refused": letter_id})
+    def refused(self, ids: Iterable[str]) -> None:
+        """Note that the sink will not take the letters."""
+        self._write({"refused": list(ids)})
 
     def settle(self) -> int:
         """Remove what was taken from the letters and count it; return how many."""
@@ -149,7 +195,8 @@ class Journal:
             service = self._letters.path.parent.parent
             note_replayed(service, self._letters.sink, len(said.taken), said.token)
         there = {letter.id for letter in self._letters.read()}
-        self.doubtful = said.doubtful & there
+        left = (group.only(there) for group in said.doubted)
+        self.doubted = [group for group in left if group.letters]
         self._begin()
         return len(said.taken)
 
@@ -165,7 +212,7 @@ class Journal:
     def _begin(self) -> None:
         """Put a new journal in the place of the one that is settled, in one step."""
         assert self._path is not None
-        rows = [{"token": token_hex(8)}, *({"doubtful": one} for one in sorted(self.doubtful))]
+        rows = [{"token": token_hex(8)}, *({"doubtful": group.row()} for group in self.doubted)]
         temporary = self._path.with_suffix(".replay.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600)
@@ -187,7 +234,7 @@ class Journal:
                 os.close(fd)
         self._fd = self._lock = -1
 
-    def _write(self, row: dict[str, str]) -> None:
+    def _write(self, row: Mapping[str, Any]) -> None:
         if self._fd >= 0:
             end = os.fstat(self._fd).st_size
             append(self._fd, orjson.dumps(row) + b"\n", end)
@@ -209,49 +256,87 @@ def replay(
     journal: Journal,
     chosen: Sequence[DeadLetter],
     *,
+    most: int = BATCH,
     told: Callable[[int], object] = lambda _done: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Replay:
-    """Send the chosen letters one by one; what is taken is removed when the journal is settled.
+    """Send the chosen letters; what is taken is removed when the journal is settled.
 
-    `told` is called with how many are done, after each.
+    First come the batches that hold a chosen letter and are in doubt, whole. Others have at most `most`
+    letters. `told` is called with how many are done, after each batch.
     """
     result = Replay()
-    for done, letter in enumerate(chosen):
+    wanted = {letter.id for letter in chosen}
+    again = [group for group in journal.doubted if wanted & group.letters.keys()]
+    held = {letter.id: letter for letter in letters.read()} if again else {}
+    held |= {letter.id: letter for letter in chosen}
+    met = {one for group in again for one in group.letters}
+    fresh = [letter for letter in chosen if letter.id not in met]
+    total, done = len(fresh) + len(met), 0
+    for group in (*again, *_groups(fresh, sink.limits, most)):
         told(done)
-        journal.sending(letter.id)
-        state, reason = _send(sink, letter, sleep)
-        if state == "taken":
-            journal.taken(letter.id)
-            result.taken.add(letter.id)
-        elif state == "refused":
-            journal.refused(letter.id)
-            result.refused[letter.id] = reason
-        else:
-            result.unreachable, result.untried = reason, len(chosen) - done
+        journal.sending(group)
+        batch = [held[one] for one in group.letters if one in held]
+        result.unreachable = _send(sink, batch, group, journal, result, sleep)
+        if result.unreachable:
+            result.untried = total - len(result.taken) - len(result.refused)
             break
-    told(len(chosen) - result.untried)
+        done += len(group.letters)
+    told(total - result.untried)
     if letters.path is None:
         letters.remove(result.taken)
     return result
 
 
+def _groups(letters: Sequence[DeadLetter], limits: Limits, most: int) -> Iterator[Group]:
+    """Yield the letters in batches that the sink may be given."""
+    ids: list[str] = []
+    room = 0
+    for letter in letters:
+        size = len(letter.event) + ID_BYTES + limits.overhead
+        if ids and (len(ids) >= min(most, limits.max_events) or size > room):
+            yield Group.of(ids)
+            ids = []
+        room = (room if ids else limits.max_bytes) - size
+        ids.append(letter.id)
+    if ids:
+        yield Group.of(ids)
+
+
 def _send(
-    sink: Sink, letter: DeadLetter, sleep: Callable[[float], object]
-) -> tuple[Literal["taken", "refused", "unreachable"], str]:
-    spool = replay_id(letter.id).partition("-")[0]
-    reason = "it was not taken"
-    for attempt in range(1, _TRIES + 1):
-        verdict: object = sink.send(Batch(spool, (1,), (letter.event,), attempt))
-        if isinstance(verdict, Partial):
-            verdict = verdict.refused.get(0, Delivered())
-        if isinstance(verdict, Delivered):
-            return "taken", ""
-        if isinstance(verdict, Rejected | Split):
-            return "refused", verdict.reason
-        if isinstance(verdict, Retry):
-            reason = verdict.reason
-            if verdict.pause or attempt == _TRIES:
-                break
-            sleep(min(verdict.after or 0.2 * 2**attempt, _LONGEST))
-    return "unreachable", reason
+    sink: Sink,
+    letters: Sequence[DeadLetter],
+    group: Group,
+    journal: Journal,
+    result: Replay,
+    sleep: Callable[[float], object],
+) -> str:
+    """Send one batch until each letter's fate is known; return why that cannot be had, or nothing."""
+    places = [group.letters[letter.id] for letter in letters]
+    delivery, done = Delivery(_PACE, patience=_NEVER), 0
+    delivery.begin(Batch(group.spool, places, [_line(letter) for letter in letters]), sink.limits, {})
+    wait: Wait | None = None
+    while True:
+        if (settled := delivery.take()) is not None:
+            refused = {letters[index].id: fate.reason for index, fate in settled.fates}
+            end = places.index(settled.upto) + 1
+            taken = [letter.id for letter in letters[done:end] if letter.id not in refused]
+            done = end
+            if taken:
+                journal.taken(taken)
+            if refused:
+                journal.refused(refused)
+            result.taken.update(taken)
+            result.refused.update(refused)
+        if delivery.done:
+            return ""
+        if wait is not None:
+            if wait.paused or delivery.failures >= _TRIES:
+                return wait.reason
+            sleep(wait.seconds)
+        wait = delivery.settle(sink.send(delivery.part()), random.random())  # noqa: S311 - jitter
+
+
+def _line(letter: DeadLetter) -> bytes:
+    """Return the letter's event with its id in front; what is no object goes as it is."""
+    return identified(letter.event, letter.id.encode()) if letter.event[:1] == b"{" else letter.event

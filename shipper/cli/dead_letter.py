@@ -85,17 +85,27 @@ def show(config_path: str | None, everything: bool, **said: Any) -> None:  # noq
 @dead_letter.command("replay")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option(
+    "--one-by-one",
+    is_flag=True,
+    help="In place of batches: after a kill only one letter can be in doubt. Slow: two syncs a letter.",
+)
 @choosing
-def replay(config_path: str | None, everything: bool, **said: Any) -> None:  # noqa: FBT001 - click's signature
+def replay(
+    config_path: str | None,
+    everything: bool,  # noqa: FBT001 - click's signature
+    one_by_one: bool,  # noqa: FBT001 - as well
+    **said: Any,
+) -> None:
     """Send dead letters again to the sinks that refused them; what is taken is removed.
 
     Exits with 1 when a letter was refused again, or could not be sent. Killed at any moment, it loses and
-    hides none; the one that was on its way is then `in doubt`, and is sent again by the next replay. In the
+    hides none; the batch that was on its way is then `in doubt`, and is sent again by the next replay. In the
     books the record stays dead-lettered, and is counted as replayed beside it: `logferry audit` shows both.
     """
     chosen = _meant(Chosen(**said), everything=everything)
     made, boxes = find(config_path, chosen)
-    left = send_again(made, boxes)
+    left = send_again(made, boxes, most=1 if one_by_one else 0)
     raise SystemExit(PROBLEMS if missing(boxes, chosen) or left else OK)
 
 

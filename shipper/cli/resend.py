@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["missing", "send_again"]
 
 _EVERY = 0.1  # seconds between two lines of progress
+_NAMED = 5  # letters in doubt that are named one by one
 
 
 def missing(boxes: Sequence[Box], chosen: Chosen) -> list[str]:
@@ -31,8 +32,11 @@ def missing(boxes: Sequence[Box], chosen: Chosen) -> list[str]:
     return gone
 
 
-def send_again(made: Plan, boxes: Sequence[Box]) -> int:
-    """Replay the letters that are meant, sink by sink; say what became of them, return how many are left."""
+def send_again(made: Plan, boxes: Sequence[Box], *, most: int = 0) -> int:
+    """Replay the letters that are meant, sink by sink; say what became of them, return how many are left.
+
+    `most` letters go in one batch; 0: as many as the sink takes.
+    """
     from ..replay import Journal, ReplayBusyError
 
     left = 0
@@ -51,10 +55,10 @@ def send_again(made: Plan, boxes: Sequence[Box]) -> int:
             # As they are now: another replay may have sent some since they were chosen.
             held = {letter.id: letter for letter in box.letters.read()}
             chosen = [held[letter.id] for letter in box.chosen if letter.id in held]
-            doubtful = [letter.id for letter in chosen if letter.id in journal.doubtful]
-            for letter_id in doubtful:
-                warn(f"{letter_id}: a replay was killed while it was sent; {box.name} may have it twice")
-            result = _replay(made, box, journal, chosen)
+            doubtful = _warn_of_doubt(box, journal, chosen)
+            meant = {letter.id for letter in chosen}
+            chosen += [held[one] for one in doubtful if one not in meant and one in held]
+            result = _replay(made, box, journal, chosen, most)
         finally:
             journal.close()
         left += len(chosen) - len(result.taken)
@@ -62,14 +66,33 @@ def send_again(made: Plan, boxes: Sequence[Box]) -> int:
     return left
 
 
-def _replay(made: Plan, box: Box, journal: Journal, chosen: Sequence[DeadLetter]) -> Replay:
+def _warn_of_doubt(box: Box, journal: Journal, chosen: Sequence[DeadLetter]) -> list[str]:
+    """Say what may arrive twice: whole batches go again, also for one letter in them. Return their ids."""
+    meant = {letter.id for letter in chosen}
+    doubtful = [one for group in journal.doubted if meant & group.letters.keys() for one in group.letters]
+    if not doubtful:
+        return []
+    if len(doubtful) <= _NAMED:
+        for letter_id in doubtful:
+            warn(f"{letter_id}: a replay was killed while it was sent; {box.name} may have it twice")
+    else:
+        text = f"{len(doubtful):,} letters were on their way when a replay was killed"
+        warn(f"{text}; {box.name} may have them twice: {doubtful[0]} to {doubtful[-1]}")
+    if more := len(set(doubtful) - meant):
+        warn(f"{more:,} of them were not named, but go in one batch with those that were")
+    return doubtful
+
+
+def _replay(made: Plan, box: Box, journal: Journal, chosen: Sequence[DeadLetter], most: int) -> Replay:
     from ..ports import SinkContext
+    from ..replay import BATCH
     from ..replay import replay as send
 
     assert box.spec is not None
     sink = box.spec.kind.build(box.spec.options, SinkContext(box.name, made.schema, made.spool.path))
     try:
-        return send(sink, box.letters, journal, chosen, told=_progress(box.name, len(chosen)))
+        told = _progress(box.name, len(chosen))
+        return send(sink, box.letters, journal, chosen, most=most or BATCH, told=told)
     finally:
         sink.close()
 

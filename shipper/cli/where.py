@@ -11,7 +11,6 @@ import click
 import msgspec
 
 from ..core.sift import Routes, Sieve
-from ..replay import replay_id
 from .codes import OK, PROBLEMS, USAGE
 from .common import config_option, fail, load_config, spool_root
 from .output import event_line, stdout
@@ -202,7 +201,7 @@ def _stored(config: Config, event_id: str) -> tuple[dict[str, Any] | None, dict[
 
             try:
                 store = Store(sink.options.path)
-                event = store.get(event_id) or store.get(replay_id(event_id))
+                event = store.get(event_id)
             except StoreError:  # nothing was ever written to it, or DuckDB is not installed
                 continue
             stores[name] = event is not None

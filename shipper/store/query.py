@@ -128,9 +128,15 @@ class Store:
         return self._query(wanted, self._range(since, until), limit, "asc" if order == "asc" else "desc")
 
     def get(self, event_id: str) -> dict[str, Any] | None:
-        """Return one event by its id; None when it is not here (yet, or any more)."""
-        wanted = Filter(event_id, Test("event_id", "=", (Value(event_id),), "string"))
-        return next(self._query(wanted, ("", ""), 1, "asc"), None)
+        """Return one event by its id; None when it is not here (yet, or any more).
+
+        What came out of another pipeline, or was a dead letter, is found by the id that it came with.
+        """
+        for name in ("event_id", "origin_id"):
+            wanted = Filter(event_id, Test(name, "=", (Value(event_id),), "string"))
+            if (found := next(self._query(wanted, ("", ""), 1, "asc"), None)) is not None:
+                return found
+        return None
 
     def trace(self, trace_id: str, limit: int | None = 10_000) -> list[dict[str, Any]]:
         """Return the events of a trace in order of time. Dashes and capitals in the id do not matter."""

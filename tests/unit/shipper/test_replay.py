@@ -17,7 +17,7 @@ from logferry.handlers.schema import Schema
 from logferry.shipper import replay as module
 from logferry.shipper.deadletter import DeadLetters
 from logferry.shipper.mending import MendError, mend, parse_event, with_value
-from logferry.shipper.model import Batch, Delivered, Limits, Rejected, Retry, Verdict
+from logferry.shipper.model import Batch, Delivered, Limits, Partial, Rejected, Retry, Verdict
 from logferry.shipper.replay import Journal, ReplayBusyError, replay, seen
 from logferry.shipper.spool.ledger import read_ledger
 
@@ -29,17 +29,19 @@ class Killed(BaseException):
 
 
 class Recorder:
-    """A sink that notes what it was given."""
+    """A sink that notes what it was given: batches, and their lines."""
 
     limits = Limits()
 
-    def __init__(self, answer: Callable[[bytes], Verdict] = lambda _line: Delivered()) -> None:
+    def __init__(self, answer: Callable[[Batch], Verdict] = lambda _batch: Delivered()) -> None:
         self.answer = answer
         self.given: list[bytes] = []
+        self.batches: list[Batch] = []
 
     def send(self, batch: Batch) -> Verdict:
         self.given += batch.lines
-        return self.answer(batch.lines[0])
+        self.batches.append(batch)
+        return self.answer(batch)
 
     def check(self) -> list[str]:
         return []
@@ -61,17 +63,38 @@ def replayed(letters: DeadLetters) -> int:
     return account.replayed if account else 0
 
 
-def send_all(letters: DeadLetters, sink: Recorder) -> module.Replay:
+def send_all(
+    letters: DeadLetters, sink: Recorder, *, most: int = module.BATCH, only: str = ""
+) -> module.Replay:
     journal = Journal(letters)
-    result = replay(sink, letters, journal, list(letters.read()), sleep=lambda _seconds: None)
+    chosen = [one for one in letters.read() if only in one.id]
+    result = replay(sink, letters, journal, chosen, most=most, sleep=lambda _seconds: None)
     journal.close()
     return result
 
 
-def test_what_is_taken_is_gone_and_what_is_refused_stays(letters: DeadLetters) -> None:
-    """Each letter is sent once; the refused one stays, undoubted; the ledger counts the others."""
-    sink = Recorder(lambda line: Rejected("no") if IDS[1].encode() in line else Delivered())
-    result = send_all(letters, sink)
+def name(line: bytes) -> str:
+    return str(json.loads(line)["message"])
+
+
+def no_to_the_second(batch: Batch) -> Verdict:
+    refused = {index: Rejected("no") for index, line in enumerate(batch.lines) if name(line) == IDS[1]}
+    return Partial(refused) if refused else Delivered()
+
+
+def no_to_all_with_the_second(batch: Batch) -> Verdict:
+    return Rejected("no") if IDS[1] in map(name, batch.lines) else Delivered()
+
+
+@pytest.mark.parametrize("answer", [no_to_the_second, no_to_all_with_the_second])
+@pytest.mark.parametrize("most", [1, 2, 500])
+def test_what_is_taken_is_gone_and_what_is_refused_stays(
+    letters: DeadLetters, answer: Callable[[Batch], Verdict], most: int
+) -> None:
+    """The refused one stays, undoubted, whether the sink names it or its batch; the others are counted."""
+    sink = Recorder(answer)
+    result = send_all(letters, sink, most=most)
+    assert max(map(len, sink.batches)) <= most
     assert (result.taken, result.refused) == ({*IDS} - {IDS[1]}, {IDS[1]: "no"})
     assert [one.id for one in letters.read()] == [IDS[1]]
     assert seen(letters).doubtful == set()
@@ -79,16 +102,62 @@ def test_what_is_taken_is_gone_and_what_is_refused_stays(letters: DeadLetters) -
 
 
 def test_an_unreachable_sink_ends_it(letters: DeadLetters) -> None:
-    """The first letter is tried some times and is in doubt, for it may have arrived; the rest waits."""
-    sink = Recorder(lambda line: Delivered() if IDS[0].encode() in line else Retry("down"))
-    result = send_all(letters, sink)
-    assert (result.taken, result.untried, result.unreachable) == ({IDS[0]}, 4, "down")
-    assert Counter(json.loads(line)["message"] for line in sink.given) == {IDS[0]: 1, IDS[1]: 5}
-    assert seen(letters).doubtful == {IDS[1]}
-    assert [one.id for one in letters.read()] == IDS[1:]
-    assert send_all(letters, Recorder()).taken == {*IDS[1:]}
+    """The second batch is tried some times and is in doubt, for it may have arrived; the rest waits."""
+    sink = Recorder(lambda batch: Delivered() if name(batch.lines[0]) == IDS[0] else Retry("down"))
+    result = send_all(letters, sink, most=2)
+    assert (result.taken, result.untried, result.unreachable) == ({*IDS[:2]}, 3, "down")
+    assert Counter(map(name, sink.given)) == {IDS[0]: 1, IDS[1]: 1, IDS[2]: 5, IDS[3]: 5}
+    assert seen(letters).doubtful == {*IDS[2:4]}
+    assert [one.id for one in letters.read()] == IDS[2:]
+    assert send_all(letters, Recorder()).taken == {*IDS[2:]}
     assert seen(letters).doubtful == set()
     assert replayed(letters) == 5
+
+
+def test_a_batch_in_doubt_goes_again_as_it_was(letters: DeadLetters) -> None:
+    """In the same places of the same batch, first of all, and whole, also for one letter of it."""
+    first = Recorder(lambda batch: Retry("down"))
+    send_all(letters, first, most=3)
+    assert seen(letters).doubtful == {*IDS[:3]}
+    again = Recorder()
+    assert send_all(letters, again, most=1, only=IDS[1]).taken == {*IDS[:3]}
+    assert [(one.spool, list(one.sequences), list(one.lines)) for one in again.batches] == [
+        (first.batches[0].spool, [1, 2, 3], list(first.batches[0].lines))
+    ]
+    assert [one.id for one in letters.read()] == IDS[3:]
+
+
+def test_a_part_that_is_tried_again_keeps_its_places(letters: DeadLetters) -> None:
+    """The sink took some and puts off others; the replay ends: only those that are open are in doubt."""
+    sink = Recorder(
+        lambda batch: Partial({3: Retry("busy", pause=True)}) if len(batch) == 5 else Retry("busy")
+    )
+    send_all(letters, sink)
+    assert seen(letters).doubtful == {*IDS[3:]}, "what comes behind an open one is not settled"
+    again = Recorder()
+    send_all(letters, again)
+    assert [(one.spool, list(one.sequences)) for one in again.batches] == [(sink.batches[0].spool, [4, 5])]
+
+
+def test_a_letter_keeps_its_id_in_front_of_its_fields(letters: DeadLetters) -> None:
+    """Every store and every receiver can tell it; what is no object goes as it is."""
+    letters.add([("cd" * 16 + "-1", "no", b"nothing")], 0.0)
+    sink = Recorder()
+    send_all(letters, sink)
+    assert [sink.batches[0].event_id(index) for index in range(5)] == IDS
+    assert sink.given[0] == b'{"event_id":"%b","message": "%b"}' % ((IDS[0].encode(),) * 2)
+    assert sink.given[5] == b"nothing"
+
+
+def test_batches_are_what_the_sink_takes(letters: DeadLetters) -> None:
+    """No batch is larger than the sink's limits, and what alone is too large stays."""
+    letters.add([("cd" * 16 + "-1", "no", b'{"message":"%b"}' % (b"x" * 1000))], 0.0)
+    sink = Recorder()
+    sink.limits = Limits(max_events=2, max_bytes=400, max_event_bytes=400)
+    result = send_all(letters, sink)
+    assert [len(batch) for batch in sink.batches] == [2, 2, 1]
+    assert all(sum(map(len, batch.lines)) <= 400 for batch in sink.batches)
+    assert list(result.refused.values()) == ["larger than the sink takes: 1062 bytes, at most 400"]
 
 
 STEPS = ["sending", "taken", "remove", "note_replayed", "_begin"]
@@ -96,10 +165,11 @@ STEPS = ["sending", "taken", "remove", "note_replayed", "_begin"]
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("most", [1, 2])
 def test_killed_at_any_step(
-    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
+    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch, step: str, moment: str, most: int
 ) -> None:
-    """No letter is lost or counted twice; only the one that was in doubt is sent twice."""
+    """No letter is lost or counted twice; only the batch that was in doubt is sent twice."""
     place: Any = {"remove": DeadLetters, "note_replayed": module}.get(step, Journal)
     real = getattr(place, step)
     calls = 0
@@ -107,7 +177,8 @@ def test_killed_at_any_step(
     def killing(*args: Any) -> Any:
         nonlocal calls
         calls += 1
-        fatal = calls == (3 if step in {"sending", "taken"} else 2 if step == "_begin" else 1)
+        many = 3 if most == 1 else 2
+        fatal = calls == (many if step in {"sending", "taken"} else 2 if step == "_begin" else 1)
         if fatal and moment == "before":
             raise Killed
         result = real(*args)
@@ -120,12 +191,12 @@ def test_killed_at_any_step(
         patch.setattr(place, step, killing)
         journal = Journal(letters)
         with suppress(Killed):
-            replay(sink, letters, journal, list(letters.read()))
+            replay(sink, letters, journal, list(letters.read()), most=most)
             journal.close()
             pytest.fail("it was not killed")
         journal._let_go()  # as the system does when a process dies
     doubtful = seen(letters).doubtful
-    assert len(doubtful) <= 1
+    assert len(doubtful) <= most
     hidden = seen(letters).taken
     left = [one for one in letters.read() if one.id not in hidden]
     journal = Journal(letters)
@@ -151,7 +222,8 @@ def test_a_torn_journal_is_read_up_to_its_end(letters: DeadLetters) -> None:
     """What a kill cut in the middle of a line is passed over."""
     assert letters.path is not None
     path = letters.path.with_suffix(".replay")
-    path.write_bytes(b'{"token":"t"}\n{"sending":"%b"}\n{"taken":"%b"}\n{"sendi' % ((IDS[0].encode(),) * 2))
+    sent = b'{"sending":{"spool":"s","letters":{"%b":1}}}' % IDS[0].encode()
+    path.write_bytes(b'{"token":"t"}\n%b\n{"taken":["%b"]}\n{"sendi' % (sent, IDS[0].encode()))
     assert seen(letters).taken == {IDS[0]}
     assert send_all(letters, Recorder()).taken == {*IDS[1:]}
     assert replayed(letters) == 5
