@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,18 +23,37 @@ import orjson
 from .lines import CutLine
 from .parse_error import take_error
 
-__all__ = ["Parsed", "Parser", "parse", "parse_json", "parse_text"]
+__all__ = [
+    "HEAD_BYTES",
+    "ISO",
+    "ROLES",
+    "TRACEBACK",
+    "WORD",
+    "Parsed",
+    "Parser",
+    "level_of",
+    "moment_of",
+    "parse",
+    "parse_json",
+    "parse_text",
+    "service_of",
+    "span_of",
+    "trace_of",
+]
 
 Parser: TypeAlias = Literal["auto", "json", "text"]
 Local: TypeAlias = Callable[[datetime], float]
 
-_TIMES: Final = ("timestamp", "@timestamp", "time", "ts", "asctime")
-_LEVELS: Final = ("level", "levelname", "severity", "log.level", "lvl")
-_MESSAGES: Final = ("message", "msg", "event", "log")
-_LOGGERS: Final = ("logger", "logger_name", "name", "log.logger")
-_SERVICES: Final = ("service", "service.name", "service_name")
-_TRACES: Final = ("trace_id", "traceId", "trace.id", "otelTraceID")
-_SPANS: Final = ("span_id", "spanId", "span.id", "otelSpanID")
+ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "timestamp": ("timestamp", "@timestamp", "time", "ts", "asctime"),
+    "level": ("level", "levelname", "severity", "log.level", "lvl"),
+    "service": ("service", "service.name", "service_name"),
+    "trace_id": ("trace_id", "traceId", "trace.id", "otelTraceID"),
+    "span_id": ("span_id", "spanId", "span.id", "otelSpanID"),
+    "message": ("message", "msg", "event", "log"),
+    "logger": ("logger", "logger_name", "name", "log.logger"),
+}
+"""The names under which JSON lines hold what an event always has; the first that is understood counts."""
 
 _TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -57,12 +76,20 @@ _NAMES: Final = {
     "FATAL": "CRITICAL",
     "PANIC": "CRITICAL",
 }
-_ISO: Final = re.compile(
+ISO: Final = re.compile(
     r"\[?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
-_WORD: Final = re.compile(r"\b(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL)\b")
-_HEAD: Final = "Traceback (most recent call last):"
-_HEAD_BYTES: Final = 120  # a level further behind is part of the message
+# Each alternative begins with a letter, and looks behind it: then the search leaps from one such letter to the next.
+WORD: Final = re.compile(
+    "(?:"
+    + "|".join(
+        rf"{word[0]}(?<!\w{word[0]}){word[1:]}"
+        for word in ("DEBUG", "INFO", "NOTICE", "WARN(?:ING)?", "ERR(?:OR)?", "CRIT(?:ICAL)?", "FATAL")
+    )
+    + r")\b"
+)
+TRACEBACK: Final = "Traceback (most recent call last):"
+HEAD_BYTES: Final = 120  # a level further behind is part of the message
 _SCALE: Final[tuple[float, ...]] = tuple(10**digits for digits in range(7))
 _YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1, 1, tzinfo=UTC).timestamp())
 
@@ -113,13 +140,13 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
             return None
     if not isinstance(content, dict):
         return None
-    parsed = Parsed(_take(content, _MESSAGES, _text) or "")
-    parsed.timestamp = _take(content, _TIMES, _moment, local)
-    parsed.level = _take(content, _LEVELS, _level) or "INFO"
-    parsed.logger = _take(content, _LOGGERS, _text) or ""
-    parsed.service = _take(content, _SERVICES, _matching, _SERVICE) or ""
-    parsed.trace_id = _take(content, _TRACES, _trace) or ""
-    parsed.span_id = _take(content, _SPANS, _matching, _SPAN_ID) or ""
+    parsed = Parsed(_take(content, ROLES["message"], _text) or "")
+    parsed.timestamp = _take(content, ROLES["timestamp"], moment_of, local)
+    parsed.level = _take(content, ROLES["level"], level_of) or "INFO"
+    parsed.logger = _take(content, ROLES["logger"], _text) or ""
+    parsed.service = _take(content, ROLES["service"], service_of) or ""
+    parsed.trace_id = _take(content, ROLES["trace_id"], trace_of) or ""
+    parsed.span_id = _take(content, ROLES["span_id"], span_of) or ""
     for name in ("trace_id", "span_id"):
         if content.get(name) == "":
             del content[name]
@@ -133,15 +160,15 @@ def parse_text(body: bytes, local: Local = datetime.timestamp) -> Parsed:
     text = body.decode("utf-8", "replace")
     first, _, _ = text.partition("\n")
     parsed = Parsed(message=text)
-    head = first[:_HEAD_BYTES]
-    match = _ISO.match(head)
+    head = first[:HEAD_BYTES]
+    match = ISO.match(head)
     if match:
         parsed.timestamp = _from_parts(match, local)
-    word = _WORD.search(head)
+    word = WORD.search(head)
     if word:
         parsed.level = _NAMES[word[0]]
-    at = 0 if text.startswith(_HEAD) else text.find("\n" + _HEAD) + 1
-    if at or text.startswith(_HEAD):
+    at = 0 if text.startswith(TRACEBACK) else text.find("\n" + TRACEBACK) + 1
+    if at or text.startswith(TRACEBACK):
         _take_traceback(parsed, text, at, known_level=word is not None)
     return parsed
 
@@ -169,11 +196,18 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _matching(value: object, pattern: re.Pattern[str]) -> str | None:
-    return value if isinstance(value, str) and pattern.match(value) else None
+def service_of(value: object) -> str | None:
+    """Return a service's name as it may stand in an event; None: it is none."""
+    return value if isinstance(value, str) and _SERVICE.match(value) else None
 
 
-def _trace(value: object) -> str | None:
+def span_of(value: object) -> str | None:
+    """Return a span's id; None: it is none."""
+    return value if isinstance(value, str) and _SPAN_ID.match(value) else None
+
+
+def trace_of(value: object) -> str | None:
+    """Return a trace's id as events have it (a UUID loses its dashes); None: it is none."""
     if not isinstance(value, str):
         return None
     if _TRACE_ID.match(value):
@@ -184,7 +218,8 @@ def _trace(value: object) -> str | None:
     return lower if _TRACE_ID.match(lower) else None
 
 
-def _level(value: object) -> str | None:
+def level_of(value: object) -> str | None:
+    """Return one of the five levels; None: it says none."""
     if isinstance(value, str):
         return _NAMES.get(value) or _NAMES.get(value.strip().upper())
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
@@ -192,9 +227,10 @@ def _level(value: object) -> str | None:
     return ("DEBUG", "DEBUG", "INFO", "WARNING", "ERROR")[int(value // 10)] if value < 50 else "CRITICAL"
 
 
-def _moment(value: object, local: Local) -> float | None:
+def moment_of(value: object, local: Local) -> float | None:
+    """Return seconds since the epoch; None: it is no time."""
     if isinstance(value, str):
-        match = _ISO.match(value)
+        match = ISO.match(value)
         return _from_parts(match, local) if match and match.end() == len(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
