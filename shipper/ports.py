@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "SourceContext",
     "SourceKind",
+    "Ticks",
 ]
 
 C = TypeVar("C")
@@ -86,6 +87,15 @@ class SetsUp(Protocol):
         ...
 
 
+@runtime_checkable
+class Ticks(Protocol):
+    """What a sink offers beside `Sink` when it has something to do without events; its worker calls it."""
+
+    def tick(self) -> None:
+        """Do what is due. Called between batches, every few seconds; blocks no longer than `send`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SinkContext:
     """What a sink may know of its surroundings."""
@@ -103,7 +113,8 @@ class SinkKind(Generic[C]):
     `shipper/config/fields.py` says). `build` does no I/O: connections are made on the first `send`.
     `writes` returns the path that a sink must have for itself: two sinks with one path are a mistake of the
     configuration. `needs` names the modules that the sink cannot do without, `extra` the extra that brings
-    them: where they are missing, the configuration says so before anything starts.
+    them: where they are missing, the configuration says so before anything starts. `match` is the route of a
+    sink that takes certain events only, unless its section says another.
     """
 
     type: str
@@ -112,6 +123,7 @@ class SinkKind(Generic[C]):
     writes: Callable[[C], Path] | None = None
     needs: tuple[str, ...] = ()
     extra: str = ""
+    match: str = ""
 
 
 class SinkFactory(Protocol[C_contra]):

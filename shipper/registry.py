@@ -38,6 +38,7 @@ _SINKS: Final[Mapping[str, str]] = {
     "s3": ".sinks.s3:SINK",
     "otlp": ".sinks.otlp:SINK",
     "syslog": ".sinks.syslog:SINK",
+    "zipkin": ".sinks.zipkin:SINK",
 }
 _SOURCES: Final[Mapping[str, str]] = {
     "file": ".sources.file:SOURCE",

@@ -32,7 +32,7 @@ from .core.sift import Sieve, event_time
 from .deadletter import DeadLetters
 from .diagnostics import say
 from .model import Batch, Limits, Retry, Verdict, event_id
-from .ports import Cursor, Outcome, Sink
+from .ports import Cursor, Outcome, Sink, Ticks
 
 __all__ = ["SinkState", "Ticket", "Worker"]
 
@@ -120,6 +120,7 @@ class Worker:
         self._now = now
         self._chance = chance
         self._sink: Sink | None = None
+        self._tick: Callable[[], None] | None = None
         self._lanes: list[_Lane] = []
         self._tickets: list[Ticket] = []
         self._wake = threading.Event()
@@ -206,6 +207,8 @@ class Worker:
             try:
                 sink = self._open()
                 busy = self._turn(sink)
+                if self._tick is not None:
+                    self._tick()
                 failures = 0
             except Exception as error:  # noqa: BLE001 - a worker that ends is a sink that is silently gone
                 failures += 1
@@ -228,6 +231,7 @@ class Worker:
     def _open(self) -> Sink:
         if self._sink is None:
             self._sink = self._make()
+            self._tick = self._sink.tick if isinstance(self._sink, Ticks) else None
         return self._sink
 
     def _recover(self, error: Exception, failures: int) -> bool:

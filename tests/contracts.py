@@ -155,6 +155,13 @@ CONTRACTS: Mapping[str, Contract] = {
         http=Http(healthy=_otlp(), verdicts={400: frozenset({"rejected"})}, largest=4 << 20),
         secrets={"bearer_token": SECRET, "secret_headers": {"api-key": SECRET + "2"}},
     ),
+    "zipkin": Contract(
+        "docs/tracing.md",
+        lambda p: {"url": p.url, "timeout": "500ms", **p.tls},
+        wire=True,
+        http=Http(healthy=answer(202), verdicts={400: frozenset({"rejected"})}, largest=10 << 20),
+        secrets={"bearer_token": SECRET, "secret_headers": {"api-key": SECRET + "2"}},
+    ),
     "syslog": Contract(
         "docs/sinks-syslog.md",
         lambda p: {

@@ -39,7 +39,7 @@ def plan(config: Config) -> Plan:
         builder = EventBuilder(own, cleaner, context=_nothing_bound)
         sources.append(SourceSpec(name, source.kind, source.options, builder))
     sinks = [
-        SinkSpec(name, sink.kind, sink.options, _routes(sink.common, config))
+        SinkSpec(name, sink.kind, sink.options, _routes(sink.common, sink.kind.match, config))
         for name, sink in config.sinks.items()
     ]
     return Plan(
@@ -104,11 +104,12 @@ def _spool(config: Config) -> SpoolSettings:
     )
 
 
-def _routes(common: SinkSection, config: Config) -> Routes:
+def _routes(common: SinkSection, usual: str, config: Config) -> Routes:
+    match = common.match or usual
     return Routes(
         min_level=common.min_level,
         max_age=common.max_age,
-        match=None if common.match is None else parse(common.match, config.schema.fields).matches,
+        match=parse(match, config.schema.fields).matches if match else None,
         sample=common.sample,
         rate_limit=common.rate_limit,
         collapse=common.collapse,
