@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .forward import ForwardHandler, suppressed
     from .integrations.loguru import LoguruSink
     from .integrations.structlog import configure_structlog
+    from .jobs import Job, current_job, job
     from .outlet import Outlet, Violation
     from .record import EventBuilder, Redaction
     from .redaction import Redactor
@@ -30,6 +31,7 @@ __all__ = [
     "EventBuilder",
     "Field",
     "ForwardHandler",
+    "Job",
     "JsonFormatter",
     "JsonHandler",
     "LoggerAdapter",
@@ -46,8 +48,10 @@ __all__ = [
     "clear",
     "configure_structlog",
     "current",
+    "current_job",
     "finish_span",
     "get_trace_context",
+    "job",
     "set_trace_context",
     "span",
     "start_span",
@@ -67,6 +71,7 @@ _HOMES: Final = {
     ".forward": ("ForwardHandler", "suppressed"),
     ".integrations.loguru": ("LoguruSink",),
     ".integrations.structlog": ("configure_structlog",),
+    ".jobs": ("Job", "current_job", "job"),
     ".outlet": ("Outlet", "Violation"),
     ".record": ("EventBuilder", "Redaction"),
     ".redaction": ("Redactor",),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .handlers.context import bind, bound, clear, get_trace_context, set_trace_context, unbind
+    from .handlers.jobs import job
     from .handlers.spans import finish_span, span, start_span
     from .shipper.lifecycle import Handler, configure, flush, shutdown
 
@@ -29,6 +30,7 @@ __all__ = [
     "finish_span",
     "flush",
     "get_trace_context",
+    "job",
     "set_trace_context",
     "shutdown",
     "span",
@@ -45,6 +47,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name."""
     if name in _CONTEXT:
         value = getattr(import_module(".handlers.context", __name__), name)
+    elif name == "job":
+        from .handlers.jobs import job as value
     elif name in _SPANS:
         value = getattr(import_module(".handlers.spans", __name__), name)
     elif name in _LIFECYCLE:

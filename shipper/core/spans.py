@@ -5,7 +5,7 @@
 | `span` | what `handlers/spans.py` logs at its end |
 | `span_start` | the same at its beginning: it is open |
 | `access` | a request that was served: kind `server`, named by method and endpoint |
-| `job` | scheduled or background work: kind `internal` |
+| `job`, `job_start` | scheduled or background work, at its end and its beginning: kind `internal` |
 
 A span that was begun and has not ended after a time-out is closed as unfinished, with the time-out's length
 and the tag `error`: its process was killed, or it never returns. Its end, if it comes after all, is sent as
@@ -27,7 +27,8 @@ from ...handlers.tracing import is_span_id, is_trace_id
 
 __all__ = ["KINDS", "OpenSpans", "Span", "Told", "read_span"]
 
-KINDS: Final = ("access", "job", "span", "span_start")
+KINDS: Final = ("access", "job", "job_start", "span", "span_start")
+_BEGIN: Final = frozenset({"job_start", "span_start"})
 MAX_OPEN: Final = 10_000
 UNFINISHED: Final = "unfinished: no end was seen"
 
@@ -105,12 +106,12 @@ def read_span(line: bytes) -> Told | None:
         tags,
         _events(event.get("span_events")),
     )
-    return ("begun" if event["kind"] == "span_start" else "ended"), made
+    return ("begun" if event["kind"] in _BEGIN else "ended"), made
 
 
 def _name(event: Mapping[str, Any]) -> str:
     if event["kind"] != "access":
-        return _text(event, "message")[:200]
+        return (_text(event, "job") or _text(event, "message"))[:200]
     where = _text(event, "endpoint") or _text(event, "path").partition("?")[0]
     return f"{_text(event, 'method')} {where}".strip()[:200]
 
