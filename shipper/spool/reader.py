@@ -8,6 +8,8 @@ Rules
 - A bad frame, and a zero where a frame should be, mean "not yet" while the owner lives. They mean damage
   when the owner is dead, or when sound frames lie behind them for longer than `patience` seconds (an append
   that a signal interrupts is finished within microseconds). Then reading goes on at the next sound frame.
+- The newest segment in use holds the sources' positions, and what a cursor has passed may be deleted: a
+  segment that a dead owner had made ahead and not used is not entered, so the one before it is not passed.
 - Whether the owner lives is asked *before* the bytes are looked at: asked after, a last append would be
   missed.
 """
@@ -334,6 +336,23 @@ class Reader:
         finally:
             segment.close()
 
+    def _unused(self, number: int, segment: Readable) -> bool:
+        """Say whether a dead owner made a segment ahead and never used it: it is not entered, see the rules.
+
+        Looked at to its end: a power cut may have taken the pages that say so, and left frames.
+        """
+        header = segment.read(0, DATA)
+        told = parse_header(header)
+        if (told is not None and told.first) or parse_hint(header) is not None:
+            return False
+        salt, at = salt_of(bytes.fromhex(self._shelf.id), number), DATA
+        while (at := search(segment, at, salt)) >= 0:
+            frame = parse(load(segment, at), 0, salt)
+            if frame is None or frame.kind != POSITIONS:
+                return False
+            at += frame.stop
+        return True
+
     def _enter(self, lines: list[bytes], *, settled: bool) -> bool:  # noqa: C901 - one decision table
         """Go to the segment of the place, or to the next one there is."""
         opened = None
@@ -341,6 +360,9 @@ class Reader:
         for number in self._shelf.numbers():
             if number > self._number or (resume and number == self._number):
                 opened = self._shelf.open(number)
+                if opened is not None and settled and number > self._number and self._unused(number, opened):
+                    opened.close()
+                    opened = None
                 if opened is not None:
                     break
         if opened is None:

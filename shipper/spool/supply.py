@@ -229,8 +229,8 @@ class Supply:
             size = spare.capacity
             header = SegmentHeader(VERSION, self._after_memory, spare.number, raw, first, created, size)
             spare.first = first
-            spare.put(0, pack_header(header))
             self._begin(spare, first)
+            spare.put(0, pack_header(header))  # in use from here on, and then it holds the positions
         except BaseException as error:
             self.discard(spare)
             if isinstance(error, OSError):
@@ -355,10 +355,12 @@ class Supply:
         try:
             self._allocate(fd, size)
             created = int(self.clock() * 1e9)
-            header = SegmentHeader(VERSION, self._after_memory, number, home.raw, first, created, size)
+            header = SegmentHeader(VERSION, self._after_memory, number, home.raw, 0, created, size)
             segment = WritableFile(fd, header, mapped=self._map)
-            if first:
+            if first:  # in use when the positions are in it, not before
+                segment.first = first
                 self._begin(segment, first)
+                segment.put(0, pack_header(header._replace(first=first)))
         except BaseException:
             os.close(fd)
             home.remove_segment(number)

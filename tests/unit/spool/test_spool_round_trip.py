@@ -183,6 +183,66 @@ def test_positions_survive_restarts_and_reclaim(make_spool: Callable[..., Spool]
     assert list_spools(first.settings.path) == []
 
 
+def test_positions_survive_an_owner_that_dies_with_a_segment_made_ahead(
+    make_spool: Callable[..., Spool],
+) -> None:
+    """The next process delivers everything and deletes what it passed: the position is still there."""
+    first = make_spool()
+    source = first.appender("kafka")
+    for n in range(40):
+        source.append([event(n, 1000)], b"at %d" % n, "topic/0")
+    first.prepare()
+    unused = first.home.numbers()[-1]
+    first.home.close()  # as a kill does
+    second = make_spool()
+    spools = SpoolSet(second.settings, second)
+    (adopted,) = spools.adopt()
+    adopted.told = False  # the death is yet to be told: the spool stays, its segments may go
+    cursor = adopted.own_cursor("a")
+    assert take_all(cursor) == [event(n, 1000) for n in range(40)]
+    assert cursor.done
+    spools.reclaim(["a"])
+    assert cursor.segment < unused, "the last segment with frames was passed"
+    assert make_spool().appender("kafka").positions() == {"topic/0": b"at 39"}
+    adopted.told = True
+    spools.reclaim(["a"])
+    assert list_spools(second.settings.path) == []
+    assert make_spool().appender("kafka").positions() == {"topic/0": b"at 39"}
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_segment_is_in_use_when_it_holds_the_positions_and_not_before(
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """Killed between the steps that bring a segment into use: the segment before it keeps the position."""
+    spool = make_spool()
+    source = spool.appender("file")
+    source.append([event(0, 40_000)], b"at 0")
+    if ahead:
+        spool.prepare()
+    before = spool.home.numbers()[0]
+
+    def dies(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(type(spool._supply), "_begin", dies)
+    monkeypatch.setattr(type(spool._supply), "discard", lambda *_: None)  # a killed process clears nothing up
+    monkeypatch.setattr("logferry.shipper.spool.directory.Home.remove_segment", lambda *_: True)
+    with pytest.raises(SystemExit):
+        source.append([event(1, 60_000)], b"at 1")
+    monkeypatch.undo()
+    spool.home.close()
+    second = make_spool()
+    spools = SpoolSet(second.settings, second)
+    (adopted,) = spools.adopt()
+    adopted.told = False
+    cursor = adopted.own_cursor("a")
+    assert take_all(cursor) == [event(0, 40_000)]
+    spools.reclaim(["a"])
+    assert cursor.segment == before
+    assert make_spool().last_position("file") == b"at 0"
+
+
 def test_an_own_spool_that_is_drained_and_closed_leaves_no_directory(
     make_spool: Callable[..., Spool], tmp_path: Path
 ) -> None:
