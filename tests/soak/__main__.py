@@ -80,7 +80,8 @@ class Program:
 
     def returned(self) -> dict[int, int]:
         """Return how many calls returned, by run."""
-        return {run: int.from_bytes(path.read_bytes(), "little") for run, path in self.counts.items()}
+        # A copy: whoever kills programs starts others meanwhile.
+        return {r: int.from_bytes(path.read_bytes(), "little") for r, path in list(self.counts.items())}
 
     def sample(self, now: float) -> None:
         """Note memory and descriptors."""
@@ -197,7 +198,7 @@ class Soak:
         logged = sum(count for seat in self.seats for count in seat.returned().values())
         figures = [f"{s.samples[-1][1] >> 20} MiB, {s.samples[-1][2]} files" for s in self.steady]
         now = ", ".join(deed.now for deed in deeds if deed.now) or "all well"
-        done = sum(deed.done.total() for deed in deeds)
+        done = sum(sum(list(deed.done.values())) for deed in deeds)
         return f"{logged:,} logged · {done} faults · {' | '.join(figures)} · {now}"
 
     def finish(self) -> None:
