@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from os import urandom
 from types import MappingProxyType
@@ -94,8 +93,7 @@ class TraceParent(NamedTuple):
     sampled: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """What a request's headers say of its trace.
 
     `trace_id` is `""` when no header had a usable one (the caller makes one with `new_trace_id`); `parent_id`
@@ -110,7 +108,7 @@ class Incoming:
     request_id: str = ""
     correlation_id: str = ""
     sampled: bool | None = None
-    forwarded: Mapping[str, str] = field(default_factory=dict)
+    forwarded: Mapping[str, str] = MappingProxyType({})
     span_id: str = ""
     random: bool = False
     tracestate: str = ""
@@ -250,7 +248,7 @@ def _candidates(
     return candidates, forwarded
 
 
-_NOTHING: Final = Incoming(forwarded=MappingProxyType({}))
+_NOTHING: Final = Incoming()
 
 
 def _span(text: str) -> str:
