@@ -1,6 +1,7 @@
 """Checks the accounting identity against the files: frames are the truth, books are the claim. Read-only.
 
-Works while owners live: what is appended between two looks is pending at most.
+Works while owners live: what is appended between two looks is pending at most. A spool that is put away
+meanwhile is half there and in the ledger already: the service is looked at again.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from ..core.framing import SHUTDOWN
 from ..model import Account
 from .books import Books, given_out, read_books
 from .directory import Home, Owner, file_name, is_directory, name_of, spool_directories
-from .ledger import damage, read_ledger
+from .ledger import Ledger, damage, read_ledger
 from .reader import Place, Reader
 from .scan import frames, last_of
 from .segment import DATA
 
 # The sink of an account whose spool no sink has read from yet.
 NO_SINK = "-"
+_LOOKS = 10  # at a service whose spools are put away while it is looked at
 
 __all__ = ["NO_SINK", "AuditReport", "SpoolInfo", "Verified", "audit", "list_spools", "repair", "verify"]
 
@@ -88,21 +90,33 @@ def audit(
     report = AuditReport(problems=_unusable(path))
     for directory in _services(path, service):
         name = name_of(directory.name)
-        if wrong := damage(directory):
-            report.problems.append(f"{name}: {wrong}")
-        ledger = read_ledger(directory)
-        for sink, account in ledger.sinks.items():
-            report.accounts.setdefault((name, sink), Account()).add(account)
-            if account.balance:
-                report.problems.append(f"{name}: {sink}: the ledger is {account.balance:+d} events out")
-        spools = [spool for spool in spool_directories(directory) if spool.name not in ledger.folded]
-        # A sink that has committed nothing yet in a spool has no cursor file there: all of it is pending.
-        names = {cursor for spool in spools for cursor in _cursor_names(spool)}
-        names = (names | {file_name(sink) for sink in sinks.get(name, ())}) or {NO_SINK}
-        for spool in spools:
-            with suppress(FileNotFoundError):
-                _audit_spool(report, name, spool, sorted(names))
+        for _ in range(_LOOKS):
+            ledger, found = read_ledger(directory), AuditReport()
+            _audit_service(found, name, directory, ledger, sinks.get(name, ()))
+            if read_ledger(directory) == ledger:
+                break
+        report.accounts |= found.accounts
+        report.problems += found.problems
+        report.spools += found.spools
     return report
+
+
+def _audit_service(
+    report: AuditReport, name: str, directory: Path, ledger: Ledger, sinks: Collection[str]
+) -> None:
+    if wrong := damage(directory):
+        report.problems.append(f"{name}: {wrong}")
+    for sink, account in ledger.sinks.items():
+        report.accounts.setdefault((name, sink), Account()).add(account)
+        if account.balance:
+            report.problems.append(f"{name}: {sink}: the ledger is {account.balance:+d} events out")
+    spools = [spool for spool in spool_directories(directory) if spool.name not in ledger.folded]
+    # A sink that has committed nothing yet in a spool has no cursor file there: all of it is pending.
+    names = {cursor for spool in spools for cursor in _cursor_names(spool)}
+    names = (names | {file_name(sink) for sink in sinks}) or {NO_SINK}
+    for spool in spools:
+        with suppress(FileNotFoundError):
+            _audit_spool(report, name, spool, sorted(names))
 
 
 def _unusable(path: Path) -> list[str]:

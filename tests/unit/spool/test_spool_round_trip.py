@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from logferry.handlers.outlet import Violation
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, list_spools, verify
+from logferry.shipper.spool.directory import Home
 
 
 def take_all(cursor: Cursor, *, commit: bool = True, size: int = 7) -> list[bytes]:
@@ -162,6 +164,31 @@ def test_a_restart_goes_on_where_the_last_one_stopped(
     assert (account.accepted, account.delivered, account.dead_lettered, account.balance) == (10, 9, 1, 0)
     assert list_spools(tmp_path / "spool") == []
     assert audit(tmp_path / "spool", "shop").accounts["shop", "a"] == account
+
+
+def test_an_audit_that_meets_a_spool_being_put_away_looks_again(
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cursor file is gone between two looks, and its books are in the ledger: counted once."""
+    first = make_spool()
+    for n in range(10):
+        first.offer(event(n))
+    take_all(first.cursor("a"))
+    first.close()
+    spools = SpoolSet(first.settings, first)
+    module = importlib.import_module("logferry.shipper.spool.audit")
+    given = module.given_out
+
+    def meanwhile(home: Home) -> int:
+        known = given(home)
+        spools.reclaim(["a"])
+        return known
+
+    monkeypatch.setattr(module, "given_out", meanwhile)
+    report = audit(first.settings.path or Path())
+    assert report.problems == []
+    assert report.accounts["shop", "a"].delivered == report.accounts["shop", "a"].accepted == 10
+    assert list_spools(first.settings.path or Path()) == []
 
 
 def test_positions_survive_restarts_and_reclaim(make_spool: Callable[..., Spool]) -> None:
