@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from types import CodeType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from .plain import clean_text, cut_text, safe_repr, type_name
 
@@ -33,8 +33,10 @@ _CAUSE: Final = "\nThe above exception was the direct cause of the following exc
 _CONTEXT: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"
 _HEADER: Final = "Traceback (most recent call last):\n"
 
-# (id of code object, instruction) → (code object, its text). Holding the code keeps the id its own.
-_places: dict[tuple[int, int], tuple[CodeType, str]] = {}
+# (id of code object, instruction) → (its text, what tells whether the line is the same, code object). Holding
+# the code keeps the id its own.
+_Line: TypeAlias = tuple[str, int, str]
+_places: dict[tuple[int, int], tuple[str, _Line, CodeType]] = {}
 
 
 class Described(dict[str, Any]):
@@ -51,12 +53,18 @@ def describe(exc_info: object) -> dict[str, Any] | None:
     error, trace = _at_hand(exc_info)
     if not isinstance(error, BaseException):
         return None
-    described: dict[str, Any] = {"type": _name(error), "message": _said(error)}
-    described["stack"] = _stack(error, trace)
+    name, text = _name(error), _text(error)
+    group = isinstance(error, BaseExceptionGroup)
+    alone = error.__cause__ is None and error.__context__ is None and not group
+    described: dict[str, Any] = {
+        "type": name,
+        "message": text if len(text) <= MAX_MESSAGE else cut_text(text, MAX_MESSAGE),
+        "stack": _stack(error, trace, (name, text), alone=alone),
+    }
     code = _code(error)
     if code is not None:
         described["code"] = code
-    if error.__cause__ is not None or error.__context__ is not None or isinstance(error, BaseExceptionGroup):
+    if not alone:
         causes = [
             {"type": _name(behind), "message": _said(behind), "relation": relation}
             for behind, relation in _behind(error)
@@ -69,11 +77,11 @@ def describe(exc_info: object) -> dict[str, Any] | None:
 def _at_hand(exc_info: object) -> tuple[Any, TracebackType | None]:
     trace: Any = None
     error: Any = None
-    if isinstance(exc_info, BaseException):
-        error, trace = exc_info, exc_info.__traceback__
-    elif type(exc_info) is tuple:
+    if type(exc_info) is tuple:  # what a logging call makes of anything else
         if len(exc_info) == 3:
             _, error, trace = exc_info
+    elif isinstance(exc_info, BaseException):
+        error, trace = exc_info, exc_info.__traceback__
     elif exc_info:
         error = sys.exc_info()[1]
         trace = error.__traceback__ if error is not None else None
@@ -175,11 +183,13 @@ def _behind(error: BaseException) -> Iterator[tuple[BaseException, str]]:
         yield found
 
 
-def _stack(error: BaseException, trace: TracebackType | None) -> str:
-    """Return the traceback as text, chained exceptions first."""
+def _stack(
+    error: BaseException, trace: TracebackType | None, said: tuple[str, str], *, alone: bool
+) -> str:
+    """Return the traceback as text, chained exceptions first. `said`: the name of `error`, and its text."""
     try:
-        if error.__cause__ is None and error.__context__ is None and _is_plain(error):
-            return _middle_cut(_one(error, trace))  # the ordinary case
+        if alone and _is_plain(error):
+            return _middle_cut(_one(said, trace))  # the ordinary case
         chain: list[tuple[BaseException, str]] = [(error, "")]
         seen = {id(error)}
         plain = _is_plain(error)
@@ -210,25 +220,25 @@ def _chained(chain: list[tuple[BaseException, str]], trace: TracebackType | None
         yield "[earlier exceptions left out]\n\n"
     for place in range(len(chain) - 1, 0, -1):
         behind, relation = chain[place]
-        yield _one(behind, behind.__traceback__) + "\n"
+        yield _one((_name(behind), _text(behind)), behind.__traceback__) + "\n"
         yield _CAUSE if relation == "cause" else _CONTEXT
-    yield _one(chain[0][0], trace)
+    yield _one((_name(chain[0][0]), _text(chain[0][0])), trace)
 
 
-def _one(error: BaseException, trace: TracebackType | None) -> str:
-    """Return one exception with its frames, without a last line break."""
-    said, name = _text(error), _name(error)
-    last = f"{name}: {said}" if said else name
+def _one(said: tuple[str, str], trace: TracebackType | None) -> str:
+    """Return one exception, by its name and text, with its frames; without a last line break."""
+    last = f"{said[0]}: {said[1]}" if said[1] else said[0]
     return _HEADER + _frames(trace) + last if trace is not None else last
 
 
 def _frames(trace: TracebackType | None) -> str:
     parts: list[str] = []
-    before: tuple[str, int, str] | None = None
+    before: _Line | None = None
     repeats = 0
     while trace is not None:
         code = trace.tb_frame.f_code
-        here = (code.co_filename, trace.tb_lineno, code.co_name)
+        place = _places.get((id(code), trace.tb_lasti)) or _place(code, trace)
+        here = place[1]
         if here == before:
             repeats += 1
         else:
@@ -236,8 +246,7 @@ def _frames(trace: TracebackType | None) -> str:
                 parts.append(_repeated(repeats - _REPEATS))
             before, repeats = here, 1
         if repeats <= _REPEATS:
-            place = _places.get((id(code), trace.tb_lasti))
-            parts.append(place[1] if place is not None else _place(code, trace))
+            parts.append(place[0])
         trace = trace.tb_next
     if repeats > _REPEATS:
         parts.append(_repeated(repeats - _REPEATS))
@@ -248,13 +257,14 @@ def _repeated(count: int) -> str:
     return f"  [Previous line repeated {count} more time{'s' if count > 1 else ''}]\n"
 
 
-def _place(code: CodeType, trace: TracebackType) -> str:
+def _place(code: CodeType, trace: TracebackType) -> tuple[str, _Line, CodeType]:
     """Let the standard library format one frame, and keep it."""
     text = clean_text("".join(traceback.format_tb(trace, 1)))
     if len(_places) >= _MAX_PLACES:
         _places.clear()
-    _places[id(code), trace.tb_lasti] = (code, text)
-    return text
+    place = (text, (code.co_filename, trace.tb_lineno, code.co_name), code)
+    _places[id(code), trace.tb_lasti] = place
+    return place
 
 
 def _middle_cut(text: str) -> str:

@@ -39,6 +39,7 @@ _KNOWN: Final = 8192  # texts of at most _SHORT characters: a megabyte or two
 _SHORT: Final = 160
 _SHAPES: Final = 2048
 _DEEPEST: Final = 64
+_LISTS: Final = 1024  # combinations of names in containers
 
 Getter = Callable[[Mapping[str, object]], tuple[object, ...]]
 
@@ -85,8 +86,8 @@ class Redactor:
     """
 
     __slots__ = (
-        *("_finders", "_keys", "_known", "_marker", "_may_hold", "_optional", "_shapes", "_turn", "counts"),
-        "is_sensitive_key",
+        *("_finders", "_harmless", "_keys", "_known", "_marker", "_may_hold", "_optional", "_shapes"),
+        *("_turn", "counts", "is_sensitive_key"),
     )
 
     def __init__(
@@ -123,6 +124,7 @@ class Redactor:
         self._optional = frozenset(optional - {"message"})
         self._known: set[object] = {""}
         self._turn = 0
+        self._harmless: set[tuple[str, ...]] = set()  # names in containers, found clean
         self._shapes: dict[tuple[Any, ...], _Shape] = {}
 
     def clean(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
@@ -166,7 +168,10 @@ class Redactor:
     def is_clean(self, texts: tuple[str, ...], nested: tuple[Any, ...]) -> bool:
         """Tell whether neither `texts` nor lists and dicts in plain JSON types can hold a secret."""
         found = list(texts)
-        return all(self._is_harmless(value, found) for value in nested) and self.are_clean(found)
+        for value in nested:
+            if not self._is_harmless(value, found):
+                return False
+        return self.are_clean(found)
 
     def clean_text(self, text: str) -> str:
         """Return `text` without its secrets; never raises."""
@@ -296,11 +301,9 @@ class Redactor:
         What `_collect` and `_sensitive_inside` say, in one walk.
         """
         if type(value) is dict:
-            if any(map(self.is_sensitive_key, value)):
+            names = tuple(value)
+            if names not in self._harmless and not self._are_harmless(names, value, found):
                 return False
-            if pair_of_names(tuple(value)) and labelled(value, self._keys):
-                return False
-            found.extend(value)
             items: Iterable[Any] = value.values()
         else:
             if len(value) == 2 and self._is_couple(value):
@@ -312,6 +315,20 @@ class Redactor:
                 found.append(item)
             elif kind in _CONTAINERS and not self._is_harmless(item, found):
                 return False
+        return True
+
+    def _are_harmless(self, names: tuple[str, ...], value: dict[str, Any], found: list[str]) -> bool:
+        """Say of a dict's names what `_is_harmless` says, and remember those that are so in every dict."""
+        if any(map(self.is_sensitive_key, names)):
+            return False
+        if pair_of_names(names):
+            if labelled(value, self._keys):
+                return False
+        elif sum(map(len, names)) <= _SHORT and self._is_clean(names):
+            if len(self._harmless) >= _LISTS:
+                self._harmless = set()
+            self._harmless.add(names)
+        found.extend(names)
         return True
 
     def _sensitive_inside(self, value: Any) -> bool:

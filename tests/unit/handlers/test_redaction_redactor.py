@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import random
+import re
 import string
 import subprocess
 import sys
@@ -243,6 +245,49 @@ def test_the_detector_hits_whenever_a_finder_does(before: str, text: str, after:
     for name, pattern in USERS.items():
         if any(True for _ in detecting.user_finder(name, pattern, allow_backtracking=False)(text)):
             assert alone("x{9}", pattern=pattern)(joined), name
+
+
+DETECTS = (KEYS.source, BY_NAME, *(rule.detect for rule in (*RULES, EMAIL)))
+
+
+@settings(max_examples=600, deadline=None)
+@given(texts=st.lists(TEXTS, max_size=3), numbers=st.randoms(use_true_random=False))
+def test_the_blurred_detector_hits_whenever_the_detector_does(
+    texts: list[str], numbers: random.Random
+) -> None:
+    """Texts are only remembered for all numbers when the detector would miss them with any."""
+    texts = [re.sub("[0-9]", lambda _: numbers.choice(string.digits), text) for text in texts]
+    zeros = [re.sub("[0-9]", "0", text) for text in texts]
+    for source in DETECTS:
+        if alone(source)(texts):
+            assert alone(detecting.blurred(source))(zeros), source
+
+
+def test_a_blurred_expression_takes_any_digit_where_some_are_taken() -> None:
+    """Repetitions, escapes and classes with all digits or none stay as they are."""
+    assert detecting.blurred(r"v1_[a-f3]{2,30}[0-9a]\x{ff1a}\x1b[^A-Z\x{ff1a}][^0-9.]{0,4}2") == (
+        r"v[0-9]_[0-9a-f3]{2,30}[0-9a]\x{ff1a}\x1b[^A-Z\x{ff1a}][^0-9.]{0,4}[0-9]"
+    )
+    with pytest.raises(ValueError, match="which digits"):
+        detecting.blurred("[^a3]")
+
+
+def test_texts_that_differ_in_their_numbers_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found clean for any numbers is not looked at again; a secret, and what is too much, is."""
+    made, looks = detecting._matcher, []
+
+    def matcher(re2: Any, sources: Any) -> Any:
+        match = made(re2, sources)
+        return lambda text: (looks.append(text), match(text))[1]
+
+    monkeypatch.setattr(detecting, "_matcher", matcher)
+    redactor = Redactor()
+    assert not any(redactor._may_hold((f"order {n} failed", f"{n}/7")) for n in range(10, 99))
+    assert len(looks) == 9  # eight in their turn, and once with blurred numbers
+    assert redactor._may_hold(("order 10 failed", "password=7"))
+    looks.clear()
+    assert not any(redactor._may_hold(("x" * 5000, str(n))) for n in range(10, 99))
+    assert len(looks) == 89
 
 
 @given(st.text(alphabet=string.digits, min_size=12, max_size=18))
