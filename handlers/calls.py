@@ -147,7 +147,7 @@ def _guarded(describe: Callable[[], Mapping[str, object]]) -> Mapping[str, objec
 
 def clean_url(url: str) -> str:
     """Return the URL without passwords and other secrets, bounded."""
-    text = _redactor().clean_url(url[: MAX_URL * 2])
+    text: str = _redactor().clean_url(url[: MAX_URL * 2])
     return text if len(text) <= MAX_URL else text[:MAX_URL] + "…"
 
 

@@ -20,20 +20,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias, TypeVar
 
 from . import context
+from .propagation import CARRIED, entered_fields, extract, outgoing
 from .spans import SpanKind, decide, is_sampled, span
-from .tracing import (
-    Incoming,
-    format_traceparent,
-    from_headers,
-    is_span_id,
-    is_trace_id,
-    new_span_id,
-    new_trace_id,
-)
+from .tracing import Incoming, format_traceparent, new_span_id, new_trace_id
 
 __all__ = [
     "Carrier",
@@ -41,8 +34,8 @@ __all__ = [
     "extract_headers",
     "from_environ",
     "inject_headers",
-    "outgoing",
     "received",
+    "sent",
     "to_environ",
 ]
 
@@ -52,54 +45,51 @@ C = TypeVar("C", bound=MutableMapping[Any, Any] | list[Any])
 _OF_ONE_MESSAGE: Final = (
     *("trace_id", "span_id", "parent_id", "request_id", "correlation_id", "user_id", "endpoint"),
 )
+# The names that OpenTelemetry's convention for environments uses, and our own.
 _ENVIRON: Final = {"TRACEPARENT": "traceparent", "TRACESTATE": "tracestate", "X_REQUEST_ID": "x-request-id"}
 
 
-def outgoing() -> dict[str, str]:
-    """Return the headers of the trace in force; of a new one where there is none."""
-    ids = context.get_trace_context()
-    trace_id = ids.trace_id if is_trace_id(ids.trace_id) else new_trace_id()
-    span_id = ids.span_id if is_span_id(ids.span_id) else new_span_id()
-    sampled = is_sampled(trace_id)
-    found = {"traceparent": format_traceparent(trace_id, span_id, sampled=sampled)}
-    request_id = context.current().get("request_id")
-    if isinstance(request_id, str) and request_id:
-        found["X-Request-ID"] = request_id
+def sent() -> dict[str, str]:
+    """Return the headers of the trace in force by lower-case name; of a new one where there is none."""
+    found = outgoing()
+    if "traceparent" not in found:
+        trace_id = new_trace_id()
+        sampled = is_sampled(trace_id)
+        found["traceparent"] = format_traceparent(trace_id, new_span_id(), sampled=sampled)
     return found
 
 
-def inject_headers(carrier: C, headers: Mapping[str, str] | None = None) -> C:
-    """Add the trace (or `headers`) to the headers of a message, and return them.
+def inject_headers(carrier: C, headers: Mapping[str, str] | None = None, *, text: bool = False) -> C:
+    """Add the trace (or `headers`) to a message's headers, and return them: a mapping, or a list of pairs.
 
-    A mapping, or a list of pairs.
+    Pairs hold bytes, as Kafka's do, unless `text` is asked for.
     """
-    ours = outgoing() if headers is None else headers
+    ours = sent() if headers is None else headers
     there = {_text(name).lower() for name, _ in _pairs(carrier)}
     for name, value in ours.items():
-        if name.lower() not in there:
-            if isinstance(carrier, list):
-                carrier.append((name.lower(), value.encode("ascii", "replace")))
-            else:
-                cast("MutableMapping[Any, Any]", carrier)[name.lower()] = value
+        if name.lower() in there:
+            continue
+        if isinstance(carrier, list):
+            carrier.append((name, value if text else value.encode("ascii", "replace")))
+        else:
+            carrier[name] = value
     return carrier
 
 
 def extract_headers(carrier: Carrier) -> Incoming:
     """Read the trace that a message belongs to; never raises for what its headers hold."""
-    return from_headers([(_text(name), _text(value)) for name, value in _pairs(carrier)])
+    return extract([(_text(name), value) for name, value in _pairs(carrier)])
 
 
 def _pairs(carrier: Carrier) -> list[tuple[Any, Any]]:
     if carrier is None:
         return []
     pairs = carrier.items() if isinstance(carrier, Mapping) else carrier
-    return [pair for pair in pairs if isinstance(pair, tuple) and len(pair) == 2]
+    return [(pair[0], pair[1]) for pair in pairs if isinstance(pair, tuple) and len(pair) == 2]
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("latin-1")
-    return value if isinstance(value, str) else ""
+def _text(name: object) -> str:
+    return name.decode("latin-1") if isinstance(name, bytes) else str(name)
 
 
 class Received:
@@ -108,7 +98,7 @@ class Received:
     `begin`, then `end` in the same task.
     """
 
-    __slots__ = ("_block", "_fields", "_incoming", "_span")
+    __slots__ = ("_before", "_carried", "_fields", "_incoming", "_span")
 
     def __init__(
         self, incoming: Incoming, name: str, fields: Mapping[str, object], kind: SpanKind = "consumer"
@@ -116,39 +106,30 @@ class Received:
         self._incoming = incoming
         self._fields = fields
         self._span = span(name, span_kind=kind)
-        self._block: AbstractContextManager[object] | None = None
+        self._before: context.Fields | None = None
+        self._carried: Incoming | None = None
 
     def begin(self) -> None:
         """Bind the message's trace."""
         incoming = self._incoming
-        fields = self._bound_fields()
-        self._block = context.isolated()
-        self._block.__enter__()
-        context.clear()
-        context.bind(**fields)
+        self._before, self._carried = context.raw(), CARRIED.get()
+        mine = entered_fields(incoming)
+        mine["span_id"] = incoming.parent_id  # the sender's, which our own span gets as its parent
+        mine.pop("parent_id", None)
+        rest = {name: value for name, value in self._before.items() if name not in _OF_ONE_MESSAGE}
+        context.replace({**rest, **{name: value for name, value in mine.items() if value}, **self._fields})
+        CARRIED.set(incoming)
         decide(incoming.trace_id, incoming.sampled)
         self._span.__enter__()
-        if not incoming.request_id:
-            context.bind(request_id=context.get_trace_context().trace_id)
-
-    def _bound_fields(self) -> dict[str, object]:
-        incoming = self._incoming
-        mine = {
-            "trace_id": incoming.trace_id or new_trace_id(),
-            "span_id": incoming.parent_id,
-            "request_id": incoming.request_id,
-            "correlation_id": incoming.correlation_id,
-        }
-        rest = {name: value for name, value in context.current().items() if name not in _OF_ONE_MESSAGE}
-        return {**rest, **{name: value for name, value in mine.items() if value}, **self._fields}
 
     def end(self, error: BaseException | None = None) -> None:
         """Forget it again; `error`: what its handling failed with."""
-        block, self._block = self._block, None
-        if block is not None:
+        before, self._before = self._before, None
+        if before is not None:
             self._span.__exit__(None if error is None else type(error), error, None)
             decide("", None)
-            block.__exit__(None, None, None)
+            CARRIED.set(self._carried)
+            context.restore(before)
 
 
 @contextmanager
@@ -173,7 +154,7 @@ def to_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     This process's).
     """
     base = dict(os.environ if environ is None else environ)
-    ours = {name.lower(): value for name, value in outgoing().items()}
+    ours = sent()
     for variable, name in _ENVIRON.items():
         base.pop(variable, None)  # this process may have been started with another trace
         if name in ours:
@@ -185,15 +166,9 @@ def from_environ(environ: Mapping[str, str] | None = None) -> Incoming:
     """Bind the trace that this process was started with, for good; where there is none, nothing happens."""
     given = os.environ if environ is None else environ
     found = [(name, given[variable]) for variable, name in _ENVIRON.items() if variable in given]
-    incoming = from_headers(found)
+    incoming = extract(found)
     if incoming.trace_id:
+        CARRIED.set(incoming)
         decide(incoming.trace_id, incoming.sampled)
-        fields = {
-            "trace_id": incoming.trace_id,
-            "span_id": new_span_id(),
-            "parent_id": incoming.parent_id,
-            "request_id": incoming.request_id,
-            "correlation_id": incoming.correlation_id,
-        }
-        context.bind(**{name: value for name, value in fields.items() if value})
+        context.bind(**entered_fields(incoming))
     return incoming

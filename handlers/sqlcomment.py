@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from .context import current
-from .tracing import format_traceparent, is_span_id, is_trace_id
+from .propagation import outgoing
 
 __all__ = ["MAX_VALUE", "comment", "commented", "trace_fields"]
 
@@ -25,20 +25,14 @@ MAX_VALUE: Final = 256
 
 def trace_fields() -> dict[str, str]:
     """Return what a statement is to carry: `traceparent`, `request_id`, and the endpoint as `route`."""
-    fields = current()
     found = {}
-    trace_id, span_id = fields.get("trace_id"), fields.get("span_id")
-    if (
-        isinstance(trace_id, str)
-        and isinstance(span_id, str)
-        and is_trace_id(trace_id)
-        and is_span_id(span_id)
-    ):
-        found["traceparent"] = format_traceparent(trace_id, span_id)
-    for name, key in (("request_id", "request_id"), ("endpoint", "route")):
-        value = fields.get(name)
-        if isinstance(value, str) and value:
-            found[key] = value
+    ours = outgoing()
+    for name, key in (("traceparent", "traceparent"), ("x-request-id", "request_id")):
+        if name in ours:
+            found[key] = ours[name]
+    endpoint = current().get("endpoint")
+    if isinstance(endpoint, str) and endpoint:
+        found["route"] = endpoint
     return found
 
 

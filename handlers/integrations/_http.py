@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from ..calls import Call, clean_url, summarise_body
-from ..carry import outgoing
+from ..carry import sent
 from ..destinations import Destinations
 
 __all__ = ["OURS", "Hop", "drop_ours"]
@@ -57,7 +57,7 @@ class Hop:
         self.headers: dict[str, str] = {}
         if allow.allows(host):
             present = {name.lower() for name in there}
-            self.headers = {name: value for name, value in outgoing().items() if name.lower() not in present}
+            self.headers = {name: value for name, value in sent().items() if name not in present}
 
     def answered(self, status: int, length: str | None) -> None:
         """Tell the answer's beginning; `length` is its Content-Length."""

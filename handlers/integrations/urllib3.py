@@ -99,9 +99,9 @@ class TraceClient(urllib3.PoolManager):
             scheme: _tracing(kind, allow) for scheme, kind in self.pool_classes_by_scheme.items()
         }
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # noqa: FBT001, FBT002 - urllib3's
+    def urlopen(self, method: str, url: str, *args: Any, **kw: Any) -> Any:
         """Send a request, and those that it is redirected to."""
-        return _redirecting(urllib3.PoolManager.urlopen, self._allow, self, (method, url, redirect), kw)
+        return _redirecting(urllib3.PoolManager.urlopen, self._allow, self, (method, url, *args), kw)
 
 
 def _tracing(kind: Any, allow: Destinations) -> Any:
