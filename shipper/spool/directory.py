@@ -8,6 +8,8 @@ Rules
   is never inherited by programs; a forked child closes its copy and never unlocks.
 - Making a directory races with adopters: after `flock` the creator looks whether its lock file is still
   there.
+- Descriptors belong to a `Home` from the moment that they are had. An exception of a signal handler in the
+  middle of making or adopting one leaves no lock behind, however long somebody keeps its traceback.
 """
 
 from __future__ import annotations
@@ -231,6 +233,8 @@ def _share(fd: int, gid: int | None, *, exactly: bool = False) -> None:
 class Home:
     """A spool's directory, open. `locked` says whether this process holds its lock."""
 
+    dir_fd = lock_fd = -1  # for one whose making was interrupted at its first step
+
     def __init__(self, path: Path, dir_fd: int, lock_fd: int, gid: int | None = None) -> None:
         self.path = path
         self.id = path.name
@@ -265,29 +269,31 @@ class Home:
         if delivery in ("process", "agent"):
             prepare_claim(base / file_name(service), gid)
         path = base / file_name(service) / spool
-        path.mkdir(mode=0o700)
-        dir_fd = open_private(path)
-        lock_fd = -1
+        home = cls(path, -1, -1, gid)
+        locked = False
         try:
-            _restrict(dir_fd, gid, directory=True)
+            path.mkdir(mode=0o700)
+            home.dir_fd = open_private(path)
+            _restrict(home.dir_fd, gid, directory=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            lock_fd = os.open("lock", flags, 0o600, dir_fd=dir_fd)
-            _restrict(lock_fd, gid, directory=False)
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock_fd).st_nlink == 0:
+            home.lock_fd = os.open("lock", flags, 0o600, dir_fd=home.dir_fd)
+            _restrict(home.lock_fd, gid, directory=False)
+            fcntl.flock(home.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(home.lock_fd).st_nlink == 0:
                 raise FileExistsError(f"{path} was taken for a dead process's")  # noqa: TRY301 - one clean-up for all
+            locked = True
             if gid is not None:
                 prepare_directory(path / "cursors", gid, shared=True)
             owner = Owner(os.getpid(), service, started, late, delivery, yields=yields)
-            os.write(lock_fd, msgspec.json.encode(owner))
+            os.write(home.lock_fd, msgspec.json.encode(owner))
         except BaseException as error:
-            os.close(dir_fd)
-            if lock_fd >= 0:
-                os.close(lock_fd)
+            if locked:  # ours alone, and empty
+                home.remove()
+            home.close()
             if isinstance(error, BlockingIOError):
                 raise FileExistsError(f"{path} is being looked at by another process") from error
             raise
-        return cls(path, dir_fd, lock_fd, gid)
+        return home
 
     @classmethod
     def adopt(cls, path: Path) -> Home | None:
@@ -296,23 +302,21 @@ class Home:
         A power cut may take the name of the lock and leave segments. An owner locks before it makes any, so
         where there are some and no lock file, there is no owner.
         """
+        home = cls(path, -1, -1)
         try:
-            dir_fd = open_private(path)
-        except OSError:
-            return None
-        lock_fd = -1
-        try:
-            made = os.O_CREAT if _has_segments(dir_fd) else 0
-            lock_fd = os.open("lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | made, 0o600, dir_fd=dir_fd)
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock_fd).st_nlink == 0:
-                raise FileNotFoundError(path)
-        except OSError:
-            os.close(dir_fd)
-            if lock_fd >= 0:
-                os.close(lock_fd)
-            return None
-        return cls(path, dir_fd, lock_fd)
+            home.dir_fd = open_private(path)
+            made = os.O_CREAT if _has_segments(home.dir_fd) else 0
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | made
+            home.lock_fd = os.open("lock", flags, 0o600, dir_fd=home.dir_fd)
+            fcntl.flock(home.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(home.lock_fd).st_nlink == 0:
+                raise FileNotFoundError(path)  # noqa: TRY301 - one clean-up for all
+        except BaseException as error:
+            home.close()
+            if isinstance(error, OSError):
+                return None
+            raise
+        return home
 
     @classmethod
     def view(cls, path: Path) -> Home:
@@ -401,14 +405,14 @@ class Home:
             return False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            gone = os.fstat(fd).st_nlink == 0
+            if os.fstat(fd).st_nlink:
+                self.lock_fd = fd
         except OSError:
-            gone = True
-        if gone:
-            os.close(fd)
             return False
-        self.lock_fd = fd
-        return True
+        finally:
+            if self.lock_fd != fd:
+                os.close(fd)
+        return self.lock_fd == fd
 
     def claim(self) -> None:
         """Note in the lock file that this process reads what had been left to others. Raises nothing."""
@@ -459,14 +463,14 @@ class Home:
                 break
             except BlockingIOError:
                 time.sleep(0.001)
-            except OSError:  # closed
+            except (OSError, ValueError):  # closed
                 break
         try:
             yield alone
         finally:
-            if alone:
-                with suppress(OSError):
-                    fcntl.flock(self.dir_fd, fcntl.LOCK_UN)
+            # Also when it is not known to be held: an interruption may have come right behind the call.
+            with suppress(OSError, ValueError):
+                fcntl.flock(self.dir_fd, fcntl.LOCK_UN)
 
     def write_evicted(self, ranges: list[Evicted]) -> None:
         """Write down what was given up. Raises nothing."""
@@ -509,11 +513,14 @@ class Home:
 
     def close(self) -> None:
         """Release lock and descriptors."""
-        held = (self.dir_fd, self.lock_fd)
-        self.dir_fd = self.lock_fd = -1
-        for fd in held:
-            if fd >= 0:
-                os.close(fd)
+        lock, self.lock_fd = self.lock_fd, -1  # no call between the two
+        try:
+            if lock >= 0:
+                os.close(lock)
+        finally:
+            directory, self.dir_fd = self.dir_fd, -1
+            if directory >= 0:
+                os.close(directory)
 
     def __del__(self) -> None:
         self.close()

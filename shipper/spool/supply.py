@@ -390,16 +390,21 @@ class Supply:
         spool = uuid4().hex if self._tried and not before.memory else before.id
         self._tried = True
         made = self._create(path, spool, tries=1 if before.memory else _TRIES)
-        made.memory = before.memory
-        strange = made.id != before.id and before.memory
-        if self.home is before and not strange:  # no call between this and the next line
-            self.home = made
-        else:  # an interruption made one first
-            made.memory = {}
-            made.remove()
-            if self.home is before:
-                raise _UnsettledError
-            return self.home
+        try:
+            made.memory = before.memory
+            strange = made.id != before.id and before.memory
+            if self.home is before and not strange:  # no call between this and the next line
+                self.home = made
+            else:  # an interruption made one first
+                made.memory = {}
+                made.remove()
+                if self.home is before:
+                    raise _UnsettledError  # noqa: TRY301 - one clean-up for all
+                return self.home
+        except BaseException:
+            if self.home is not made:
+                made.remove()
+            raise
         if before.evicted():
             made.write_evicted(before.evicted())
         return made

@@ -7,10 +7,11 @@ import itertools
 import os
 import random
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, audit
-from logferry.shipper.spool.directory import Home
+from logferry.shipper.spool.directory import Home, spool_directories
 from logferry.shipper.spool.segment import WritableFile, allocate
 
 
@@ -307,3 +308,79 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
     other.start()
     other.join(40)
     assert free == [True]
+
+
+# What is between a call and its `with` is left to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_creation_leaves_no_lock(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
+    """Interrupted at any step, while the exception and so all frames are kept: no directory stays locked."""
+    kept: list[BaseException] = []
+    for step in range(1, 2000):
+        spool = make_spool()
+        try:
+            with at_step(step):
+                spool.offer(b"{}")
+        except KeyboardInterrupt as interrupted:
+            kept.append(interrupted)
+        else:
+            break
+        spool.close()
+        for directory in spool_directories(tmp_path / "spool" / "shop"):
+            if (directory / "lock").exists():
+                home = Home.adopt(directory)
+                assert home is not None, f"still locked: interrupted at step {step}"
+                home.remove()
+    assert len(kept) > 50, "a record's way is longer than that"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_adoption_leaves_no_lock(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
+    """The dead owner's spool can be adopted afterwards, by whoever comes."""
+    spool = make_spool()
+    spool.offer(b"{}")
+    spool.home.close()
+    (directory,) = spool_directories(tmp_path / "spool" / "shop")
+    for adopt in (Home.adopt, _take_lock):
+        kept: list[BaseException] = []
+        for step in range(1, 200):
+            try:
+                with at_step(step):
+                    adopt(directory)
+            except KeyboardInterrupt as interrupted:
+                kept.append(interrupted)
+            else:
+                break
+            home = Home.adopt(directory)
+            assert home is not None, f"still locked: interrupted at step {step}"
+            home.close()
+        assert len(kept) > 5
+
+
+@contextmanager
+def at_step(step: int) -> Iterator[None]:
+    """Raise KeyboardInterrupt at the `step`th call in the spool's code: before it, or right behind C code.
+
+    That is where CPython runs signal handlers; at the return of a function of ours it runs none.
+    """
+    left = step
+
+    def trace(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        if "/shipper/spool/" in frame.f_code.co_filename and event in {"call", "c_return"}:
+            left -= 1
+            if left == 0 and frame.f_code.co_name not in {"__del__", "close"}:  # that is letting go
+                raise KeyboardInterrupt
+
+    sys.setprofile(trace)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def _take_lock(directory: Path) -> None:
+    home = Home.view(directory)
+    try:
+        home.take_lock()
+    finally:
+        home.close()
