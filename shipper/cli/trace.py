@@ -1,4 +1,4 @@
-"""`logferry trace ID`: everything that one request caused, across services, in order."""
+"""`logferry trace ID`: everything that one request caused, across services: a waterfall, and the lines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .codes import PROBLEMS, UNAVAILABLE
 from .common import config_option, fail, open_store, store_option
 from .output import stdout
 from .query import show_events
+from .waterfall import show_waterfall
 
 __all__ = ["trace", "trace_id_of"]
 
@@ -23,12 +24,30 @@ def trace_id_of(text: str) -> str:
     return match[1] if match else text.strip()
 
 
-@click.command(short_help="Show all events of one trace, in order.")
+@click.command(short_help="Show one trace: a waterfall of its spans, and its lines.")
 @click.argument("trace_id", metavar="ID")
 @config_option
 @store_option
-def trace(trace_id: str, config_path: str | None, store_path: str | None) -> None:
-    """Show all events of the trace ID, in order: a trace id, a UUID or a whole traceparent header."""
+@click.option("--lines/--no-lines", default=True, show_default=True, help="The lines below the waterfall.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["waterfall", "json", "csv"]),
+    help="Default: waterfall on a terminal, json (one event a line) on a pipe.",
+)
+def trace(
+    trace_id: str,
+    config_path: str | None,
+    store_path: str | None,
+    lines: bool,  # noqa: FBT001 - click's signature
+    form: str | None,
+) -> None:
+    """Show the trace ID across all services: a trace id, a UUID or a whole traceparent header.
+
+    Spans, access events and jobs are bars in time; what is red has failed. Below them stands what was logged,
+    with the time since the trace began. On a pipe all events come as JSON, in order.
+    """
+    from ..core.waterfall import waterfall
     from ..store import StoreError
 
     out = stdout()
@@ -38,4 +57,8 @@ def trace(trace_id: str, config_path: str | None, store_path: str | None) -> Non
         fail(str(error), UNAVAILABLE)
     if not events:
         fail(f"no event of the trace {trace_id} is in the store", PROBLEMS)
-    show_events(out, events, "table" if out.people else "json")
+    form = form or ("waterfall" if out.people else "json")
+    if form == "waterfall":
+        show_waterfall(out, trace_id_of(trace_id), waterfall(events), lines=lines)
+    else:
+        show_events(out, events, form)

@@ -25,7 +25,7 @@ import orjson
 
 from ...handlers.tracing import is_span_id, is_trace_id
 
-__all__ = ["KINDS", "OpenSpans", "Span", "Told", "read_span"]
+__all__ = ["KINDS", "OpenSpans", "Span", "Told", "read_span", "span_of"]
 
 KINDS: Final = ("access", "job", "job_start", "span", "span_start")
 _BEGIN: Final = frozenset({"job_start", "span_start"})
@@ -74,7 +74,13 @@ def read_span(line: bytes) -> Told | None:
         event = _decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or event.get("kind") not in KINDS:
+    return span_of(event) if isinstance(event, dict) else None
+
+
+def span_of(event: Mapping[str, Any]) -> Told | None:
+    """Return what a decoded event says of a span; None when it is no span or has no ids."""
+    kind = event.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
         return None
     trace_id, span_id = _text(event, "trace_id"), _text(event, "span_id")
     at = _moment(event.get("timestamp"))

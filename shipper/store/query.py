@@ -27,6 +27,7 @@ import orjson
 
 from ..core.filter import Filter, parse
 from ..core.filter_nodes import All, Node, Test, Value
+from . import topology
 from .layout import Layout, StoreError, locked
 from .moments import as_event_time, parse_moment
 from .panels import PANELS, step_for
@@ -169,11 +170,25 @@ class Store:
         )
 
         def run(cursor: Any) -> list[dict[str, Any]]:
-            result = cursor.execute(text, [*values, *condition.values])
-            names = [column[0] for column in result.description]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            return _rows(cursor.execute(text, [*values, *condition.values]))
 
         return self._with(run, known, panel.columns | condition.columns, start, end)
+
+    def topology(self, since: Moment = None, until: Moment = None) -> dict[str, list[dict[str, Any]]]:
+        """Return which service calls which (see `topology.py`): `services` and `edges`, as rows.
+
+        Rates are shares that failed; `p50` and `p95` milliseconds.
+        """
+        start, end = self._range(since, until)
+        where, values = _within(start, end)
+
+        def run(cursor: Any) -> dict[str, list[dict[str, Any]]]:
+            return {
+                "services": _rows(cursor.execute(topology.SERVICES.format(within=where), values)),
+                "edges": _rows(cursor.execute(topology.EDGES.format(within=where), values)),
+            }
+
+        return self._with(run, self._known(), topology.COLUMNS, start, end)
 
     def sql(self, text: str, values: Sequence[Any] = ()) -> Rows:
         """Run one SELECT over the view `events`. Raises `StoreError` for anything else, and for mistakes."""
@@ -330,6 +345,11 @@ class Store:
                 connection.execute(f"SET {setting}")
             self._connection = connection
         return self._connection
+
+
+def _rows(result: Any) -> list[dict[str, Any]]:
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _within(start: str, end: str) -> tuple[str, list[Any]]:

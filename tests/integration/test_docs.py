@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/tutorial.md",
+    "docs/asyncio.md",
     "docs/delivery.md",
     "docs/from-filebeat.md",
     "docs/from-filehandler.md",
@@ -56,6 +57,7 @@ PAGES = (
     "docs/sinks-otlp.md",
     "docs/sinks-s3.md",
     "docs/sinks-syslog.md",
+    "docs/tracing.md",
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+Z?")
 NOT_RUN = {"", "text"}  # no language: output, LogQL, layouts on the disk
@@ -125,7 +127,8 @@ class Reader:
         )
         assert done.returncode == 0, f"{about}\n→ {done.returncode}\n{done.stdout}\n{done.stderr}"
         # what a program logs as an exception is also on its console; any other one is ours
-        assert done.stderr.count("Traceback") <= str(about).count("log.exception("), f"{about}\n{done.stderr}"
+        logged = sum(str(about).count(text) for text in ("log.exception(", "run.item("))
+        assert done.stderr.count("Traceback") <= logged, f"{about}\n{done.stderr}"
         return done.stdout
 
     def do(self, snippet: Snippet) -> None:
