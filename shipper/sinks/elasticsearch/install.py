@@ -82,6 +82,23 @@ class Installer:
             return made
         return SetupStep(what, "create", body, "" if made.status == 200 else problem(made))
 
+    def missing_stream(self, server: Server, *, make: bool) -> Retry | None:
+        """Make sure that there is a data stream, where a bulk request cannot ask for one (OpenSearch).
+
+        Without one the server would make an index with a mapping of its own invention. A `Retry`: there is
+        none. Who may not ask (403) is believed.
+        """
+        target = f"/_data_stream/{quote(self.stream)}"
+        found = self._get(server, target)
+        if isinstance(found, Retry) or found.status != 404:
+            return found if isinstance(found, Retry) else None
+        if not make:
+            return Retry(f"there is no data stream {self.stream}: call logferry setup", pause=True)
+        made = self._put(server, target)
+        if isinstance(made, Retry) or made.status == 200 or "already_exists" in made.body:
+            return made if isinstance(made, Retry) else None
+        return Retry(f"data stream {self.stream} could not be made: {problem(made)}", pause=True)
+
     def steps(self, *, dry_run: bool) -> Iterator[SetupStep]:
         """Do everything, or say what would be done; see `ports.SetsUp`."""
         server = ask_server(self.cluster)

@@ -37,9 +37,14 @@ class Server:
     @property
     def bulk_target(self) -> str:
         """The path and query of a bulk request, below the data stream."""
-        wanted = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"
-        only = not self.opensearch and self.version >= _STREAMS_ONLY
-        return f"/_bulk?filter_path={wanted}" + ("&require_data_stream=true" if only else "")
+        error = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+        wanted = f"errors,items.*.status,{error},items.*.failure_store"
+        return f"/_bulk?filter_path={wanted}" + ("&require_data_stream=true" if self.streams_only else "")
+
+    @property
+    def streams_only(self) -> bool:
+        """Whether a bulk request can ask for data streams only."""
+        return not self.opensearch and self.version >= _STREAMS_ONLY
 
     @property
     def name(self) -> str:

@@ -128,6 +128,10 @@ class ElasticsearchSink:
             if step.problem:
                 text = f"sink {self._name}: {step.what} could not be made: {step.problem}"
                 say("WARNING", text, f"{self._name} setup")
+        if not server.streams_only:
+            missing = self._installer.missing_stream(server, make=self._config.setup == "first_use")
+            if missing is not None:
+                return missing
         self._server = server
         return server
 

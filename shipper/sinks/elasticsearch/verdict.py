@@ -43,9 +43,14 @@ PATIENCE: Final = 4
 _REASON: Final = 600
 
 
+class _Cause(msgspec.Struct):
+    reason: str | None = ""
+
+
 class _Error(msgspec.Struct):
     type: str = ""
     reason: str | None = ""
+    caused_by: _Cause | None = None
 
 
 class _Result(msgspec.Struct):
@@ -91,8 +96,13 @@ def _item(result: _Result | None) -> Item:
     if result is None:
         return Item(500, "an item without a status")
     error = result.error
-    reason = f"{error.type}: {error.reason or ''}" if error is not None else ""
-    return Item(result.status, excerpt(reason), result.failure_store == "used")
+    return Item(result.status, "" if error is None else _told(error), result.failure_store == "used")
+
+
+def _told(error: _Error) -> str:
+    """Return what an error says; OpenSearch's `failed to parse` tells why only in its cause."""
+    reason, cause = error.reason or "", (error.caused_by and error.caused_by.reason) or ""
+    return excerpt(f"{error.type}: {reason}" + (f": {cause}" if cause and cause not in reason else ""))
 
 
 @dataclass(slots=True)

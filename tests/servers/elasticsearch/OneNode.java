@@ -6,13 +6,13 @@ import org.elasticsearch.common.logging.LogConfigurator;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.node.InternalSettingsPreparer;
 import org.elasticsearch.node.Node;
-import org.elasticsearch.plugins.PluginsLoader;
 
 /**
  * Runs one Elasticsearch node until it is told to end: OneNode HOME CONFIG.
  *
  * HOME holds modules/ and plugins/ and is only read; CONFIG holds elasticsearch.yml, which names the directories
- * to write to. The server's own start script and launcher are not in the published jars.
+ * to write to. The server's own start script and launcher are not in the published jars. What differs between the
+ * server's versions is in 8/ and 9/.
  */
 public final class OneNode {
     private OneNode() {}
@@ -26,9 +26,7 @@ public final class OneNode {
         var environment = InternalSettingsPreparer.prepareEnvironment(given, Map.of(), config, () -> "one");
         LogConfigurator.setNodeName("one");
         LogConfigurator.configure(environment, true);
-        var modules = PluginsLoader.loadModulesBundles(environment.modulesDir());
-        var plugins = PluginsLoader.loadPluginsBundles(environment.pluginsDir());
-        var node = new Node(environment, PluginsLoader.createPluginsLoader(modules, plugins, Map.of()));
+        var node = new Node(environment, Bundles.of(environment));
         Runtime.getRuntime().addShutdownHook(new Thread(() -> end(node)));
         node.start();
         Thread.currentThread().join();

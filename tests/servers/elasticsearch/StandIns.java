@@ -3,27 +3,19 @@ import static org.elasticsearch.rest.RestRequest.Method.PUT;
 
 import java.util.Collection;
 import java.util.List;
-import java.util.function.Predicate;
-import java.util.function.Supplier;
+import java.util.Map;
 
 import org.elasticsearch.Build;
 import org.elasticsearch.ResourceNotFoundException;
 import org.elasticsearch.action.admin.indices.create.AutoCreateAction;
 import org.elasticsearch.action.admin.indices.create.CreateIndexRequest;
 import org.elasticsearch.client.internal.node.NodeClient;
-import org.elasticsearch.cluster.metadata.IndexNameExpressionResolver;
-import org.elasticsearch.cluster.node.DiscoveryNodes;
+import org.elasticsearch.cluster.ClusterState;
+import org.elasticsearch.cluster.metadata.DataStream;
 import org.elasticsearch.cluster.service.ClusterService;
-import org.elasticsearch.common.io.stream.NamedWriteableRegistry;
-import org.elasticsearch.common.settings.ClusterSettings;
-import org.elasticsearch.common.settings.IndexScopedSettings;
-import org.elasticsearch.common.settings.Settings;
-import org.elasticsearch.common.settings.SettingsFilter;
-import org.elasticsearch.features.NodeFeature;
 import org.elasticsearch.plugins.ActionPlugin;
 import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.rest.BaseRestHandler;
-import org.elasticsearch.rest.RestController;
 import org.elasticsearch.rest.RestHandler;
 import org.elasticsearch.rest.RestRequest;
 import org.elasticsearch.rest.RestResponse;
@@ -34,9 +26,9 @@ import org.elasticsearch.rest.action.RestToXContentListener;
  * Two addresses whose modules are not among the published jars: "/" and "/_data_stream/{name}".
  *
  * Behind them is the server's own state and its own way of making a data stream; only what the sink reads of the
- * answers is there.
+ * answers is there. What differs between the server's versions is in 8/ and 9/.
  */
-public final class StandIns extends Plugin implements ActionPlugin {
+public abstract class StandIns extends Plugin implements ActionPlugin {
     private ClusterService cluster;
 
     @Override
@@ -45,20 +37,13 @@ public final class StandIns extends Plugin implements ActionPlugin {
         return List.of();
     }
 
-    @Override
-    public Collection<RestHandler> getRestHandlers(
-        Settings settings,
-        NamedWriteableRegistry writeables,
-        RestController controller,
-        ClusterSettings clusterSettings,
-        IndexScopedSettings indexSettings,
-        SettingsFilter filter,
-        IndexNameExpressionResolver resolver,
-        Supplier<DiscoveryNodes> nodes,
-        Predicate<NodeFeature> features
-    ) {
+    /** Return what answers at the two addresses. */
+    final List<RestHandler> handlers() {
         return List.of(new About(), new Streams());
     }
+
+    /** Return the data streams that there are, by name. */
+    abstract Map<String, DataStream> streams(ClusterState state);
 
     /** What the server is. */
     private final class About extends BaseRestHandler {
@@ -103,7 +88,7 @@ public final class StandIns extends Plugin implements ActionPlugin {
                 return channel -> client.execute(AutoCreateAction.INSTANCE, wish, new RestToXContentListener<>(channel));
             }
             return channel -> {
-                var stream = cluster.state().metadata().dataStreams().get(name);
+                var stream = streams(cluster.state()).get(name);
                 if (stream == null) {
                     throw new ResourceNotFoundException("data_stream_not_found [" + name + "]");
                 }
