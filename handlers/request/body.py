@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -47,14 +47,21 @@ class Cleans(Protocol):
 class Body:
     """What was read of one body. `media` is the content type's header, `announced` the content length's."""
 
-    __slots__ = ("_announced", "_kept", "_limit", "_media", "size")
+    __slots__ = ("_announced", "_form", "_kept", "_limit", "_media", "size")
 
     def __init__(self, media: str, announced: str, limit: int) -> None:
         self._media = media
         self._announced = announced
         self._limit = limit
         self._kept = bytearray()
+        self._form: dict[str, Any] | None = None
         self.size = 0
+
+    def take_form(self, fields: Iterable[tuple[str, Any]]) -> None:
+        """Take note of a form that a framework has read by itself."""
+        self._form = {}
+        for name, value in fields:
+            self._form[name] = value if name not in self._form else _more(self._form[name], value)
 
     def feed(self, data: bytes) -> None:
         """Take note of what the application has read."""
@@ -70,7 +77,7 @@ class Body:
             return None
         media = self._media.partition(";")[0].strip().lower()[:100]
         told: dict[str, Any] = {"type": media, "size": max(self.size, announced)}
-        if self.size < announced:
+        if self.size < announced and self._form is None:
             told["read"] = self.size
         try:
             shown = self._shown(media, redactor)
@@ -84,6 +91,8 @@ class Body:
 
     def _shown(self, media: str, redactor: Cleans) -> Any:
         whole = self.size == len(self._kept)
+        if self._form is not None:
+            return _bounded(redactor.clean_mapping(self._form), 0)
         if not self._kept:
             return None
         if media == "multipart/form-data":
@@ -94,21 +103,20 @@ class Body:
             for name, value in parse_qsl(data.decode("utf-8", "replace"), True)[:_PARTS]:
                 fields[name] = value if name not in fields else _more(fields[name], value)
             return _bounded(redactor.clean_mapping(fields), 0)
-        if whole and (media == "application/json" or media.endswith("+json")):
+        is_json = media == "application/json" or media.endswith("+json")
+        if whole and is_json:
             found = orjson.loads(self._kept)
             named = found if isinstance(found, dict) else {"body": found}
             cleaned = redactor.clean_mapping(named)
             return _bounded(cleaned if named is found else cleaned.get("body"), 0)
-        if media != "application/json" and not media.endswith("+json"):
-            return None
-        return redactor.clean_text(_uncut(self._kept).decode("utf-8", "replace"))[:_TEXT]
+        return redactor.clean_text(_uncut(self._kept).decode("utf-8", "replace"))[:_TEXT] if is_json else None
 
 
 def _uncut(data: bytearray) -> bytes:
     return bytes(data[: max(data.rfind(separator) for separator in _BREAKS) + 1])
 
 
-def _more(former: Any, value: str) -> list[str]:
+def _more(former: Any, value: Any) -> list[Any]:
     return [*former, value] if isinstance(former, list) else [former, value]
 
 

@@ -7,7 +7,7 @@
 
 Rules
 - `enter` and `leave` belong to the same task or thread. `end` may be called anywhere: it takes the time and
-  notes what is bound there. `report` logs once, whoever calls it first.
+  notes what is bound there, if that is the request's. `report` logs once, whoever calls it first.
 - What the application binds (`user_id`, `endpoint`, its own fields) is in the access event as far as it is
   bound where the last byte is sent; the ids are those of `enter`, whatever it binds or clears.
 """
@@ -96,8 +96,10 @@ class Exchange:
         self._begun = self.policy.clock()
 
     def ask_user(self) -> None:
-        """Bind the user, once the hook knows who it is."""
-        if self.policy.user_id is not None and "user_id" not in context.raw():
+        """Bind the user, once the hook knows who it is. `request` None: there is nobody to ask yet."""
+        if self.policy.user_id is None or self.request is None:
+            return
+        if "user_id" not in context.raw():
             user = self.policy.ask_user(self.request)
             if user:
                 context.bind(user_id=user)
@@ -124,11 +126,17 @@ class Exchange:
         flags = is_sampled(trace_id) + 2 * incoming.random
         return str(ids["request_id"]), f"00-{trace_id}-{ids['span_id']}-0{flags}"
 
+    def note(self) -> None:
+        """Keep what is bound here for the access event, if here is inside the request."""
+        here = context.raw()
+        if here.get("trace_id") == self._ids["trace_id"]:
+            self._fields = here
+
     def end(self) -> None:
         """Take the time: the last byte has been handed on."""
         if self._ended < 0:
             self._ended = max(self.policy.clock(), 0.0)
-            self._fields = context.raw()
+            self.note()
 
     @property
     def ended(self) -> bool:
@@ -189,7 +197,7 @@ class Exchange:
             fields = context.Fields({**fields, **ids})
         elif "request_id" not in fields:
             fields = context.Fields({**fields, "request_id": ids["request_id"]})
-        if self.policy.user_id is not None and "user_id" not in fields:
+        if self.policy.user_id is not None and self.request is not None and "user_id" not in fields:
             user = self.policy.ask_user(self.request)
             fields = context.Fields({**fields, "user_id": user}) if user else fields
         if self.endpoint and fields.get("endpoint") != self.endpoint:
@@ -229,6 +237,8 @@ class Exchange:
 
     def leave(self) -> None:
         """Bind again what was bound before the request."""
+        if not self._reported:
+            self.note()
         context.restore(self._former)
         if CARRIED.get() is not self._carried:
             CARRIED.set(self._carried)
