@@ -12,7 +12,8 @@ Rules
 - Cursors are touched under `guard` only, never while sending: whoever puts spools away holds it too.
 - `flush` and `stop` wake it at once, also out of a back-off.
 - Stopping: it goes on until everything is read or the deadline has passed. A sink that was failing before
-  gets one more try. A worker that hangs in `send` is left behind and commits nothing any more.
+  gets one more try. A worker that hangs in `send` is left behind: it commits nothing any more, and closes its
+  sink when it comes back, for what a client of its own still holds would be sent although others have it now.
 """
 
 from __future__ import annotations
@@ -359,13 +360,13 @@ class Worker:
         return not self._left
 
     def _close(self) -> None:
-        if self._left:
-            return
         if self._sink is not None:
             try:
                 self._sink.close()
             except Exception as error:  # noqa: BLE001 - the end must be reached whatever the sink does
                 say("WARNING", f"sink {self.name} did not close: {type(error).__name__}: {error}")
+        if self._left:
+            return
         for ticket in self._tickets:
             for lane in list(ticket.open):
                 ticket.mark(lane, empty=False)

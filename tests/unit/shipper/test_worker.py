@@ -234,6 +234,10 @@ class Hanging(MemorySink):
         super().__init__(limits=FAST)
         self.entered = threading.Event()
         self.go_on = threading.Event()
+        self.let_go = False
+
+    def close(self) -> None:
+        self.let_go = True
 
     def send(self, batch: Batch) -> Verdict:
         self.entered.set()
@@ -242,7 +246,7 @@ class Hanging(MemorySink):
 
 
 def test_a_hanging_sink_is_left_behind(bench: Bench) -> None:
-    """Flush and the end are bounded; a worker that was left commits nothing when it comes back."""
+    """Flush and the end are bounded; a worker that was left commits nothing, and lets go."""
     hanging = Hanging()
     bench.log("a")
     worker = bench.start(lambda: hanging)
@@ -258,6 +262,7 @@ def test_a_hanging_sink_is_left_behind(bench: Bench) -> None:
         time.sleep(0.005)
     assert not worker.alive
     assert bench.cursor.committed == 0
+    assert hanging.let_go, "a client of its own would go on sending what others have now"
 
 
 def test_the_end_interrupts_a_long_wait(bench: Bench) -> None:
