@@ -1,7 +1,13 @@
-"""Certificates for tests, made with openssl: `good.pem` is 127.0.0.1's, `other.pem` another name's."""
+"""Certificates for tests, made with openssl: `good.pem` is 127.0.0.1's, `other.pem` another name's.
+
+`add_expired` makes `expired.pem`, 127.0.0.1's of last year (openssl's command makes none), and `all.pem` with
+all three: who trusts that has nothing to mind but the name and the time.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import ipaddress
 import shutil
 import ssl
 import subprocess
@@ -9,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["make_certificates", "server_context"]
+__all__ = ["add_expired", "make_certificates", "server_context"]
 
 
 def make_certificates(path: Path) -> Path:
@@ -22,6 +28,30 @@ def make_certificates(path: Path) -> Path:
         files = ["-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
         names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={subject}"]
         subprocess.run([*new, *usage, *files, *names], cwd=path, check=True, capture_output=True)
+    return path
+
+
+def add_expired(path: Path) -> Path:
+    """Make `expired.pem`, `expired.key` and `all.pem` beside what `make_certificates` has made in `path`."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "expired")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(days=365)).not_valid_after(
+        now - dt.timedelta(days=1)
+    )
+    made = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (path / "expired.pem").write_bytes(made.public_bytes(pem))
+    (path / "expired.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain)
+    )
+    names = ("good", "other", "expired")
+    (path / "all.pem").write_bytes(b"".join((path / f"{name}.pem").read_bytes() for name in names))
     return path
 
 

@@ -7,11 +7,9 @@ are the kernel's own. What holds during and after each fault stands at the top o
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from effort import effort
 from evidence import Evidence
 from servers.lane import Fault, Lane, trial
 from servers.loki import LokiServer
+from servers.namespace import own_disks
 
 pytestmark = [
     pytest.mark.integration,
@@ -27,17 +26,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs mount namespaces"),
 ]
 
-OWN_DISKS = ["unshare", "--mount", "--", "setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"]
-AS_NOBODY_SPECIAL = ["unshare", "--user", "--map-root-user", *OWN_DISKS[1:]]
 
-
-def own_disks() -> list[str]:
-    """Return what to put before a command so that it may mount for itself; skips where that cannot be had."""
-    for under in (OWN_DISKS, AS_NOBODY_SPECIAL):
-        if shutil.which("unshare"):
-            tried = subprocess.run([*under, "true"], capture_output=True, check=False)
-            if tried.returncode == 0:
-                return under
+def needed() -> Sequence[str]:
+    """Return what gives a program disks of its own; skips where that cannot be had."""
+    if under := own_disks():
+        return under
     pytest.skip("unshare and setpriv (util-linux) with the right to mount are not to be had here")
 
 
@@ -45,7 +38,7 @@ class Disk(Lane):
     """A lane whose store lies on a file system of its own, as large as a full disk would be small."""
 
     def __init__(self, directory: Path, loki: LokiServer) -> None:
-        super().__init__(directory, loki, under=own_disks())
+        super().__init__(directory, loki, under=needed())
         self.disk = directory / "disk"
         self.store = self.disk / "store"
         self.disk.mkdir(parents=True)

@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,6 +93,10 @@ class Application:
             assert time.monotonic() < deadline, question
             time.sleep(0.02)
 
+    def clock(self, *offsets: float) -> None:
+        """Set the program's clock so many seconds off; with several it jumps from one to the next."""
+        self.ask("clock", offsets=offsets)
+
     def flush(self, seconds: float) -> bool:
         return bool(self.ask("flush", seconds=seconds))
 
@@ -126,6 +132,12 @@ class _Commands:
     def __init__(self) -> None:
         import logging
 
+        self.offsets = itertools.cycle((0.0,))
+        self.off, self.jumps = 0.0, False
+        now, now_ns = time.time, time.time_ns
+        # Before anything is imported that takes the clock as an argument.
+        time.time = lambda: now() + self.off
+        time.time_ns = lambda: now_ns() + int(self.off * 1e9)
         import logferry
         from logferry.shipper import lifecycle
 
@@ -136,6 +148,19 @@ class _Commands:
 
     def pid(self) -> int:
         return os.getpid()
+
+    def clock(self, offsets: list[float]) -> None:
+        self.offsets = itertools.cycle(offsets)
+        self.off = next(self.offsets)
+        if len(offsets) > 1 and not self.jumps:
+            self.jumps = True
+            threading.Thread(target=self._jump, daemon=True).start()
+        self.jumps = len(offsets) > 1
+
+    def _jump(self) -> None:
+        while self.jumps:
+            self.off = next(self.offsets)
+            time.sleep(0.005)
 
     def configure(self, config: dict[str, Any]) -> None:
         self.logferry.configure(config)

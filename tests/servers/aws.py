@@ -67,13 +67,7 @@ class AwsServer:
         self._retention: dict[str, int] = {}
         self._queries: dict[str, dict[str, Any]] = {}
         self.moto = f"http://127.0.0.1:{free_port()}"
-        aws = self
-
-        class Handler(_Handler):
-            server_of = aws
-
-        self._gate = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._gate.daemon_threads = True
+        self._gate = self._make_gate()
         self.url = f"http://127.0.0.1:{self._gate.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -108,6 +102,28 @@ class AwsServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def open_gate(self) -> ThreadingHTTPServer:
+        """Open a further gate, for who wants to close one (`close_gate`): moto forgets when killed."""
+        gate = self._make_gate()
+        threading.Thread(target=gate.serve_forever, args=(0.02,), daemon=True).start()
+        return gate
+
+    @staticmethod
+    def close_gate(gate: ThreadingHTTPServer) -> None:
+        """End a gate; nobody listens there any more."""
+        gate.shutdown()
+        gate.server_close()
+
+    def _make_gate(self) -> ThreadingHTTPServer:
+        aws = self
+
+        class Handler(_Handler):
+            server_of = aws
+
+        gate = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        gate.daemon_threads = True
+        return gate
 
     # ── what it holds, read past the gate ──
 

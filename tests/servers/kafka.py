@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,18 @@ _SETTINGS = {
 class KafkaServer:
     """Starts, restarts and kills one broker. `settings` are further lines of its configuration.
 
-    `protocol` is what clients speak: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+    `protocol` is what clients speak: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL. `doors` are further
+    listeners, each by the address (host:port) that clients are told to come back to: a proxy's. `behind` has
+    their own.
     """
 
     def __init__(
-        self, data: Path, *, protocol: str = "PLAINTEXT", settings: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        *,
+        protocol: str = "PLAINTEXT",
+        settings: Mapping[str, str] | None = None,
+        doors: Sequence[str] = (),
     ) -> None:
         self.data = data
         self.port = free_port()
@@ -57,18 +64,22 @@ class KafkaServer:
         self._inner = f"127.0.0.1:{inner}"
         self._process: subprocess.Popen[bytes] | None = None
         data.mkdir(parents=True, exist_ok=True)
+        self.doors = doors
+        self.behind = [f"127.0.0.1:{free_port()}" for _ in doors]
+        names = [f"DOOR{number}" for number in range(len(doors))]
+        protocols = {"OUTER": protocol, "INNER": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+        protocols |= dict.fromkeys(names, "PLAINTEXT")
+        listeners = {"OUTER": self.bootstrap, "INNER": self._inner} | dict(
+            zip(names, self.behind, strict=True)
+        )
+        advertised = listeners | dict(zip(names, doors, strict=True))
+        listeners["CONTROLLER"] = f"127.0.0.1:{controller}"
         lines = {
             **_SETTINGS,
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": ",".join(
-                (
-                    f"OUTER://127.0.0.1:{self.port}",
-                    f"INNER://{self._inner}",
-                    f"CONTROLLER://127.0.0.1:{controller}",
-                )
-            ),
-            "advertised.listeners": f"OUTER://127.0.0.1:{self.port},INNER://{self._inner}",
-            "listener.security.protocol.map": f"OUTER:{protocol},INNER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join(f"{name}://{place}" for name, place in listeners.items()),
+            "advertised.listeners": ",".join(f"{name}://{place}" for name, place in advertised.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
             "log.dirs": str(data / "log"),
             **(settings or {}),
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -39,16 +40,21 @@ class Lane:
 
     sink = "loki"
     timeout = TIMEOUT
+    waits = True  # the sink has an option `timeout`
 
     def __init__(self, directory: Path, server: Any, *, under: Sequence[str] = ()) -> None:
         self.directory, self.server = directory, server
         self.store = directory / "store"
         self.service = f"lane-{uuid.uuid4().hex[:8]}"
-        self.proxy = FaultProxy(server.url)
+        self.proxy = self.open_proxy()
         self.app = Application(under)
         self.since = time.time()
         self.options: dict[str, Any] = {}  # further ones of the sink
         self.refused = 0  # events that the server refuses for good
+
+    def open_proxy(self, tls: ssl.SSLContext | None = None) -> FaultProxy:
+        """Return a proxy in front of the server."""
+        return FaultProxy(self.server.url, tls)
 
     @property
     def sinks(self) -> Sequence[str]:
@@ -61,8 +67,9 @@ class Lane:
 
     def configure(self) -> None:
         """Start shipping."""
+        patience = {"timeout": f"{self.timeout}s"} if self.waits else {}
         sinks = {
-            self.sink: {**self.sink_config(), "timeout": f"{self.timeout}s", **self.options},
+            self.sink: {**self.sink_config(), **patience, **self.options},
             "here": {"type": "local", "path": str(self.store), "compact": "off"},
             "mem": {"type": "memory", "max_events": 1000},
         }
@@ -155,13 +162,16 @@ class Lanes:
 class Fault:
     """How a fault begins, when it has struck often enough, and how it ends.
 
-    `sink` is the one it strikes, when it is not the lane's own.
+    `sink` is the one it strikes, when it is not the lane's own. `log` logs what meets it, when that is not
+    300 records of the usual kind; `healed` comes after its end, while the program runs.
     """
 
     begin: Callable[[], object]
     struck: Callable[[], object]
     end: Callable[[], object]
     sink: str = ""
+    log: Callable[[], dict[str, float]] | None = None
+    healed: Callable[[], object] = lambda: None
 
 
 def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
@@ -172,7 +182,7 @@ def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
     assert app.flush(20), "not delivered before the fault"
     resident, _ = app.memory()
     fault.begin()
-    faulty = app.log(300)
+    faulty = fault.log() if fault.log else app.log(300)
     late = app.settle(beside, 5)
     assert late < ON_TIME, f"the sinks beside it took {late:.1f} s"
     fault.struck()
@@ -187,6 +197,7 @@ def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
         lane.configure()
     else:
         fault.end()
+    fault.healed()
     assert app.flush(30), f"not delivered after the fault: {app.states()}"
     # What an earlier start left is adopted within two seconds; `flush` speaks of this start's own.
     assert app.settle(lane.sinks, 30) < 30, f"not delivered after the fault: {app.accounts()}"

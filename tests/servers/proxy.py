@@ -98,9 +98,12 @@ def _pass_on(exchange: Exchange) -> bool:
 
 
 class FaultProxy:
-    """Listens on a free loopback port for the server at `upstream`. With `tls` it speaks TLS to clients."""
+    """Listens on a loopback port (0: a free one) for the server at `upstream`.
 
-    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
+    With `tls` it speaks TLS to clients.
+    """
+
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.upstream, self.tls = upstream, tls
         self.struck = 0
         self.passed = 0
@@ -109,7 +112,7 @@ class FaultProxy:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port = int(self._listener.getsockname()[1])
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()

@@ -1,0 +1,172 @@
+"""Every sink, every fault: nothing lost, nothing twice that must not be, nobody else late, the books balance.
+
+What a cell does stands in tests/servers/cells.py, what holds while a fault lasts in tests/servers/lane.py. A
+run tries pairs that a seed chooses, another one each time: it is printed, and LOGFERRY_MATRIX=<seed> tries
+the same again (so does the next run after a failure). LOGFERRY_EFFORT=5 or more tries all cells, and
+LOGFERRY_MATRIX="loki: 413, 500" these.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import add_expired, make_certificates
+from effort import factor
+from evidence import Evidence, Tally
+from servers.aws import AwsServer
+from servers.cache import binary
+from servers.cells import cells, meet, sample
+from servers.elasticsearch import ElasticsearchServer
+from servers.kafka import KafkaServer
+from servers.loki import LokiServer, free_port
+from servers.receivers import HttpReceiver, Receiver
+from servers.sinklanes import LANES, SinkLane
+from servers.syslog import RsyslogServer, SyslogReceiver
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.server("loki"),
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
+]
+
+AT_ONCE = 5  # sinks; they mostly wait
+REMEMBERED = "logferry/matrix"
+
+
+@dataclass
+class Matrix:
+    """Runs cells: those of one sink one after the other, in one lane, at most so many sinks at once."""
+
+    directory: Path
+    servers: dict[str, Callable[[], Any]]
+    seed: int
+    evidence: Evidence
+    certificates: Path
+    failed: list[str] = field(default_factory=list)
+
+    def run(self, wanted: Sequence[tuple[str, str]]) -> None:
+        """Meet all; what fails is in `failed`."""
+        work: queue.SimpleQueue[tuple[str, list[str]]] = queue.SimpleQueue()
+        of = {sink: [row for name, row in wanted if name == sink] for sink in LANES}
+        for sink, rows in sorted(of.items(), key=lambda item: -len(item[1])):
+            if rows:
+                work.put((sink, rows))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for done in [pool.submit(self._sink, *work.get()) for _ in range(work.qsize())]:
+                done.result()
+
+    def _sink(self, sink: str, rows: Sequence[str]) -> None:
+        server = self.servers[sink]()
+        lane: SinkLane | None = None
+        for number, row in enumerate(rows):
+            place = self.directory / sink / str(number)
+            place.mkdir(parents=True)
+            begun = time.monotonic()
+            try:
+                lane = lane or LANES[sink](place, server)
+                # Every second cell: the program ends while the fault lasts, and starts again after it.
+                stops = (number + self.seed) % 2 == 0
+                tally = meet(lane, row, place, self.certificates, seed=self.seed + number, stops=stops)
+            except Exception as error:  # the other cells are of interest all the same
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                self.failed.append(f"{sink}: {row}: {error} ({last.name}:{last.lineno})")
+                if lane is not None:
+                    lane.close()
+                    lane = None
+            else:
+                found = Tally(tally.events, tally.lost, tally.twice, len(tally.letters))
+                self.evidence.cell(sink, row, found, time.monotonic() - begun)
+        if lane is not None:
+            lane.close()
+        if isinstance(server, Receiver | RsyslogServer | SyslogReceiver):
+            server.kill()  # the others are the fixtures'
+
+
+@pytest.fixture
+def servers(
+    request: pytest.FixtureRequest,
+    loki_factory: Callable[..., LokiServer],
+    kafka_factory: Callable[..., KafkaServer],
+    elasticsearch: ElasticsearchServer,
+    aws: AwsServer,
+    tmp_path: Path,
+) -> dict[str, Callable[[], Any]]:
+    """Return what makes each sink's server. Those that a cell kills serve nobody else meanwhile."""
+
+    def kafka() -> KafkaServer:
+        doors = [f"127.0.0.1:{free_port()}", f"kafka.logferry.test:{free_port()}"]
+        return kafka_factory(doors=doors)
+
+    def syslog() -> RsyslogServer | SyslogReceiver:
+        root, place = binary("rsyslog"), tmp_path / "receiver"
+        return (RsyslogServer(root, place) if root.exists() else SyslogReceiver(place)).start()
+
+    def receiver() -> Receiver:
+        return Receiver(HttpReceiver()).start()
+
+    return {
+        "loki": lambda: loki_factory(limits={"max_line_size": "4096"}),
+        "elasticsearch": lambda: elasticsearch,
+        "cloudwatch": lambda: aws,
+        "s3": lambda: aws,
+        "kafka": kafka,
+        "otlp": receiver,
+        "http": receiver,
+        "syslog": syslog,
+        "local": lambda: None,
+        "file": lambda: None,
+    }
+
+
+def chosen(config: pytest.Config) -> tuple[int, Sequence[tuple[str, str]]]:
+    """Return the seed and the cells of this run."""
+    asked = os.environ.get("LOGFERRY_MATRIX", "")
+    cache = getattr(config, "cache", None)
+    seed = cache.get(REMEMBERED, None) if cache else None
+    if asked.isdigit():
+        seed = int(asked)
+    elif seed is None:
+        seed = random.SystemRandom().randrange(1_000_000)
+    if asked and not asked.isdigit():
+        sinks, _, rows = asked.partition(":")
+        among = [row.strip() for row in rows.split(",") if row.strip()]
+        named = {name.strip() for name in sinks.split(",")}
+        return seed, [
+            (sink, row)
+            for sink, row in cells()
+            if ("*" in named or sink in named) and (not among or row in among)
+        ]
+    return seed, list(cells()) if factor() >= 5 else sample(seed)
+
+
+def test_every_sink_meets_every_fault(
+    servers: dict[str, Callable[[], Any]],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    capsys: pytest.CaptureFixture[str],
+    evidence: Evidence,
+) -> None:
+    """The pairs of this run, or all."""
+    seed, wanted = chosen(pytestconfig)
+    with capsys.disabled():
+        print(f"\nfault matrix: {len(wanted)} cells, LOGFERRY_MATRIX={seed}")
+    certificates = tmp_path / "tls"
+    certificates.mkdir()
+    add_expired(make_certificates(certificates))
+    matrix = Matrix(tmp_path, servers, seed, evidence, certificates)
+    matrix.run(wanted)
+    if cache := getattr(pytestconfig, "cache", None):
+        cache.set(REMEMBERED, seed if matrix.failed else None)
+    assert not matrix.failed, "\n".join([f"LOGFERRY_MATRIX={seed}", *matrix.failed])
