@@ -1,4 +1,4 @@
-"""Spans in a real Zipkin, of programs that end and of one that is killed: the trees are the trees that were."""
+"""Spans in a real Zipkin, of programs that end and of one that is killed: the trees are those that were."""
 
 from __future__ import annotations
 
