@@ -131,7 +131,7 @@ class Pipeline:
         self._dead_letter_bytes = dead_letter_bytes
         self.shutdown_timeout = shutdown_timeout
         self.spool = Spool(spool)
-        self._door = Door(self.spool.offer, self._revive)
+        self._door = Door(self.spool, self._revive)
         # A forked child inherits the levels as they are, and takes them back as well.
         self._overrides = (
             None

@@ -69,7 +69,7 @@ class Mailbox:
         self._board = Board(self._service)
         self.shutdown_timeout = plan.shutdown_timeout
         self.spool = Spool(plan.spool)
-        self._door = Door(self.spool.offer, self._begin_once)
+        self._door = Door(self.spool, self._begin_once)
         self._overrides = Overrides(plan.spool.path, plan.spool.service, self._tell_level)
         self._running = False
         self.end: Callable[[], object] = self.shutdown  # what ends it where a process ends past `atexit`

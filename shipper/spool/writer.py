@@ -89,6 +89,7 @@ class Spool:
         self._sleep = sleep
         self._options = supply
         self.successor: Outlet | None = None  # takes what is offered after `close`
+        self.came: Callable[[], None] | None = None  # called for what took the slow way: a first event
         self.heir: Spool | None = None  # takes what is appended after it, unless it can be read again
         self._begin()
         _living.add(self)
@@ -183,6 +184,12 @@ class Spool:
         return self.offer(bytes(event))
 
     def _offer_slowly(self, event: bytes, kind: int, prefix: int, payload: bytes) -> bool:
+        taken = self._take(event, kind, prefix, payload)
+        if self.came is not None:
+            self.came()
+        return taken
+
+    def _take(self, event: bytes, kind: int, prefix: int, payload: bytes) -> bool:
         policy = self.settings.when_full
         deadline = 0.0
         while True:
