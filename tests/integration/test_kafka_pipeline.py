@@ -180,7 +180,8 @@ def test_agent_topic_two_consumers_with_kills(fleet: Fleet, evidence: Evidence) 
         fleet.end(name)
     ids = fleet.assert_complete(count)
     again = sum(ids.values()) - len(ids)
-    evidence("a Kafka consumer or the agent before it killed under load", tried=2, lost=count - len(ids))
+    row = f"a Kafka consumer and the agent before it killed (SIGKILL) under {count:,} events"
+    evidence(row, tried=2, lost=count - len(ids))
     print(f"{count} events; stored more than once: {again}")
 
 

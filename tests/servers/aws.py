@@ -136,7 +136,11 @@ class AwsServer:
 
     def events(self, group: str) -> list[tuple[str, int, str]]:
         """Return what a group holds: stream, time in milliseconds, message."""
-        logs, found = self.client("logs"), []
+        return list(self.walk(group))
+
+    def walk(self, group: str) -> Iterator[tuple[str, int, str]]:
+        """Yield the same, a page in memory at a time."""
+        logs = self.client("logs")
         try:
             streams = [
                 stream["logStreamName"]
@@ -144,17 +148,18 @@ class AwsServer:
                 for stream in page["logStreams"]
             ]
         except logs.exceptions.ResourceNotFoundException:
-            return []
+            return
         for stream in streams:
             where: dict[str, Any] = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+            read = 0
             while page := logs.get_log_events(**where)["events"]:
-                found += [(stream, event["timestamp"], event["message"]) for event in page]
-                where["nextToken"] = f"f/{len([1 for row in found if row[0] == stream]) - 1:056d}"
-        return found
+                yield from ((stream, event["timestamp"], event["message"]) for event in page)
+                read += len(page)
+                where["nextToken"] = f"f/{read - 1:056d}"
 
     def ids(self, group: str) -> list[str]:
         """Return the ids of all events in a group."""
-        return [json.loads(message)["event_id"] for _, _, message in self.events(group)]
+        return [json.loads(message)["event_id"] for _, _, message in self.walk(group)]
 
     def objects(self, bucket: str) -> Iterator[tuple[str, bytes]]:
         """Yield key and bytes of each object of a bucket."""

@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,18 +110,17 @@ class SearchServer:
         """Return the events that a query (in Lucene's language) finds, ordered by their ids."""
         return [hit["_source"] for hit in self._hits(stream, query)]
 
-    def _hits(self, stream: str, query: str = "*", *, source: bool = True) -> list[dict[str, Any]]:
+    def _hits(self, stream: str, query: str = "*", *, source: bool = True) -> Iterator[dict[str, Any]]:
         self.ask("POST", f"/{stream}/_refresh")
         search: dict[str, Any] = {"size": _PAGE, "sort": ["event_id", self.tie], "_source": source}
         search["query"] = {"query_string": {"query": query}}
         # A point in time: pages of one and the same state, and a tie-breaker for equal ids.
         search["pit"] = {"id": self.ask("POST", f"/{stream}/{self.pit[0]}?keep_alive=1m")[self.pit[1]]}
-        found: list[dict[str, Any]] = []
         while True:
             page = self.ask("POST", "/_search", search)["hits"]["hits"]
-            found += page
+            yield from page
             if len(page) < _PAGE:
-                return found
+                return
             search["search_after"] = page[-1]["sort"]
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -128,13 +129,19 @@ class LokiServer:
         self, query: str, start: int, end: int, tenant: str | None = None
     ) -> list[tuple[int, str, dict[str, str]]]:
         """Return all entries between two times (ns). Labels hold the structured metadata as well."""
-        whole: list[tuple[int, str, dict[str, str]]] = []
+        return list(self.walk(query, start, end, tenant))
+
+    def walk(
+        self, query: str, start: int, end: int, tenant: str | None = None
+    ) -> Iterator[tuple[int, str, dict[str, str]]]:
+        """Yield all entries between two times (ns), a page in memory at a time."""
         while True:
             page = self.page(query, start, end, tenant)
             if len(page) < _PAGE:
-                return whole + page
+                yield from page
+                return
             last = page[-1][0]
             assert page[0][0] != last, "more than a page of entries in one nanosecond"
             # The page may have been cut within the last nanosecond: read that one again.
-            whole += [entry for entry in page if entry[0] != last]
+            yield from (entry for entry in page if entry[0] < last)
             start = last
