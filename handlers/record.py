@@ -164,6 +164,14 @@ class EventBuilder:
         self._made = 0
         self._prover = None if redactor is None else prover(redactor)
 
+    @property
+    def bare(self) -> bool:
+        """Whether nothing is bound here that events would carry."""
+        try:
+            return not self._context()
+        except Exception:  # noqa: BLE001 - a context provider of the application's
+            return False
+
     def build(self, record: logging.LogRecord) -> bytes:  # noqa: C901, PLR0912 - calls cost more than branches
         """Return the event line of `record`; a `Violation` when it breaks the schema under `dead_letter`."""
         try:

@@ -9,9 +9,10 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
-__all__ = ["CutLine", "LineSplitter", "size"]
+__all__ = ["CutLine", "LineSplitter", "size", "sizes"]
 
 
 class CutLine(bytes):
@@ -29,6 +30,13 @@ class CutLine(bytes):
 def size(line: bytes) -> int:
     """Return the bytes that a line given out by the splitter took, line break included."""
     return len(line) + 1 + (line.lost if isinstance(line, CutLine) else 0)
+
+
+def sizes(lines: Sequence[bytes]) -> int:
+    """Return the bytes that lines given out by the splitter took together."""
+    if CutLine in set(map(type, lines)):
+        return sum(map(size, lines))
+    return sum(map(len, lines)) + len(lines)
 
 
 class LineSplitter:

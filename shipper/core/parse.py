@@ -26,6 +26,7 @@ from .parse_error import take_error
 __all__ = [
     "HEAD_BYTES",
     "ISO",
+    "LEVEL_NAMES",
     "ROLES",
     "TRACEBACK",
     "WORD",
@@ -36,6 +37,7 @@ __all__ = [
     "parse",
     "parse_json",
     "parse_text",
+    "second_of",
     "service_of",
     "span_of",
     "trace_of",
@@ -59,7 +61,7 @@ _TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}\Z")
 _SERVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_NAMES: Final = {
+LEVEL_NAMES: Final = {
     "TRACE": "DEBUG",
     "DEBUG": "DEBUG",
     "INFO": "INFO",
@@ -79,7 +81,7 @@ _NAMES: Final = {
 ISO: Final = re.compile(
     r"\[?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
-# Each alternative begins with a letter, and looks behind it: then the search leaps from one such letter to the next.
+# Each alternative begins with a letter, and looks behind it: so a search leaps from such letter to letter.
 WORD: Final = re.compile(
     "(?:"
     + "|".join(
@@ -166,7 +168,7 @@ def parse_text(body: bytes, local: Local = datetime.timestamp) -> Parsed:
         parsed.timestamp = _from_parts(match, local)
     word = WORD.search(head)
     if word:
-        parsed.level = _NAMES[word[0]]
+        parsed.level = LEVEL_NAMES[word[0]]
     at = 0 if text.startswith(TRACEBACK) else text.find("\n" + TRACEBACK) + 1
     if at or text.startswith(TRACEBACK):
         _take_traceback(parsed, text, at, known_level=word is not None)
@@ -221,7 +223,7 @@ def trace_of(value: object) -> str | None:
 def level_of(value: object) -> str | None:
     """Return one of the five levels; None: it says none."""
     if isinstance(value, str):
-        return _NAMES.get(value) or _NAMES.get(value.strip().upper())
+        return LEVEL_NAMES.get(value) or LEVEL_NAMES.get(value.strip().upper())
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         return None
     return ("DEBUG", "DEBUG", "INFO", "WARNING", "ERROR")[int(value // 10)] if value < 50 else "CRITICAL"
@@ -242,7 +244,7 @@ def moment_of(value: object, local: Local) -> float | None:
 
 def _from_parts(match: re.Match[str], local: Local) -> float | None:
     day, clock, fraction, zone = match.groups()
-    second: float | None = _second(day, clock, zone, local)
+    second: float | None = second_of(day, clock, zone, local)
     if second is None or fraction is None:
         return second
     scaled: float = int(fraction[:6]) / _SCALE[min(len(fraction), 6)]
@@ -250,7 +252,8 @@ def _from_parts(match: re.Match[str], local: Local) -> float | None:
 
 
 @lru_cache(maxsize=256)  # the lines of a file share their seconds
-def _second(day: str, clock: str, zone: str | None, local: Local) -> float | None:
+def second_of(day: str, clock: str, zone: str | None, local: Local) -> float | None:
+    """Return the second of a day, in seconds since the epoch; None: there is none such."""
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
         stamp: float = local(moment) if moment.tzinfo is None else moment.timestamp()

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from ..config.fields import Duration, Size, setting
-from ..core.lines import LineSplitter, size
+from ..core.lines import LineSplitter, sizes
 from ..core.multiline import TracebackJoiner
 from ..core.tail import (
     FINGERPRINT_BYTES,
@@ -43,11 +43,11 @@ from ..core.tail import (
 )
 from ..diagnostics import say
 from ..ports import SourceContext, SourceKind
+from .blocks import LineBlocks
 from .errors import SourceError
-from .foreign import EventBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["SOURCE", "FileConfig", "FileSource"]
 
@@ -96,6 +96,7 @@ class _Open:
     offset: int
     splitter: LineSplitter
     joiner: TracebackJoiner | None
+    lines: LineBlocks
     head: bytes = b""
     grown: float = 0.0
     left: bool = False
@@ -278,7 +279,8 @@ class FileSource:
         if begun:
             offset = stat.st_size
         stream.seek(offset)
-        file = _Open(path, stream, *key, offset, *self._fresh(), head=head, grown=time.monotonic())
+        lines = LineBlocks(self.context.builder, self.config.parser, {"log_file": name})
+        file = _Open(path, stream, *key, offset, *self._fresh(), lines, head=head, grown=time.monotonic())
         self._open[key] = file
         if begun:  # else a restart before its first line would begin at its start
             self._known[key] = file.position()
@@ -321,7 +323,6 @@ class FileSource:
 
     def _read(self, file: _Open) -> bool:
         """Read to the present end; whether there was anything."""
-        batch = self._batch(file)
         found = False
         while not self._stop.is_set():
             try:
@@ -334,53 +335,44 @@ class FileSource:
             if len(file.head) < FINGERPRINT_BYTES:
                 file.head = os.pread(file.stream.fileno(), FINGERPRINT_BYTES, 0)
             found = True
-            self._take(file, batch, file.splitter.feed(chunk))
-            batch.flush()
+            self._take(file, file.splitter.feed(chunk))
         return found
 
-    def _take(self, file: _Open, batch: EventBatch, lines: list[bytes]) -> None:
-        for line in lines:
-            groups = file.joiner.feed(line) if file.joiner else [(line, size(line))]
-            for record, length in groups:
-                full = batch.add(record)
-                file.offset += length
-                if full:
-                    batch.flush()
+    def _take(self, file: _Open, lines: list[bytes]) -> None:
+        if file.joiner is None:
+            self._append(file, lines, lambda start, stop: sizes(lines[start:stop]))
+        else:
+            self._append_joined(file, [group for line in lines for group in file.joiner.feed(line)])
+
+    def _append_joined(self, file: _Open, groups: Sequence[tuple[bytes, int]]) -> None:
+        lengths = [length for _, length in groups]
+        self._append(file, [record for record, _ in groups], lambda start, stop: sum(lengths[start:stop]))
+
+    def _append(self, file: _Open, records: Sequence[bytes], took: Callable[[int, int], int]) -> None:
+        """Append the events of lines or joined records; `took` tells the bytes of some in the file."""
+        at = 0
+        for block, taken in file.lines.blocks(records):
+            file.offset += took(at, at + taken)
+            at += taken
+            if block:
+                held = self._known[file.key] = file.position()
+                self.context.appender.append(block, encode(self.context.name, [held]), _part(file.key))
 
     def _join_rest(self, file: _Open) -> None:
-        batch = self._batch(file)
-        for record, length in file.joiner.flush() if file.joiner else ():
-            batch.add(record)
-            file.offset += length
-        batch.flush()
+        if file.joiner is not None:
+            self._append_joined(file, file.joiner.flush())
 
     def _finish(self, file: _Open) -> None:
         """Take the last line although it has no end: there will be none."""
-        pending = file.splitter.pending
-        batch = self._batch(file)
-        self._take(file, batch, file.splitter.flush())
-        for record, length in file.joiner.flush() if file.joiner else ():
-            batch.add(record)
-            file.offset += length
-        if pending:
-            file.offset -= 1  # the splitter counted a line break that is not there
-        batch.flush()
+        if file.splitter.pending:
+            file.offset -= 1  # its size will count a line break that is not there
+        self._take(file, file.splitter.flush())
+        self._join_rest(file)
 
     def _leave(self, file: _Open) -> None:
         file.stream.close()
         self._known[file.key] = file.position()
         del self._open[file.key]
-
-    def _batch(self, file: _Open) -> EventBatch:
-        def position() -> bytes:
-            held = self._known[file.key] = file.position()
-            return encode(self.context.name, [held])
-
-        context = self.context
-        extra = {"log_file": str(file.path)}
-        return EventBatch(
-            context.builder, context.appender, position, self.config.parser, extra, _part(file.key)
-        )
 
     def _fail(self, path: Path, error: OSError) -> None:
         text = f"cannot read {path}: {error.strerror or error}"

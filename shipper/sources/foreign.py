@@ -7,8 +7,9 @@ and the redaction like what an application logs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ...handlers.failure import describe_foreign
@@ -18,24 +19,27 @@ if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
     from ..ports import Appender
 
-__all__ = ["EventBatch", "compose"]
+__all__ = ["MAX_BYTES", "MAX_EVENTS", "NUMBERS", "TEXTS", "EventBatch", "compose", "event_of"]
 
 # One frame: large enough that its cost vanishes, small enough to fit the smallest spool.
-_MAX_EVENTS: Final = 1_000
-_MAX_BYTES: Final = 256 * 1024
+MAX_EVENTS: Final = 1_000
+MAX_BYTES: Final = 256 * 1024
 # What the line knows better than this process. The ids are taken only when `parse` found them well formed.
-_TEXTS: Final = ("module", "function", "thread", "task", "environment", "version", "host")
-_NUMBERS: Final = ("line", "process")
+TEXTS: Final = ("module", "function", "thread", "task", "environment", "version", "host", "parent_id")
+NUMBERS: Final = ("line", "process")
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
     """Return the event of a parsed line."""
     fields = parsed.fields
     source: dict[str, Any] = {}
-    for names, kind in ((_TEXTS, str), (_NUMBERS, int)):
+    for names, kind in ((TEXTS, str), (NUMBERS, int)):
         for name in names:
             if name in fields and type(fields[name]) is kind:
                 source[name] = fields.pop(name)
+    if fields.get("kind") == "access" and type(fields.get("duration_ms")) in {int, float}:
+        fields.pop("duration_le", None)  # an event of ours: it follows from the duration
     for name in ("service", "trace_id", "span_id"):
         value = getattr(parsed, name)
         if value:
@@ -49,6 +53,18 @@ def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
         exc_info=describe_foreign(parsed.error) if parsed.error else None,
         source=source,
     )
+
+
+def event_of(
+    builder: EventBuilder, line: bytes, parser: Parser = "auto", extra: Mapping[str, Any] = _NOTHING
+) -> bytes | None:
+    """Return the event of one line or joined record, with `extra` fields; None for a blank one."""
+    parsed = parse(line, parser)
+    if parsed is None:
+        return None
+    for name, value in extra.items():
+        parsed.fields.setdefault(name, value)
+    return compose(builder, parsed)
 
 
 @dataclass(slots=True)
@@ -71,18 +87,15 @@ class EventBatch:
 
     def add(self, line: bytes) -> bool:
         """Take one line or joined record; True when the batch should be flushed now."""
-        parsed = parse(line, self.parser)
-        if parsed is None:
+        event = event_of(self.builder, line, self.parser, self.extra)
+        if event is None:
             return False
-        for name, value in self.extra.items():
-            parsed.fields.setdefault(name, value)
-        event = compose(self.builder, parsed)
         if not self._events:
             self._since = time.monotonic()
         self._events.append(event)
         self._bytes += len(event)
         self.added += 1
-        return len(self._events) >= _MAX_EVENTS or self._bytes >= _MAX_BYTES
+        return len(self._events) >= MAX_EVENTS or self._bytes >= MAX_BYTES
 
     def flush(self) -> None:
         """Append what is there together with the position behind it; waits while the spool is full."""

@@ -34,6 +34,7 @@ from typing import Any, Literal
 from zlib import crc32
 
 from ...handlers.outlet import Outlet, Violation
+from ..core.block import Block
 from ..core.framing import (
     EVENT,
     EVENT_WORD,
@@ -225,7 +226,7 @@ class Spool:
         """
         if not lines and not position and not source:
             return self._next
-        payload = b"\n".join(lines)
+        payload = lines.payload if isinstance(lines, Block) else b"\n".join(lines)
         if payload.count(b"\n") != len(lines) - 1 and lines:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
         prefix = source.encode() + b"\0" + position if source or position else b""

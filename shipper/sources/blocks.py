@@ -1,0 +1,238 @@
+r"""Lines of a file handled many at once, in native code: split, decode, check, redact, frame.
+
+What a line costs by itself is nearly all calls, one for each step and each field. Here a step is one call for
+some hundred lines. Rules:
+
+- The line way (`foreign.event_of`) defines what a line becomes. The block way gives the same event, or leaves
+  the line to the line way; a property test feeds both.
+- JSON lines go through the shape of their file (`json_shape.py`), learned from its first lines, and learned
+  anew, ever more rarely, when lines come that it refuses. Text lines go through `text_shape.py`.
+- The line way takes: lines that were cut or are very long, joined records, JSON with nested values or with
+  names that collide with the schema's, tracebacks, text where JSON is demanded, and whatever redaction must
+  look at properly. So does it take everything while something is bound to the thread, or where the redactor
+  is of somebody else's making.
+- Order is kept. A block holds the events of at most `_AT_ONCE` lines and, unless it is a single one, no more
+  than `MAX_BYTES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ...handlers.typed import Prover, prover
+from ..core.block import Block
+from ..core.lines import CutLine
+from ..core.parse import Parser
+from .foreign import MAX_BYTES, event_of
+from .json_shape import JsonShape, Learned
+from .text_shape import TextShape
+
+if TYPE_CHECKING:
+    from ...handlers.record import EventBuilder
+
+__all__ = ["LineBlocks"]
+
+_LONG: Final = 64 * 1024  # in longer lines what is bounded per event has to be looked at
+_AT_ONCE: Final = 500  # lines: enough that a call for all of them costs little for each
+_BYTES_AT_ONCE: Final = 160 * 1024
+_FIRST: Final = 32  # lines to learn from
+_AGAIN: Final = 16  # refused lines after which it learns anew, and then twice as many
+_RARELY: Final = 1 << 16
+_SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
+_REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(slots=True)
+class LineBlocks:
+    """What is known of one file's lines. `extra` are texts that every event gets."""
+
+    builder: EventBuilder
+    parser: Parser = "auto"
+    extra: Mapping[str, str] = field(default_factory=dict)
+    _learned: Learned = field(default_factory=Learned)
+    _due: int = _FIRST  # lines to see until a shape is made
+    _next: int = _AGAIN
+    _json: JsonShape | None = None
+    _text: TextShape | None = None
+    _prover: Prover | None = None
+    _able: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        redactor = self.builder.redactor
+        self._prover = None if redactor is None else prover(redactor)
+        self._able = redactor is None or self._prover is not None
+        if self._able and self.parser != "json":
+            try:
+                self._text = TextShape(self.builder, self._prover, self.extra)
+            except ValueError:
+                self._able = False  # what stands in every event must be looked at in every event
+
+    def blocks(self, lines: Sequence[bytes]) -> Iterator[tuple[Block, int]]:
+        """Yield blocks of events, each with the number of lines it was made of."""
+        at = 0
+        while at < len(lines):
+            part = lines[at : at + _AT_ONCE]
+            while len(part) > 1 and sum(map(len, part)) > _BYTES_AT_ONCE:
+                part = part[: len(part) // 2]
+            block = self._block(part)
+            while len(block.payload) > MAX_BYTES and len(part) > 1:
+                part = part[: len(part) // 2]
+                block = self._block(part)
+            at += len(part)
+            yield block, len(part)
+
+    def _block(self, lines: Sequence[bytes]) -> Block:
+        """Return the events of some lines."""
+        parts = _Parts(lines)
+        if self._able and self.builder.bare:
+            parts.usual()
+            if self.parser != "text":
+                self._take_json(parts)
+            if self._text is not None and parts.places:
+                self._take_text(parts, self._text)
+        return parts.result(lambda line: event_of(self.builder, line, self.parser, self.extra))
+
+    # ── JSON ──
+
+    def _take_json(self, parts: _Parts) -> None:
+        if b"{" not in parts.block:
+            return
+        if self._json is None:
+            self._see(parts.lines)
+            if self._json is None:
+                return
+        shape = self._json
+        try:
+            rows = shape.decoder.decode_lines(parts.block)
+        except _REFUSED:
+            rows = None
+        if rows is not None and len(rows) == len(parts.lines):
+            parts.done(*shape.take(rows, parts.lines, parts.block))
+            return
+        self._take_json_singly(parts, shape)
+
+    def _take_json_singly(self, parts: _Parts, shape: JsonShape) -> None:
+        """Decode each line by itself: one at least is not of this shape, or blank, or goes on in the next."""
+        decode = shape.decoder.decode
+        rows, places, refused = [], [], []
+        for place, line in enumerate(parts.lines):
+            if line.lstrip()[:1] != b"{":
+                continue
+            try:
+                row = decode(line)
+            except _REFUSED:
+                refused.append(line)
+            else:
+                rows.append(row)
+                places.append(place)
+        if rows:
+            parts.choose(places)
+            parts.done(*shape.take(rows, parts.lines, parts.block))
+        parts.others()
+        self._see(refused)
+
+    def _see(self, lines: Sequence[bytes]) -> None:
+        """Learn from lines that no shape takes; make one when it is time."""
+        for line in lines:
+            if line.lstrip()[:1] == b"{":
+                self._learned.see(line)
+                self._due -= 1
+                if self._due <= 0:
+                    break
+        if self._due > 0:
+            return
+        self._due = self._next
+        self._next = min(2 * self._next, _RARELY)
+        try:
+            self._json = JsonShape(self.builder, self._prover, self._learned, self.extra)
+        except ValueError:  # none that fits: as before
+            return
+
+    # ── text ──
+
+    def _take_text(self, parts: _Parts, shape: TextShape) -> None:
+        if not _SPACE.isdisjoint(map(itemgetter(slice(-1, None)), parts.lines)):
+            parts.strip()
+            if not parts.lines:
+                return
+        parts.done(*shape.take(parts.lines, parts.block))
+
+
+class _Parts:
+    """Lines on their way: those at hand (`lines`, `block`, their `places`), and the events made so far."""
+
+    __slots__ = ("_all", "_blank", "_events", "_whole", "block", "lines", "places")
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._all = lines
+        self._events: dict[int, bytes] = {}
+        self._blank: set[int] = set()
+        self._whole: bytes | None = None  # the events of all lines, when one call gave them
+        self.lines: Sequence[bytes] = ()
+        self.block = b""
+        self.places: Sequence[int] = ()
+
+    def usual(self) -> None:
+        """Take all lines at hand but those that must go the line way."""
+        lines = self._all
+        self.lines, self.block, self.places = lines, b"\n".join(lines), range(len(lines))
+        if (
+            max(map(len, lines)) > _LONG
+            or CutLine in set(map(type, lines))
+            or self.block.count(b"\n") != len(lines) - 1
+        ):
+            self.choose(
+                [
+                    place
+                    for place, line in enumerate(lines)
+                    if type(line) is not CutLine and len(line) <= _LONG and b"\n" not in line
+                ]
+            )
+
+    def choose(self, places: Sequence[int]) -> None:
+        """Have only some of the lines at hand."""
+        self.lines = [self.lines[place] for place in places]
+        self.places = [self.places[place] for place in places]
+        self.block = b"\n".join(self.lines)
+
+    def strip(self) -> None:
+        """Take the white space off the ends of the lines at hand, and leave blank ones out."""
+        stripped = [line.rstrip(b"\r\n \t") for line in self.lines]
+        self._blank.update(place for place, line in zip(self.places, stripped, strict=True) if not line)
+        self.places = [place for place, line in zip(self.places, stripped, strict=True) if line]
+        self.lines = [line for line in stripped if line]
+        self.block = b"\n".join(self.lines)
+
+    def done(self, block: bytes, left: Sequence[int]) -> None:
+        """Note the events of the lines at hand; those at `left` (of them) have none, and stay."""
+        if not left and len(self.lines) == len(self._all):
+            self._whole = block
+            self.lines, self.places, self.block = (), (), b""
+            return
+        stay = set(left)
+        taken = [place for at, place in enumerate(self.places) if at not in stay]
+        self._events.update(zip(taken, block.split(b"\n") if taken else (), strict=True))
+        self.choose(left)
+
+    def others(self) -> None:
+        """Have all lines at hand that have no event yet (and are of the usual kind)."""
+        self.usual()
+        self.choose([at for at, place in enumerate(self.places) if place not in self._events])
+
+    def result(self, line_way: Callable[[bytes], bytes | None]) -> Block:
+        """Return the events of all lines; those that have none yet are asked for."""
+        if self._whole is not None:
+            return Block(self._whole, len(self._all))
+        made = []
+        for place, line in enumerate(self._all):
+            event = self._events.get(place)
+            if event is None and place not in self._blank:
+                event = line_way(line)
+            if event is not None:
+                made.append(event)
+        return Block(b"\n".join(made), len(made))

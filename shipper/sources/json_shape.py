@@ -1,0 +1,479 @@
+r"""JSON lines of one file, many at once: decoded in one call into structs made for their names.
+
+What the lines of a file have in common is learned from some of them, taken line by line: their names, and the
+types of their values. From that a struct type is made whose decoder refuses any other name and any other
+type. So a block that it takes holds nothing that was not thought of here; what it refuses goes the line way.
+
+Rules
+- It decides nothing: for each line it gives the event that `foreign.compose` gives (the same JSON value, the
+  names perhaps in another order), or leaves the line to it. A property test compares the two.
+- Which of several names is the time, the level, ... (`parse.ROLES`) must be the same in all lines: the first
+  that there is must be in every line, or no other one in any.
+- Names that the schema would not take as they are (collisions), names of errors and sensitive names have no
+  place in a shape. Nor have lists and objects.
+- Texts that redaction looks at are given to its detector all together. Where it hits, the lines that hold
+  what it hit are looked for by halves, and taken line by line.
+- The lines themselves are given on, with what is missing put in front (one `join` for all of them), when
+  that is proven to be the same: nothing had to be converted, no `\` or `\r` stands in them, and the number of
+  quotes is that of the names and texts found, so that no name comes twice in a line (decoders take the last,
+  stores may refuse such a line). Otherwise the structs are encoded, in one call.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import attrgetter, itemgetter
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+import orjson
+from msgspec import UNSET, Meta, UnsetType
+
+from ...handlers.clock import stamp
+from ...handlers.record import EventBuilder
+from ...handlers.schema import BUCKET_NAMES, BUCKETS, FieldType
+from ...handlers.shape import make_shape
+from ...handlers.typed import Prover
+from ..core.parse import ROLES, level_of, moment_of, service_of, span_of, trace_of
+from .foreign import NUMBERS, TEXTS
+
+__all__ = ["JsonShape", "Learned", "fronted"]
+
+_I64: Final = Annotated[int, Meta(ge=-(2**63) + 1, le=2**63 - 1)]
+_I53: Final = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+_FLOAT: Final = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
+_NONE: Final = type(None)
+# A number without a point is an integer also where all others have one.
+_TYPES: Final[Mapping[type, Any]] = {str: str, int: _I64, float: _I64 | _FLOAT, bool: bool, _NONE: None}
+_OWN: Final[Mapping[FieldType, Any]] = {
+    "string": str,
+    "integer": _I64,
+    "boolean": bool,
+    "number": _I53 | _FLOAT,
+}
+_LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
+# What `parse_error` may take apart.
+_ERRORS: Final = frozenset(
+    {"error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace"}
+)
+_ONLY_NULL: Final = frozenset({"exc_info", "exception", "traceback", "stack_trace"})
+_MAX_NAMES: Final = 64
+_RARE: Final = 16
+_MAX_NAME: Final = 128
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_TIME: Final = b"0000-00-00T00:00:00.000000Z"
+_HEX: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_BRACE: Final = {ord("{")}
+
+Column: TypeAlias = list[Any]
+
+
+@dataclass(slots=True)
+class Learned:
+    """The names of lines and the types of their values, as far as they have been seen."""
+
+    lines: int = 0
+    names: dict[str, dict[type, int]] = field(default_factory=dict)
+
+    def see(self, line: bytes) -> None:
+        """Look at one line; one that is no JSON object says nothing."""
+        try:
+            content = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return
+        if type(content) is not dict or len(content) > _MAX_NAMES:
+            return
+        self.lines += 1
+        for name, value in content.items():
+            types = self.names.get(name)
+            if types is None:
+                if len(self.names) >= 2 * _MAX_NAMES or len(name) > _MAX_NAME:
+                    continue
+                types = self.names[name] = {}
+            kind = type(value)
+            types[kind] = types.get(kind, 0) + 1
+
+    def always(self, name: str) -> bool:
+        """Whether every line had it."""
+        return sum(self.names[name].values()) == self.lines
+
+    def types(self, name: str) -> frozenset[type]:
+        """Return the types that it had, but for what is rare: that is not worth a wider type."""
+        types = self.names[name]
+        least = sum(types.values()) // _RARE
+        return frozenset(kind for kind, count in types.items() if count > least)
+
+    def usual(self, name: str) -> bool:
+        """Whether nearly every line had it."""
+        return sum(self.names[name].values()) * _RARE >= self.lines * (_RARE - 1)
+
+
+@dataclass(slots=True)
+class _Field:
+    """One name of the lines: as it is in the struct (`attribute`), in the lines, and in events."""
+
+    attribute: str
+    wire: str
+    name: str
+    type: Any
+    required: bool
+    default: Any
+    number: bool = False
+    texts: bool = False  # whether it may hold text
+    varies: bool = False  # whether it may hold something else, too
+
+    def entry(self) -> tuple[str, Any] | tuple[str, Any, Any]:
+        if self.required:
+            return self.attribute, self.type
+        if self.default is UNSET:
+            return self.attribute, self.type | UnsetType, UNSET
+        return self.attribute, self.type, self.default
+
+
+class JsonShape:
+    """Takes blocks of lines with the names that were learned. `extra` are texts that every event gets.
+
+    Raises ValueError when lines like those learned have no shape.
+    """
+
+    def __init__(
+        self, builder: EventBuilder, redactor: Prover | None, learned: Learned, extra: Mapping[str, str]
+    ) -> None:
+        self._builder = builder
+        self._redactor = redactor
+        self._fields: list[_Field] = []
+        self._roles: dict[str, _Field] = {}
+        self._nobodys: set[str] = set()
+        self._checks: list[tuple[_Field, Check]] = []
+        schema = builder.schema
+        self._constants: dict[str, str] = {"service": schema.service, "level": "INFO", "message": ""}
+        self._constants |= {"trace_id": "", "span_id": "", "logger": "", "environment": schema.environment}
+        self._constants |= {"version": schema.version or "", "host": schema.host, **extra}
+        if schema.version is None:
+            del self._constants["version"]
+        self._take_roles(learned)
+        self._take_names(learned)
+        if not 0 < len(self._fields) <= _MAX_NAMES or not any(one.required for one in self._fields):
+            raise ValueError("no shape")
+        self._watch(extra)
+        renamed = {one.attribute: one.wire for one in self._fields}
+        given = {one.attribute: one.name for one in self._fields}
+        entries = [one.entry() for one in self._fields]
+        options: dict[str, Any] = {"kw_only": True, "gc": False, "forbid_unknown_fields": True}
+        read = msgspec.defstruct("Line", entries, rename=renamed, **options)
+        # The same struct under the names of events: what was decoded is encoded by changing its class.
+        self._same_names = renamed == given
+        self._written = (
+            read if self._same_names else msgspec.defstruct("Line", entries, rename=given, **options)
+        )
+        self.decoder = msgspec.json.Decoder(read)
+        self._encode = msgspec.json.Encoder().encode_lines
+        held = {one.name for one in self._fields}
+        self._front = _front({k: v for k, v in self._constants.items() if k not in held})
+        self._timed = "timestamp" not in self._roles
+        self._kind = next((one for one in self._fields if one.name == "kind"), None)
+        self._duration = next((one for one in self._fields if one.name == "duration_ms"), None)
+        self._bucket = next((one for one in self._fields if one.name == "duration_le"), None)
+
+    # ── making ──
+
+    def _take_roles(self, learned: Learned) -> None:
+        for role, names in ROLES.items():
+            there = [name for name in names if name in learned.names]
+            if not there:
+                continue
+            first = there[0]
+            if not learned.always(first):
+                self._nobodys.update(there[1:])  # lines that have them are no lines of this shape
+            types = learned.types(first)
+            if types == {str}:
+                kind: Any = str
+            elif role in {"timestamp", "level"} and types <= {int, float}:
+                kind = _I64 | _FLOAT
+            else:
+                raise ValueError(f"{first} has no type that could be used")
+            required = learned.always(first)
+            if role == "timestamp" and not required:
+                if not learned.usual(first):
+                    raise ValueError("some lines have a time, and some do not")
+                required = True
+            one = _Field(
+                role, first, role, kind, required, self._constants.get(role, UNSET), texts=kind is str
+            )
+            one.varies = not required
+            self._roles[role] = one
+            self._fields.append(one)
+            if role in _CHECKS:
+                self._checks.append((one, _CHECKS[role]))
+            elif role in _IDS:
+                length, read = _IDS[role]
+                # An empty id that the line way would leave where it is, or look past, is not taken for none.
+                empty = first == role and not (learned.always(first) and len(there) > 1)
+                self._checks.append((one, _ids(length, read, empty=empty)))
+
+    def _take_names(self, learned: Learned) -> None:
+        roles = {one.wire for one in self._roles.values()}
+        names = [name for name in learned.names if name not in roles and name not in self._nobodys]
+        plain = []
+        for name in names:
+            if name in TEXTS or name in NUMBERS:
+                kind: Any = str if name in TEXTS else _I64
+                default = self._constants.get(name, UNSET)
+                self._add(learned, name, kind, default)
+            elif name not in _ERRORS and not name.startswith("error.") and name != "duration_le":
+                plain.append(name)
+            elif name in _ONLY_NULL and learned.types(name) == {_NONE}:
+                self._add(learned, name, None, UNSET)
+        shape = make_shape(self._builder.schema, (), plain)
+        entries = (*(entry for _, entry in shape.ids), *shape.fields)
+        for key, _, name, declared in entries:
+            if type(key) is str and key == name:
+                self._take_plain(learned, name, declared)
+        extras = [one.name for one in self._fields if one.name in shape.extras]
+        self._extras = tuple(dict.fromkeys((*extras, *(n for n in learned.names if n in _ONLY_NULL))))
+        if "duration_le" in learned.names and shape.timed and learned.types("duration_le") == {str}:
+            self._add(learned, "duration_le", str, UNSET)
+        elif shape.timed:
+            self._fields.append(
+                _Field(
+                    "duration_le", "duration_le", "duration_le", str, False, UNSET, texts=True, varies=True
+                )
+            )
+        # In the order of the lines: a decoder finds the next name first where it expects it.
+        order = {name: place for place, name in enumerate(learned.names)}
+        self._fields.sort(key=lambda one: order.get(one.wire, len(order)))
+
+    def _take_plain(self, learned: Learned, name: str, declared: FieldType | None) -> None:
+        seen = learned.types(name)
+        if declared is None:
+            usual = [_TYPES[kind] for kind in _TYPES if kind in seen]
+            if not usual:
+                return
+            kind = usual[0]
+            for other in usual[1:]:
+                kind = kind | other
+            self._add(learned, name, kind, self._constants.get(name, UNSET))
+        elif declared in _OWN:
+            kind = _OWN[declared]
+            self._add(
+                learned, name, kind | None if _NONE in seen else kind, UNSET, number=declared == "number"
+            )
+
+    def _add(self, learned: Learned, name: str, kind: Any, default: Any, *, number: bool = False) -> None:
+        texts = kind is str or str in getattr(kind, "__args__", ())
+        attribute = f"x{len(self._fields)}"
+        one = _Field(attribute, name, name, kind, learned.always(name), default, number=number, texts=texts)
+        one.varies = not one.required or (texts and kind is not str)
+        self._fields.append(one)
+
+    def _watch(self, extra: Mapping[str, str]) -> None:
+        """Decide which fields hold texts that may hold secrets."""
+        self._watched: list[_Field] = []
+        if self._redactor is None:
+            return
+        names = frozenset((*self._constants, *(one.name for one in self._fields)))
+        watched = self._redactor.examined(names, tuple(dict.fromkeys((*self._extras, *extra))))
+        if watched is None or not self._redactor.are_clean((*extra.values(),)):
+            raise ValueError("a name is sensitive, or what every event gets")
+        self._watched = [one for one in self._fields if one.name in watched and one.texts]
+
+    # ── taking ──
+
+    def take(self, rows: list[Any], lines: Sequence[bytes], block: bytes) -> tuple[bytes, list[int]]:
+        """Return the events of decoded `rows` as one block, and the places of lines that are left out.
+
+        `block` is `lines`, joined.
+        """
+        odd: set[int] = set()
+        raw = self._check(rows, odd)
+        left = sorted(odd)
+        if left:
+            rows = [row for place, row in enumerate(rows) if place not in odd]
+            if not rows:
+                return b"", left
+            lines = [line for place, line in enumerate(lines) if place not in odd]
+            block = b"\n".join(lines)
+        if not (raw and self._is_plain(rows, lines, block)):
+            if not self._same_names:
+                written = self._written
+                for row in rows:
+                    row.__class__ = written
+            block = self._encode(rows)[:-1]
+            lines = block.split(b"\n")
+        front = self._front
+        if self._timed:
+            front += b'"timestamp":"%b",' % stamp(None).encode()
+        return fronted(lines, front) if front else block, left
+
+    def _check(self, rows: list[Any], odd: set[int]) -> bool:
+        """Make of values what events have; False when one was changed. `odd` gets what others must do."""
+        raw = self._same_names
+        for one, check in self._checks:
+            changed = check(list(map(attrgetter(one.attribute), rows)), odd)
+            if changed is not None:
+                raw = False
+                for row, value in zip(rows, changed, strict=True):
+                    setattr(row, one.attribute, value)
+        raw = self._numbers(rows) and raw
+        raw = self._buckets(rows, odd) and raw
+        columns = [list(map(attrgetter(one.attribute), rows)) for one in self._watched]
+        if columns and not self._clean(columns, 0, len(rows)):
+            self._search(columns, 0, len(rows), odd)
+        return raw
+
+    def _is_plain(self, rows: list[Any], lines: Sequence[bytes], block: bytes) -> bool:
+        """Say whether the lines may be given on as they are: no name comes twice, nothing is escaped."""
+        if b"\\" in block or b"\r" in block:
+            return False
+        if set(map(itemgetter(0), lines)) != _BRACE:
+            return False
+        size, quotes = len(rows), 0
+        for one in self._fields:
+            if not one.varies:
+                quotes += size * (4 if one.texts else 2)
+                continue
+            if one.default is not UNSET and not one.required:
+                return False  # nobody can tell whether it was there
+            kinds = list(map(type, map(attrgetter(one.attribute), rows)))
+            quotes += 2 * (size - kinds.count(UnsetType)) + 2 * kinds.count(str)
+        return block.count(b'"') == quotes
+
+    def _numbers(self, rows: list[Any]) -> bool:
+        """Make whole numbers of fields that hold any number such a number; False when there were some."""
+        plain = True
+        for one in self._fields:
+            if one.number:
+                values = list(map(attrgetter(one.attribute), rows))
+                if int in set(map(type, values)):
+                    plain = False
+                    for row, value in zip(rows, values, strict=True):
+                        if type(value) is int:
+                            setattr(row, one.attribute, float(value))
+        return plain
+
+    def _buckets(self, rows: list[Any], odd: set[int]) -> bool:
+        """Set the bucket of a request's duration, as the schema does; False when one was not there."""
+        bucket, kind, duration = self._bucket, self._kind, self._duration
+        if bucket is None or kind is None or duration is None:
+            return True
+        held = list(map(attrgetter(bucket.attribute), rows))
+        took = list(map(attrgetter(duration.attribute), rows))
+        access = [value == "access" for value in map(attrgetter(kind.attribute), rows)]
+        made = [
+            BUCKET_NAMES[bisect_left(BUCKETS, time)] if one and type(time) is float else UNSET
+            for one, time in zip(access, took, strict=True)
+        ]
+        if made == held:
+            return True
+        for place, (name, old) in enumerate(zip(made, held, strict=True)):
+            if name is not UNSET:
+                setattr(rows[place], bucket.attribute, name)
+            elif old is not UNSET:
+                odd.add(place)
+        return False
+
+    def _clean(self, columns: list[Column], start: int, stop: int) -> bool:
+        assert self._redactor is not None
+        texts: list[Any] = []
+        for column, one in zip(columns, self._watched, strict=True):
+            part = column[start:stop]
+            texts += [text for text in part if type(text) is str] if one.varies else part
+        return self._redactor.are_clean(tuple(texts))
+
+    def _search(self, columns: list[Column], start: int, stop: int, odd: set[int]) -> None:
+        """Find the rows of a stretch that are not clean."""
+        if stop - start == 1:
+            odd.add(start)
+            return
+        middle = (start + stop) // 2
+        for low, high in ((start, middle), (middle, stop)):
+            if not self._clean(columns, low, high):
+                self._search(columns, low, high, odd)
+
+
+# What is checked of the values of a role: None when all may stay as they are, or the values to be set; `odd`
+# gets the places of those that the line way must look at.
+
+
+def _times(values: Column, odd: set[int]) -> Column | None:
+    try:
+        usual = "".join(values).encode().translate(_DIGITS) == _TIME * len(values)
+        if usual and all(map(_is_second, {value[:19] for value in values})):
+            return None
+    except TypeError:  # numbers
+        pass
+    found = []
+    for place, value in enumerate(values):
+        moment = moment_of(value, datetime.timestamp)
+        if moment is None:
+            odd.add(place)
+        found.append(value if moment is None else stamp(moment))
+    return found
+
+
+def _is_second(text: str) -> bool:
+    return moment_of(text + "Z", datetime.timestamp) is not None
+
+
+def _distinct(values: Column) -> set[Any]:
+    # Texts out of a decoder have no hash yet: to compare them with the first costs less.
+    return {values[0]} if values.count(values[0]) == len(values) else set(values)
+
+
+def _levels(values: Column, odd: set[int]) -> Column | None:
+    kinds = _distinct(values)
+    if kinds <= _LEVELS:
+        return None
+    known = {value: level_of(value) for value in kinds if type(value) is str}
+    found = []
+    for place, value in enumerate(values):
+        level = known[value] if type(value) is str else level_of(value)
+        if level is None:
+            odd.add(place)
+        found.append(level or value)
+    return found
+
+
+def _services(values: Column, odd: set[int]) -> Column | None:
+    wrong = {value for value in _distinct(values) if service_of(value) is None}
+    if wrong:
+        odd.update(place for place, value in enumerate(values) if value in wrong)
+    return None
+
+
+def _ids(length: int, read: Callable[[object], str | None], *, empty: bool) -> Check:
+    fits, zero = ({0, length} if empty else {length}), "0" * length
+
+    def check(values: Column, odd: set[int]) -> Column | None:
+        if set(map(len, values)) <= fits and zero not in values:
+            joined = "".join(values).encode("utf-8", "replace").translate(_HEX)
+            if joined == b"0" * len(joined):
+                return None
+        found = []
+        for place, value in enumerate(values):
+            made = "" if empty and not value else read(value)
+            if made is None:
+                odd.add(place)
+            found.append(value if made is None else made)
+        return found
+
+    return check
+
+
+Check: TypeAlias = Callable[[Column, set[int]], Column | None]
+_CHECKS: Final[Mapping[str, Check]] = {"timestamp": _times, "level": _levels, "service": _services}
+_IDS: Final = {"trace_id": (32, trace_of), "span_id": (16, span_of)}
+
+
+def _front(constants: Mapping[str, str]) -> bytes:
+    """Return what is put behind the brace of every line."""
+    return orjson.dumps(dict(constants))[1:-1] + b"," if constants else b""
+
+
+def fronted(lines: Sequence[bytes], front: bytes) -> bytes:
+    """Return lines, each of which begins with a brace, joined, with `front` behind the brace."""
+    # A `replace` of line break and brace looks at each byte by itself; this goes from line to line.
+    return b"{" + front + (b"\n{" + front).join([line[1:] for line in lines])

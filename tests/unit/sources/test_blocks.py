@@ -1,0 +1,324 @@
+"""The block way gives what the line way gives: on ordinary, hostile and random lines, however cut."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from effort import effort
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logferry.handlers.record import EventBuilder
+from logferry.handlers.redaction import Redactor
+from logferry.handlers.schema import Schema
+from logferry.shipper.core.lines import CutLine, LineSplitter
+from logferry.shipper.core.parse import Parser
+from logferry.shipper.sources import blocks as blocks_module
+from logferry.shipper.sources.blocks import LineBlocks
+from logferry.shipper.sources.foreign import event_of
+
+EXTRA = {"log_file": "/var/log/app.log"}
+NOW = re.compile(rb'"timestamp":"[^"]*"')
+SECRET = "Authorization: Bearer abcdefgh12345678"
+CARD = "4111 1111 1111 1111"
+
+
+def make(**options: Any) -> EventBuilder:
+    schema = Schema("edge", host="h", fields={"order_id": "integer", "amount": "number"}, **options)
+    return EventBuilder(schema, Redactor(("loyalty",), schema=schema))
+
+
+BUILDER = make()
+
+
+def value(line: bytes) -> Any:
+    """Return an event's value with the types of everything in it, names in any order."""
+    return typed(json.loads(line))
+
+
+def typed(held: Any) -> Any:
+    if isinstance(held, dict):
+        return {name: typed(item) for name, item in held.items()}
+    if isinstance(held, list):
+        return [typed(item) for item in held]
+    return type(held).__name__, held
+
+
+def line_way(lines: Sequence[bytes], parser: Parser, builder: EventBuilder = BUILDER) -> list[bytes]:
+    return [event for line in lines if (event := event_of(builder, line, parser, EXTRA)) is not None]
+
+
+def block_way(lines: Sequence[bytes], parser: Parser, builder: EventBuilder = BUILDER) -> list[bytes]:
+    taken, events = 0, []
+    for block, count in LineBlocks(builder, parser, EXTRA).blocks(lines):
+        assert len(list(block)) == len(block)
+        taken += count
+        events += block
+    assert taken == len(lines)
+    return events
+
+
+def same(lines: Sequence[bytes], parser: Parser = "auto", builder: EventBuilder = BUILDER) -> list[bytes]:
+    """Compare the two ways; return the events of the block way."""
+    expected, found = line_way(lines, parser, builder), block_way(lines, parser, builder)
+    assert len(found) == len(expected)
+    for mine, theirs in zip(found, expected, strict=True):
+        if value(mine) != value(theirs):
+            # Without a time of its own an event has the moment at which it was made.
+            ours, others = value(mine), value(theirs)
+            moments = [datetime.fromisoformat(one["timestamp"][1]) for one in (ours, others)]
+            assert (datetime.now(UTC) - min(moments)).total_seconds() < 60, (mine, theirs)
+            assert {**ours, "timestamp": ""} == {**others, "timestamp": ""}
+        names = re.findall(rb'"([^"\\]*)" ?:', mine) if b"\\" not in mine and b"{" not in mine[1:] else []
+        assert len(names) == len(set(names)), mine
+    return found
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The lines that took the line way within the block way."""
+    lines: list[bytes] = []
+
+    def noted(builder: EventBuilder, line: bytes, *more: Any) -> bytes | None:
+        lines.append(line)
+        return event_of(builder, line, *more)
+
+    monkeypatch.setattr(blocks_module, "event_of", noted)
+    return lines
+
+
+def entry(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "timestamp": f"2026-11-21T17:00:{number % 60:02}.{number:06}Z",
+        "level": "INFO",
+        "message": f"GET /api/v1/products/{number} 200",
+        "method": "GET",
+        "status_code": 200,
+        "duration_ms": number + 0.25,
+        "trace_id": f"{number + 1:032x}",
+        "order_id": number,
+        "note": "x" * 20,
+        **more,
+    }
+
+
+def dumped(entries: Sequence[dict[str, Any]], **options: Any) -> list[bytes]:
+    return [json.dumps(one, **options).encode() for one in entries]
+
+
+def test_usual_json_is_given_on_as_it_is(taken: list[bytes]) -> None:
+    """Lines that need nothing converted keep their bytes; what is missing stands in front of them."""
+    lines = dumped([entry(i) for i in range(700)])
+    events = same(lines)
+    assert not taken
+    assert all(event.endswith(line[1:]) for event, line in zip(events, lines, strict=True))
+
+
+FORMS: dict[str, Any] = {
+    "ours": lambda i: entry(i, service="shop", span_id="", kind="access", path="/x", duration_le="5"),
+    "other names": lambda i: {"ts": 1795252730.25 + i, "lvl": "warn", "msg": f"m {i}", "user": f"u{i}"},
+    "numbers": lambda i: {"time": 1795252730000 + i, "level": 30, "msg": f"m {i}", "pid": i, "v": 1},
+    "milliseconds": lambda i: {"timestamp": f"2026-11-21T17:00:00.{i % 1000:03}Z", "level": "info"},
+    "whole durations": lambda i: entry(i, duration_ms=i),
+    "escapes": lambda i: entry(i, message=f'he said "{i}"\n\\ ü 漢 \x01'),
+    "optional": lambda i: entry(i, **({"cart": i} if i % 3 else {}), **({"user": "a"} if i % 5 else {})),
+    "mixed types": lambda i: entry(i, cart=[None, "x", 1, 1.5, True][i % 5]),
+    "uuid": lambda i: entry(i, trace_id=f"0af76519-16cd-43dd-8448-{i + 1:012x}"),
+    "empty ids": lambda i: entry(i, trace_id="", span_id=""),
+    "place": lambda i: entry(i, module="m", function="f", line=i, process=7, thread="t", host="other"),
+    "null": lambda i: entry(i, exc_info=None, user_id=None, cart=None),
+    "access": lambda i: entry(i, kind="access" if i % 2 else "job"),
+    "file": lambda i: entry(i, log_file="/other"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
+def test_forms_of_json(form: str, separators: tuple[str, str], taken: list[bytes]) -> None:
+    """Other names, levels, times, types and ids go the block way, and become what they would."""
+    same(dumped([FORMS[form](i) for i in range(400)], separators=separators))
+    assert not taken
+
+
+PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
+ODD: dict[str, bytes] = {
+    "secret in the message": json.dumps(entry(1, message=SECRET)).encode(),
+    "card": json.dumps(entry(1, note=f"card {CARD}")).encode(),
+    "sensitive name": json.dumps(entry(1, password="hunter2")).encode(),
+    "user's name": json.dumps(entry(1, loyalty="L-1")).encode(),
+    "nested": json.dumps(entry(1, cart={"password": "hunter2", "n": [1, 2]})).encode(),
+    "collision": json.dumps(entry(1, event_id="x", extra={"a": 1}, truncated=True, error_code=5)).encode(),
+    "error": json.dumps(entry(1, error={"type": "E", "message": "m"}, exc_info="Traceback")).encode(),
+    "wrong type": json.dumps(entry(1, status_code="many", order_id="x")).encode(),
+    "castable": json.dumps(entry(1, status_code="200", order_id="17", amount=3)).encode(),
+    "bad time": json.dumps(entry(1, timestamp="2026-02-30T00:00:00.000000Z")).encode(),
+    "bad second": json.dumps(entry(1, timestamp="2026-02-20T00:00:60.000000Z")).encode(),
+    "bad trace": json.dumps(entry(1, trace_id="xyz")).encode(),
+    "zero trace": json.dumps(entry(1, trace_id="0" * 32)).encode(),
+    "bad service": json.dumps(entry(1, service="not a name")).encode(),
+    "bad level": json.dumps(entry(1, level="LOUD")).encode(),
+    "huge integer": b'{"message":"a","n":123456789012345678901234567890}',
+    "float": b'{"message":"a","n":1e400,"m":1E5,"duration_ms":1e300}',
+    "twice": b'{"message":"a","message":"b","note":"1","note":2,"level":"INFO","level":"ERROR"}',
+    "twice, the same": json.dumps(entry(1)).encode()[:-1] + b',"note":"y"}',
+    "escaped name": b'{"\\u006dessage":"a","pass\\u0077ord":"hunter2"}',
+    "surrogate": b'{"message":"\\ud800"}',
+    "not UTF-8": b'{"message":"a\xff"}',
+    "control": b'{"message":"a\x01"}',
+    "array": b"[1,2]",
+    "empty": b"{}",
+    "space": b'  {"message" : "a" }\t \r',
+    "no JSON": b'{"message": "a"',
+    "deep": b'{"a":' * 500 + b"1" + b"}" * 500,
+    "blank": b" \t\r",
+    "text": b"2026-11-21 17:00:00,123 WARNING shop: low stock",
+    "zone": b"[2026-11-21T17:00:00.5 +0100] ERROR x",
+    "secret text": SECRET.encode(),
+    "traceback": b"Traceback (most recent call last):",
+    "bytes": bytes(range(256)).replace(b"\n", b""),
+    "joined": b"2026-11-21 17:00:00 ERROR x\nTraceback (most recent call last):\n  File\nE: m",
+    "cut": CutLine(b'{"message": "a"}', 17),
+    "cut text": CutLine(b"abc", 17),
+    "nul": b"a\0password=x\0b",
+    "error name": b'{"message":"a","error.code":1,"err":"x","traceId":"","otelSpanID":"0"}',
+    "two times": b'{"message":"a","timestamp":"then","time":1795252730,"@timestamp":"2026-01-02T03:04:05Z"}',
+    "null roles": b'{"message":null,"msg":"m","level":null,"logger":null,"name":"n","trace_id":null}',
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_lines(odd: str) -> None:
+    """One odd line, or every seventh, among usual ones of either kind: all become what they would."""
+    usual = dumped([entry(i) for i in range(60)])
+    texts = [b"2026-11-21 17:00:00,%03d INFO shop: order %d" % (i, i) for i in range(40)]
+    for parser in PARSERS:
+        same([*usual, ODD[odd], *usual], parser)
+        same([*texts, ODD[odd], *texts], parser)
+        same([ODD[odd]] * 50, parser)
+    same([ODD[odd] if i % 7 == 3 else line for i, line in enumerate([*usual, *usual])])
+
+
+def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
+    """Of a block in which the detector hits, the lines without a secret are given on."""
+    lines = dumped([entry(i, note=SECRET if i == 77 else "ok") for i in range(300)])
+    events = same(lines)
+    assert taken == [lines[77]]
+    assert b"abcdefgh12345678" not in b"".join(events)
+    texts = [b"INFO order %d" % i for i in range(300)]
+    texts[5] = b"INFO password=hunter2"
+    taken.clear()
+    assert b"hunter2" not in b"".join(same(texts))
+    assert taken == [texts[5]]
+
+
+def test_declared_types_and_dead_letters() -> None:
+    """Where violations are dead letters nothing is cast."""
+    builder = make(on_violation="dead_letter")
+    lines = dumped([entry(i, amount=i if i % 2 else float(i)) for i in range(90)])
+    odd = dumped([entry(i, order_id=str(i)) for i in range(10)])
+    same([*lines, *odd, *lines], builder=builder)
+
+
+class Careless(Redactor):
+    """One that cannot vouch for anything."""
+
+    def clean(self, event: dict[str, Any], extras: tuple[str, ...]) -> dict[str, Any]:
+        return {**event, "message": "gone"}
+
+
+def test_a_redactor_that_proves_nothing_sees_every_line() -> None:
+    """What somebody else's redactor does is done to each event."""
+    builder = EventBuilder(Schema("edge", host="h"), Careless())
+    events = block_way([*dumped([entry(i) for i in range(60)]), b"text"], "auto", builder)
+    assert [json.loads(event)["message"] for event in events] == ["gone"] * 61
+
+
+def test_what_is_bound_enters_the_events() -> None:
+    """While a context is bound the line way puts it into every event."""
+    builder = EventBuilder(Schema("edge", host="h"), context=lambda: {"tenant": "t1"})
+    events = same(dumped([entry(i) for i in range(60)]), builder=builder)
+    assert all(json.loads(event)["tenant"] == "t1" for event in events)
+
+
+NAMES = st.sampled_from(
+    (
+        *("timestamp", "time", "ts", "level", "severity", "message", "msg", "event", "logger", "name"),
+        *("service", "trace_id", "traceId", "span_id", "host", "line", "kind", "duration_ms", "duration_le"),
+        *("status_code", "order_id", "amount", "note", "cart", "user_id", "error", "exc_info", "password"),
+        *("extra", "value", "parent_id", "truncated", "path", "failed", "a", "b", "c", "log_file"),
+    )
+)
+TEXTS = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        (
+            *("", "access", "INFO", "error", "2026-11-21T17:00:00.123456Z", "2026-11-21 17:00", "5", '"'),
+            *("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", SECRET, CARD, "a\\nb"),
+        )
+    ),
+)
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS
+)
+ENTRIES = st.dictionaries(NAMES, st.one_of(SCALARS, st.lists(SCALARS, max_size=2)), max_size=8)
+WORDS = st.sampled_from(
+    (
+        *("INFO ", "xERROR", "WARN", "2026-11-21 17:00:00", ",123", "+01:00", "Z", " ", "\t", "\r", SECRET),
+        *("Traceback (most recent call last):", "{", "}", '{"a":1}', "é", "\u2028"),
+    )
+)
+RANDOM_LINES = st.one_of(
+    ENTRIES.map(lambda one: json.dumps(one).encode()),
+    ENTRIES.map(lambda one: json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode()),
+    st.lists(WORDS, max_size=6).map(lambda words: "".join(words).encode()),
+    st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b" ")),
+)
+
+
+@given(st.lists(RANDOM_LINES, min_size=1, max_size=12), st.sampled_from(PARSERS), st.randoms())
+def test_random_lines(lines: list[bytes], parser: Parser, chance: random.Random) -> None:
+    """Any lines, often enough to be learned from and in any order, become what they would."""
+    many = [line for line in lines for _ in range(8)]
+    chance.shuffle(many)
+    same(many, parser)
+
+
+@given(st.lists(st.tuples(NAMES, SCALARS), min_size=1, max_size=8), st.integers(0, 2**32))
+def test_lines_of_one_shape(pairs: list[tuple[str, Any]], seed: int) -> None:
+    """Lines with the same names, which come twice perhaps, with bytes changed in some of them."""
+    chance = random.Random(seed)
+    body = ", ".join(f"{json.dumps(name)}: {json.dumps(held)}" for name, held in pairs)
+    lines = [f"{{{body}}}".encode()] * 50
+    for _ in range(chance.randrange(4)):
+        place = chance.randrange(40, 50)
+        raw = bytearray(lines[place])
+        raw[chance.randrange(len(raw))] = chance.choice(b'"\\,:{} 019eE-.\t\xff\x00a')
+        lines[place] = bytes(raw)
+    same(lines)
+
+
+@pytest.mark.parametrize("seed", range(effort(3)))
+def test_fed_whole_or_in_pieces(seed: int) -> None:
+    """A stream fed whole, in pieces or byte by byte gives the same events."""
+    chance = random.Random(seed)
+    odd = [line for line in ODD.values() if type(line) is bytes and b"\n" not in line]
+    lines = dumped([entry(i) for i in range(80)]) + [b"INFO text %d" % i for i in range(30)] + odd
+    chance.shuffle(lines)
+    stream = b"\n".join(lines) + b"\n"
+    expected = [value(event) for event in line_way(LineSplitter(1 << 18).feed(stream), "auto")]
+    for longest in (1, 50, 5000):
+        splitter, way, found = LineSplitter(1 << 18), LineBlocks(BUILDER, "auto", EXTRA), []
+        at = 0
+        while at < len(stream):
+            piece = chance.randint(1, longest)
+            for block, _ in way.blocks(splitter.feed(stream[at : at + piece])):
+                found += [value(event) for event in block]
+            at += piece
+        for mine, theirs in zip(found, expected, strict=True):
+            assert {**mine, "timestamp": 0} == {**theirs, "timestamp": 0}
