@@ -302,7 +302,7 @@ class Pipeline:
             with self._guard:
                 for name, worker in self._workers.items():
                     worker.attach(adopted.cursor(name))
-        self._looked = True
+        self._looked = not spools.more
         # Only now: a full spool takes no notice, and has room again when what was adopted is delivered.
         for adopted in spools.adopted:
             if not adopted.told and self._running:
@@ -348,7 +348,7 @@ class Pipeline:
 
     @property
     def looked(self) -> bool:
-        """Whether it has looked for what dead processes left: from then on `flush` speaks of that, too."""
+        """Whether it has taken over what dead processes left: from then on `flush` speaks of that, too."""
         return self._looked
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -2,6 +2,8 @@
 
 Rules
 - A dead owner's spool is adopted by taking its lock; nobody else can then.
+- Each that waits takes descriptors, which are the application's as well: of very many dead spools
+  (`most_held`) the others are adopted when these are drained. `more` says that there are some.
 - A segment goes when the cursors of all configured sinks passed it, and those of sinks that are not
   configured any more but moved within the last 24 hours.
 - A dead spool goes when all configured sinks have drained it: its books, those of forgotten sinks included
@@ -11,6 +13,7 @@ Rules
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -29,9 +32,16 @@ from .ledger import fold, read_ledger
 from .settings import SpoolSettings
 from .writer import Spool
 
-__all__ = ["AdoptedSpool", "SpoolSet"]
+__all__ = ["AdoptedSpool", "SpoolSet", "most_held"]
 
 KEEP_REMOVED = 24 * 3600.0
+_DESCRIPTORS = 6  # of a spool that waits: directory, lock, and a cursor and a segment for each of two sinks
+
+
+def most_held() -> int:
+    """Return how many dead spools one process takes at a time: a quarter of its descriptors are for them."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 10_000 if limit == resource.RLIM_INFINITY else max(16, limit // 4 // _DESCRIPTORS)
 
 
 class AdoptedSpool:
@@ -89,6 +99,7 @@ class SpoolSet:
         self._own = own
         self._clock = clock
         self._adopted: dict[str, AdoptedSpool] = {}
+        self.more = False
         self._service = settings.path / file_name(settings.service) if settings.path is not None else None
 
     @property
@@ -101,9 +112,14 @@ class SpoolSet:
         fresh: list[AdoptedSpool] = []
         if self._service is None:
             return fresh
+        self.more = False
+        most = most_held()
         for directory in spool_directories(self._service):
             if directory.name in self._adopted:
                 continue
+            if len(self._adopted) >= most:
+                self.more = True
+                break
             home = self._adoptable(directory)
             if home is None:
                 self._clear_stillborn(directory)

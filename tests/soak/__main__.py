@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +92,22 @@ class Program:
             raise RuntimeError(f"a steady program ended: {self.process.returncode}; see programs.log")
         status = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         memory = next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
-        self.samples.append((now, memory, len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))))
+        self.samples.append((now, memory, self._descriptors()))
+
+    def _descriptors(self) -> int:
+        """Return how many are open, those of spools that are there aside.
+
+        What killed programs left is held until it is delivered: how much that is depends on the faults of the
+        moment. What is drained is deleted, and a descriptor of something deleted counts.
+        """
+        assert self.process
+        spools, count = f"{self.place.directory / 'spool' / self.place.service}/", 0
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                target = str(entry.readlink())
+                waits = re.match(r"[0-9a-f]{32}(/|$)", target.removeprefix(spools))
+                count += not waits or target.endswith("(deleted)")
+        return count
 
 
 class Soak:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 
 from logferry.shipper.core.segments import LARGEST, SMALLEST, Evicted, attribute, deletable, grown, merged
 from logferry.shipper.ports import Cursor, Outcome
-from logferry.shipper.spool import Spool, SpoolSet, audit
+from logferry.shipper.spool import Spool, SpoolSet, audit, list_spools
 from logferry.shipper.spool.segment import allocate
 from logferry.shipper.spool.share import usage
+from logferry.shipper.spool.spoolset import most_held
 
 
 def deliver(cursor: Cursor) -> list[bytes]:
@@ -220,6 +222,38 @@ def test_memory_only_is_bounded(make_spool: Callable[..., Spool]) -> None:
     assert cursor.account().balance == 0
     SpoolSet(spool.settings, spool).reclaim(["a"])
     assert spool.stats()["segments"] == 1
+
+
+def test_very_many_dead_spools_do_not_take_all_descriptors(
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of what the process may open is for them; the others follow when these are drained."""
+    real = resource.getrlimit
+    few = {resource.RLIMIT_NOFILE: (16 * 6 * 4, 4096)}
+    monkeypatch.setattr(resource, "getrlimit", lambda which: few.get(which) or real(which))
+    assert most_held() == 16
+    for _ in range(40):
+        dead = make_spool(sync="never")
+        dead.offer(b"{}")
+        dead.close()
+        assert dead.home.dir_fd < 0
+    spools = SpoolSet(dead.settings)
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208 - names only
+    delivered, rounds = 0, 0
+    while found := spools.adopt():
+        rounds += 1
+        assert spools.more == (rounds < 3)
+        assert len(spools.adopted) <= 16
+        for spool in found:
+            for sink in ("a", "b"):
+                delivered += len(deliver(spool.cursor(sink)))
+        assert len(os.listdir("/dev/fd")) <= before + 16 * 6  # noqa: PTH208
+        for spool in found:
+            for sink in ("a", "b"):
+                spool.own_cursor(sink).close()  # as a worker does with what it has drained
+        spools.reclaim(["a", "b"])
+    assert (delivered, rounds) == (80, 3)
+    assert list_spools(dead.settings.path or Path()) == []
 
 
 def test_a_removed_sink_does_not_keep_a_dead_spool(make_spool: Callable[..., Spool]) -> None:
