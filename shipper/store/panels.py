@@ -5,6 +5,7 @@
 | `qps` | `time`, `service`, `value`: requests a second |
 | `heatmap` | `time`, `duration_le`, `count`: requests by duration bucket (not cumulative) |
 | `latency` | `time`, `p50`, `p95`, `p99` in milliseconds, `count` |
+| `error_rate` | `time`, `service`, `value`: share of requests that failed, `count` |
 | `top_errors` | `service`, `endpoint`, `requests`, `failed`, `rate`: highest error rate first |
 | `slowest` | `service`, `endpoint`, `requests`, `p95`, `max` in milliseconds: slowest P95 first |
 | `volume` | `time`, `level`, `count` |
@@ -72,6 +73,16 @@ def _latency(step: int, _: int) -> PanelQuery:
     )
 
 
+def _error_rate(step: int, _: int) -> PanelQuery:
+    return PanelQuery(
+        f"{_bucket(step)}, service, avg(CASE WHEN {_FAILED} THEN 1.0 ELSE 0.0 END) AS value,"
+        " count(*) AS count",
+        "kind = 'access'",
+        "GROUP BY ALL ORDER BY ALL",
+        frozenset({"service", "kind", "failed", "status_code"}),
+    )
+
+
 def _top_errors(_: int, limit: int) -> PanelQuery:
     return PanelQuery(
         f"service, endpoint, count(*) AS requests, count(*) FILTER (WHERE {_FAILED}) AS failed,"
@@ -114,6 +125,7 @@ PANELS: Final[Mapping[str, Callable[[int, int], PanelQuery]]] = {
     "qps": _qps,
     "heatmap": _heatmap,
     "latency": _latency,
+    "error_rate": _error_rate,
     "top_errors": _top_errors,
     "slowest": _slowest,
     "volume": _volume,
