@@ -188,12 +188,9 @@ class Mailbox:
         finally:
             if self.spool.successor is None:
                 self.spool.successor = Spool(self._plan.spool, late=True)
-            held = len(self.spool.home.memory)
             self.spool.close()
         if self._health is not None:
             self._health.close()
-        if held:
-            say("WARNING", "the disk could not be written: what was held in memory is lost")
         seconds = timeout if timeout is not None else self.shutdown_timeout if os.getpid() == 1 else 0.0
         return self._settled_within(target, path, seconds)
 

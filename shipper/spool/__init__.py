@@ -19,8 +19,9 @@ A segment, version 1 (little endian)
     40  8   created, nanoseconds since 1970
     48  8   size in bytes
     56  4   CRC-32 of the above
-    64  16  note: sequence that comes next (8), reason (4: 1 full, 2 memory_full, 3 max_age), CRC-32 started
-            at the reason (4): what is missing between the last frame and that sequence was refused
+    64  16  note: sequence that comes next (8), reason (4: 1 full, 2 memory_full, 3 max_age, 4 memory_lost),
+            CRC-32 started at the reason (4): what is missing between the last frame and that sequence was
+            refused, or was only in memory when the owner ended
     96      frames (`shipper/core/framing.py`), then zeros; room for four more headers is kept at the end
 
 Rules
@@ -43,9 +44,9 @@ Rules
 - *Dead is whose lock can be taken.* A forked child closes its copy of the lock, so the lock is the
   process's own.
 
-The modules: `writer`, `supply` (where segments come from) and `share` (who makes room), `reader`, `blocks`
-and `cursor`, `books` (cursor files), `directory`, `ledger`, `spoolset` (the delivering side), `death`,
-`scan`, `audit`.
+The modules: `writer`, `supply` (where segments come from), `share` (who makes room) and `parting` (what
+becomes of memory at the end), `reader`, `blocks` and `cursor`, `books` (cursor files), `directory`, `ledger`,
+`spoolset` (the delivering side), `death`, `scan`, `audit`.
 """
 
 from __future__ import annotations

@@ -368,7 +368,8 @@ class Reader:
         if opened is None:
             if settled and not lines:
                 last = max((entry.last for entry in self._shelf.evicted()), default=0)
-                self._gap(max(last, self._last()) + 1, "damaged")
+                hint = self._hint()
+                self._gap(max(last, self._last()) + 1, hint[1] if hint and hint[0] > self.next else "damaged")
                 self.ended = True
             return False
         header = parse_header(opened.read(0, DATA))

@@ -33,6 +33,7 @@ from ..core.framing import POSITIONS, encode
 from ..core.segments import Evicted, grown, merged
 from ..diagnostics import say
 from .directory import Home, maps_are_safe
+from .parting import keep_memory
 from .segment import (
     DATA,
     TAIL,
@@ -278,6 +279,16 @@ class Supply:
         age = self.settings.max_age
         while age is not None and self.sealed and self.sealed[0].at + age < self.clock():
             self._give_up(self.sealed[0], "max_age")
+
+    def keep_memory(self, settled: int, upto: int) -> None:
+        """Keep, at the end, what is only in memory behind sequence `settled`; say how many are lost."""
+        home = self.home
+        if not home.memory or self.settings.path is None:
+            return
+        with suppress(OSError):
+            home = self._settle()
+        if lost := keep_memory(home, self.settings, self._allocate, settled, upto):
+            say("WARNING", f"spool {self.settings.path}: {lost} events were only in memory and are lost")
 
     def forget(self, number: int) -> bool:
         """Delete a segment that all cursors passed; False when it was gone already."""

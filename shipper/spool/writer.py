@@ -420,6 +420,10 @@ class Spool:
                     self._supply.sync(segment)
             segment.close()
             self._supply.drop_spare()
+            if clean:
+                pending = [cursor.account().pending for cursor in self._cursors.values()]
+                given = self._next - 1
+                self._supply.keep_memory(given - max(pending, default=given), self._next)
             self._segment = Writable(0, bytes(16), 0, self._next)  # lets go of the map
             if not self._cursors:
                 self._supply.home.close()

@@ -193,6 +193,76 @@ def test_what_was_in_a_dead_process_memory_is_known_to_be_lost(
     assert cursor.account().balance == 0
 
 
+@pytest.mark.parametrize("room", ["none", "little", "all"])
+@pytest.mark.parametrize("reads_itself", [True, False])
+def test_what_is_in_memory_at_the_end_goes_to_the_disk_or_is_counted(
+    make_spool: Callable[..., Spool], capsys: pytest.CaptureFixture[str], room: str, reads_itself: bool
+) -> None:
+    """A disk with room again gets it; else the next process knows how many are gone, and no death is told."""
+    left = [1 << 30]
+
+    def allocate(fd: int, size: int) -> None:
+        if size > left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= size
+        os.truncate(fd, size)
+
+    spool = make_spool(options={"allocate": allocate})
+    offer_many(spool, 200)
+    left[0] = 0
+    offer_many(spool, 1000)
+    assert spool.state == "degraded"
+    early = 0
+    if reads_itself:  # its own worker has come into the memory already
+        cursor = spool.cursor("a")
+        batch = cursor.read(300, 1 << 20)
+        while batch is not None and early < 300:
+            early += len(batch)
+            cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+            batch = cursor.read(300 - early, 1 << 20)
+    left[0] = {"none": 0, "little": 70_000, "all": 1 << 30}[room]
+    spool.close()
+    spool.home.close()
+    spools = SpoolSet(spool.settings)
+    (adopted,) = spools.adopt()
+    assert adopted.death is None
+    lines = deliver(adopted.cursor("a"))
+    account = adopted.cursor("a").account()
+    assert account.accepted == 1200
+    assert account.delivered == early + len(lines)
+    assert account.dropped == ({"memory_lost": 1200 - account.delivered} if room != "all" else {})
+    assert account.pending == account.balance == 0
+    assert (account.delivered == 1200) == (room == "all")
+    assert adopted.cursor("a").drained
+    told = [
+        line for line in capsys.readouterr().err.splitlines() if "were only in memory and are lost" in line
+    ]
+    assert len(told) == (room != "all")
+    assert not told or f" {1200 - account.delivered} events" in told[0]
+    report = audit(spool.settings.path or Path())
+    assert report.problems == []
+    assert report.accounts["shop", "a"].dropped == account.dropped
+
+
+def test_a_spool_that_was_never_on_the_disk_goes_there_at_its_end(make_spool: Callable[..., Spool]) -> None:
+    """The disk was full from the beginning, and has room when the process ends."""
+    full = [True]
+
+    def allocate(fd: int, size: int) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.truncate(fd, size)
+
+    spool = make_spool(options={"allocate": allocate})
+    offer_many(spool, 100)
+    full[0] = False
+    spool.close()
+    spool.home.close()
+    (adopted,) = SpoolSet(spool.settings).adopt()
+    assert len(deliver(adopted.cursor("a"))) == 100
+    assert adopted.death is None
+
+
 def test_a_dead_spool_is_evicted_before_ones_own(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     """Room for a living process comes from what dead ones left, and is counted in their books."""
     first = make_spool(max_bytes=600_000)
