@@ -63,7 +63,7 @@ class TraceMiddleware:
         inside.exchange = exchange = request.exchange
         dict.__setitem__(inside, _OURS, exchange)
         exchange.enter()
-        if kind == "http" and exchange.expects_body():
+        if kind == "websocket" or exchange.expects_body():
             request.source, receive = receive, request.receive
         try:
             await self._app(inside, receive, request.send)
@@ -165,7 +165,7 @@ class _Request:
             data = message.get("body")
             if data and self.exchange.body is not None:
                 self.exchange.body.feed(data)
-        elif kind == "http.disconnect":
+        elif kind == "http.disconnect" or kind == "websocket.disconnect":  # noqa: PLR1714
             self.exchange.gone = not self.exchange.ended
         return message
 
