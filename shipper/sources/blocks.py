@@ -42,7 +42,7 @@ _AT_ONCE: Final = 500  # lines: enough that a call for all of them costs little 
 _BYTES_AT_ONCE: Final = 160 * 1024
 _FIRST: Final = 32  # lines to learn from
 _AGAIN: Final = 16  # refused lines after which it learns anew, and then twice as many
-_RARELY: Final = 1 << 16
+_RARELY: Final = 256  # learning costs what some fifty lines cost that go the line way
 _SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

@@ -7,6 +7,8 @@ type. So a block that it takes holds nothing that was not thought of here; what 
 Rules
 - It decides nothing: for each line it gives the event that `foreign.compose` gives (the same JSON value, the
   names perhaps in another order), or leaves the line to it. A property test compares the two.
+- A name that has taken few values takes no others: the decoder then gives the same objects again, which were
+  checked when the shape was made. Another value is refused, and learned.
 - Which of several names is the time, the level, ... (`parse.ROLES`) must be the same in all lines: the first
   that there is must be in every line, or no other one in any.
 - Names that the schema would not take as they are (collisions), names of errors and sensitive names have no
@@ -26,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 import orjson
@@ -61,6 +63,10 @@ _ERRORS: Final = frozenset(
 )
 _ONLY_NULL: Final = frozenset({"exc_info", "exception", "traceback", "stack_trace"})
 _MAX_NAMES: Final = 64
+_FEW: Final = 16  # values that a type can name
+_SHORT: Final = 128
+_FEW_VARY: Final = 3  # fields to be counted one by one; encoding costs less from there on
+_SINGLE: Final = frozenset({str, int})
 _RARE: Final = 16
 _MAX_NAME: Final = 128
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
@@ -77,6 +83,7 @@ class Learned:
 
     lines: int = 0
     names: dict[str, dict[type, int]] = field(default_factory=dict)
+    _values: dict[str, set[Any] | None] = field(default_factory=dict)  # None: too many
 
     def see(self, line: bytes) -> None:
         """Look at one line; one that is no JSON object says nothing."""
@@ -95,6 +102,12 @@ class Learned:
                 types = self.names[name] = {}
             kind = type(value)
             types[kind] = types.get(kind, 0) + 1
+            values = self._values.setdefault(name, set())
+            if values is not None:
+                if kind not in _SINGLE or len(values) >= _FEW or (kind is str and len(value) > _SHORT):
+                    self._values[name] = None
+                else:
+                    values.add(value)
 
     def always(self, name: str) -> bool:
         """Whether every line had it."""
@@ -102,9 +115,15 @@ class Learned:
 
     def types(self, name: str) -> frozenset[type]:
         """Return the types that it had, but for what is rare: that is not worth a wider type."""
-        types = self.names[name]
+        types = {kind: count for kind, count in self.names[name].items() if kind in _TYPES}
         least = sum(types.values()) // _RARE
         return frozenset(kind for kind, count in types.items() if count > least)
+
+    def few(self, name: str) -> tuple[Any, ...]:
+        """Return its values, all texts or all integers; none when they are many or of other types."""
+        if len(self.names[name]) > 1:
+            return ()
+        return tuple(self._values[name] or ())
 
     def usual(self, name: str) -> bool:
         """Whether nearly every line had it."""
@@ -124,6 +143,13 @@ class _Field:
     number: bool = False
     texts: bool = False  # whether it may hold text
     varies: bool = False  # whether it may hold something else, too
+    few: tuple[Any, ...] = ()  # its only values, when the type names them
+
+    def name_values(self, values: tuple[Any, ...]) -> None:
+        """Take these values only: a decoder then gives the same objects again and again."""
+        kind = str if self.type is str else int if self.type is _I64 else None
+        if values and {kind} == set(map(type, values)):
+            self.few, self.type = values, cast("Any", Literal)[values]
 
     def entry(self) -> tuple[str, Any] | tuple[str, Any, Any]:
         if self.required:
@@ -173,6 +199,7 @@ class JsonShape:
         self._encode = msgspec.json.Encoder().encode_lines
         held = {one.name for one in self._fields}
         self._front = _front({k: v for k, v in self._constants.items() if k not in held})
+        self._varying = sum(one.varies for one in self._fields)
         self._timed = "timestamp" not in self._roles
         self._kind = next((one for one in self._fields if one.name == "kind"), None)
         self._duration = next((one for one in self._fields if one.name == "duration_ms"), None)
@@ -189,30 +216,38 @@ class JsonShape:
             if not learned.always(first):
                 self._nobodys.update(there[1:])  # lines that have them are no lines of this shape
             types = learned.types(first)
-            if types == {str}:
+            if str in types:
                 kind: Any = str
-            elif role in {"timestamp", "level"} and types <= {int, float}:
+            elif types and role in {"timestamp", "level"} and types <= {int, float}:
                 kind = _I64 | _FLOAT
             else:
-                raise ValueError(f"{first} has no type that could be used")
+                self._nobodys.add(first)
+                continue
             required = learned.always(first)
             if role == "timestamp" and not required:
                 if not learned.usual(first):
                     raise ValueError("some lines have a time, and some do not")
                 required = True
-            one = _Field(
-                role, first, role, kind, required, self._constants.get(role, UNSET), texts=kind is str
-            )
+            default = self._constants.get(role, UNSET)
+            one = _Field(role, first, role, kind, required, default, texts=kind is str)
             one.varies = not required
             self._roles[role] = one
             self._fields.append(one)
-            if role in _CHECKS:
-                self._checks.append((one, _CHECKS[role]))
-            elif role in _IDS:
-                length, read = _IDS[role]
-                # An empty id that the line way would leave where it is, or look past, is not taken for none.
-                empty = first == role and not (learned.always(first) and len(there) > 1)
-                self._checks.append((one, _ids(length, read, empty=empty)))
+            # An empty id that the line way would leave where it is, or look past, is not taken for none.
+            empty = first == role and not (learned.always(first) and len(there) > 1)
+            self._take_check(one, learned.few(first), empty=empty)
+
+    def _take_check(self, one: _Field, few: tuple[Any, ...], *, empty: bool) -> None:
+        """Decide what is to be checked of a role's values: nothing when they are few and all right."""
+        check = _CHECKS.get(one.name)
+        if one.name in _IDS:
+            length, read = _IDS[one.name]
+            check = _ids(length, read, empty=empty)
+        odd: set[int] = set()
+        if check is None or (few and one.required and check(list(few), odd) is None and not odd):
+            one.name_values(few)
+        if check is not None and not one.few:
+            self._checks.append((one, check))
 
     def _take_names(self, learned: Learned) -> None:
         roles = {one.wire for one in self._roles.values()}
@@ -267,6 +302,7 @@ class JsonShape:
         attribute = f"x{len(self._fields)}"
         one = _Field(attribute, name, name, kind, learned.always(name), default, number=number, texts=texts)
         one.varies = not one.required or (texts and kind is not str)
+        one.name_values(learned.few(name))
         self._fields.append(one)
 
     def _watch(self, extra: Mapping[str, str]) -> None:
@@ -278,7 +314,12 @@ class JsonShape:
         watched = self._redactor.examined(names, tuple(dict.fromkeys((*self._extras, *extra))))
         if watched is None or not self._redactor.are_clean((*extra.values(),)):
             raise ValueError("a name is sensitive, or what every event gets")
-        self._watched = [one for one in self._fields if one.name in watched and one.texts]
+        for one in self._fields:
+            if one.name in watched and one.texts:
+                if one.few and not self._redactor.are_clean(one.few):
+                    raise ValueError("lines like these have to be looked at one by one")
+                if not one.few:
+                    self._watched.append(one)
 
     # ── taking ──
 
@@ -296,7 +337,7 @@ class JsonShape:
                 return b"", left
             lines = [line for place, line in enumerate(lines) if place not in odd]
             block = b"\n".join(lines)
-        if not (raw and self._is_plain(rows, lines, block)):
+        if not (raw and self._varying <= _FEW_VARY and self._is_plain(rows, lines, block)):
             if not self._same_names:
                 written = self._written
                 for row in rows:
