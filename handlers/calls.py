@@ -23,16 +23,19 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
+from datetime import date, time
+from decimal import Decimal
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from .forward import is_suppressed
 from .plain import safe_repr
 from .spans import Span, SpanKind, finish_span, start_span
 
-__all__ = ["CALLS", "Call", "calling", "clean_url", "external", "summarise", "summarise_body"]
+__all__ = ["CALLS", "Call", "calling", "clean_text", "clean_url", "external", "summarise", "summarise_body"]
 
 CALLS: Final = "logferry.calls"
 MAX_TEXT: Final = 200
@@ -40,6 +43,7 @@ MAX_ITEMS: Final = 20
 MAX_DEPTH: Final = 4
 MAX_BODY: Final = 16_384  # larger bodies are told by type and size only
 MAX_URL: Final = 2_000
+MAX_LOOKED_AT: Final = 65_536
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,7 +137,7 @@ class Call:
                 reason = (
                     error if isinstance(error, str) else f"{type(error).__name__}: {safe_repr(error, str)}"
                 )
-                fields["reason"] = _redactor().clean_text(reason[:MAX_URL])
+                fields["reason"] = clean_text(reason, MAX_URL)
             _log.debug("← %s%s", self._name, words, extra={"kind": "call", **fields})
         finish_span(self._span, finish)
 
@@ -147,15 +151,17 @@ def _guarded(describe: Callable[[], Mapping[str, object]]) -> Mapping[str, objec
 
 def clean_url(url: str) -> str:
     """Return the URL without passwords and other secrets, bounded."""
-    text: str = _redactor().clean_url(url[: MAX_URL * 2])
-    return text if len(text) <= MAX_URL else text[:MAX_URL] + "…"
+    return clean_text(url, MAX_URL)
+
+
+def clean_text(text: str, longest: int = MAX_TEXT) -> str:
+    """Return the text without secrets, bounded; redacted before it is cut: no half of a secret remains."""
+    cleaned: str = _redactor().clean_text(text[:MAX_LOOKED_AT])
+    return cleaned if len(text) <= longest else f"{cleaned[:longest]}… ({len(text)})"
 
 
 def summarise(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Return arguments redacted and bounded.
-
-    Long texts and lists cut with their size, objects by their type.
-    """
+    """Return arguments redacted and bounded: what is long is cut and told with its size."""
     short = _short(arguments, 0)
     cleaned: dict[str, object] = _redactor().clean_mapping(short)
     return cleaned
@@ -165,12 +171,9 @@ def _short(value: object, depth: int) -> Any:  # noqa: PLR0911 - one for each ki
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        # redacted before it is cut: no half of a secret passes for none
-        return (
-            value
-            if len(value) <= MAX_TEXT
-            else _redactor().clean_text(value[:4096])[:MAX_TEXT] + f"… ({len(value)})"
-        )
+        return value if len(value) <= MAX_TEXT else clean_text(value)
+    if isinstance(value, Decimal | date | time | UUID):
+        return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if isinstance(value, Mapping) and depth < MAX_DEPTH:
