@@ -202,6 +202,8 @@ class Soak:
         while (passed := time.monotonic() - self.begun) < self.seconds:
             for seat in self.steady:
                 seat.sample(passed)
+            for deed in deeds:
+                deed.look()
             self.tell(self._state(deeds))
             time.sleep(max(0.5, self.seconds / 3600))
         for deed in deeds:

@@ -39,7 +39,11 @@ class Mischief(threading.Thread):
     def end(self) -> None:
         """Let the last deed end, and do no more."""
         self._over.set()
-        self.join(60)
+        self.join(360)
+        self.look()
+
+    def look(self) -> None:
+        """Raise what it died of: what it did last was not undone, and the rest would be for nothing."""
         if self.error is not None:
             raise RuntimeError(f"{self.name}: {self.error}") from self.error
 

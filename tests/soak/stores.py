@@ -78,7 +78,7 @@ class Loki:
         self.kill = self._server.kill
 
     def start(self) -> object:
-        return self._server.start()
+        return self._server.start(300)  # it reads all that it had in memory from its log first
 
     def arrived(self, since: float, progress: Callable[[str], None]) -> Arrivals:
         """Read everything back, in windows that a page can hold."""
