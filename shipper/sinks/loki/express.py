@@ -5,30 +5,34 @@ gives, or gives up (None) before anything was sent, and then the plain way does 
 
 - Fields are read with the types that the schema declares; a value of another type makes it give up. So a
   cached value can never be taken for an equal one of another type (`1`, `1.0`, `true`).
-- What few values make up (labels, `endpoint`, `status_code`, ...) is looked up as one tuple, a *combination*,
-  that leads to its stream and its framed metadata. A field with many values (`trace_id`) crowds the table: it
-  is then written event by event. Which fields these are is found while running.
-- An event that does not fit (long or non-ASCII metadata, a long line) is framed alone, by the plain
-  functions.
+- What few values make up (labels, `endpoint`, `status_code`, ...) is looked up as one key, a *combination*,
+  that leads to its stream and its framed metadata. A field with many values (`trace_id`) is *wide*: it is
+  written event by event. Which fields these are is found while running (`seen`); should the table of
+  combinations be crowded all the same, the field with most values in it becomes wide too.
+- A chunk is read by the strict plan (`loop`), made for the values that there were so far; when something in
+  it is new, by the loose one, which takes any of its type. From what that reads the next strict plan is made,
+  the later the more often it had to be.
+- An event that does not fit (long or non-ASCII metadata, a short or a long line) is framed alone, by the
+  plain functions.
 - It works in chunks and calls `rest` between them: the caller's chance to let other threads have the
   interpreter, and small enough that what was just read is still in the processor's cache.
-
-The loop is written as source, as in `metadata`: positions only, nothing that a user wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import msgspec
-import orjson
 
 from ...model import Batch
 from .heads import Head
-from .metadata import BOOLEANS, frame_pairs, openings
-from .protobuf import field_two, framed_nanos, open_push, seal_push, second_stamp, varint
+from .loop import Combination, Plan
+from .metadata import frame_pairs, openings
+from .protobuf import field_two, framed_micros, framed_nanos, open_push, seal_push, second_stamp, varint
+from .seen import Place, Seen
 from .timestamps import Bounds, parse_timestamp
 
 __all__ = ["CHUNK", "Express", "Framed"]
@@ -37,13 +41,11 @@ CHUNK: Final = 125
 """Events framed without a rest; a divisor of 1000, so that a chunk's sequences share all but three digits."""
 
 _CROWD: Final = 1_024
-_WIDE: Final = _CROWD // 4
 _STREAMS: Final = 200
-_TAILS: Final = [f"{low:03}" for low in range(1000)]
-_TYPES: Final[Mapping[str, Any]] = {"string": str | None, "integer": int | None, "boolean": bool | None}
-
-Combination: TypeAlias = tuple[Any, ...]
-"""The stream's `parts.extend`, and the framed metadata between the fields that are written one by one."""
+_TAILS: Final = [b"%03d" % low for low in range(1000)]
+_STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
+_OPENING: Final = 3  # what stands before a line of 128 bytes or more
+_LONGEST_WAIT: Final = 512  # chunks that the loose plan takes before there is another strict one
 
 
 class Framed(NamedTuple):
@@ -60,18 +62,18 @@ class _GiveUp(Exception):  # noqa: N818 - nothing is wrong
 
 @dataclass(slots=True)
 class _Stream:
-    """What has been framed for one stream: six pieces an entry in `parts`, whole chunks in `body`."""
+    """What has been framed for one stream: some pieces an entry in `parts`, whole chunks in `body`."""
 
     text: str
     parts: list[bytes] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     events: int = 0
 
-    def gather(self) -> None:
-        """Move the chunk's pieces to the body."""
+    def gather(self, pieces: int) -> None:
+        """Move the chunk's entries to the body; each has so many pieces."""
         if not self.body:
             self.body = open_push(self.text)
-        self.events += len(self.parts) // 6
+        self.events += len(self.parts) // pieces
         self.body += b"".join(self.parts)
         self.parts.clear()
 
@@ -91,7 +93,8 @@ class _Stream:
 class Express:
     """Frames batches for these labels and metadata fields.
 
-    `types`: the schema's types by field. `stream` returns the labels' text of a stream; None: not now.
+    `types`: the schema's types by field, in the order of lines. `stream` returns the labels' text of a
+    stream; None: not now.
     """
 
     def __init__(
@@ -102,16 +105,25 @@ class Express:
         stream: Callable[[tuple[Any, ...]], str | None],
         line_bytes: int,
     ) -> None:
-        self._labels, self._metadata, self._types = tuple(labels), tuple(metadata), types
+        self._labels = {f"l{i}": name for i, name in enumerate(labels)}
+        self._metadata = {f"m{i}": name for i, name in enumerate(metadata)}
+        self._types = types
         self._stream_text, self._line_bytes = stream, line_bytes
         self._streams: dict[str, _Stream] = {}
-        self._combinations: dict[tuple[Any, ...], Combination] = {}
-        self._wide = {name for name in metadata if types.get(name) not in _TYPES}
-        self._crowded = False
+        self._seen = Seen(self._places())
+        self._wide = {
+            attribute
+            for attribute, name in self._metadata.items()
+            if types.get(name) not in {"string", "integer", "boolean"}
+        }
         self._bounds = Bounds(0.0, 0, 0)
         self._spool = ""
-        self._decode = self._decoder().decode_lines
-        self._loop = self._compile()
+        self._moment = "", 0, b""  # what times of a second begin with, the second, and it framed
+        self._tables: dict[int, list[bytes]] = {}
+        self._wait = self._waited = 1
+        self._crowded = False
+        self._strict: Plan | None = None
+        self._loose = self._plan(strict=False)
 
     def frame(self, batch: Batch, bounds: Bounds, rest: Callable[[], None]) -> list[Framed] | None:
         """Return the batch's pushes, a stream each; None: it is not the usual case."""
@@ -136,65 +148,112 @@ class Express:
         return [stream.take() for stream in self._streams.values() if stream.events]
 
     def _chunk(self, lines: Sequence[bytes], first: int) -> None:
-        heads: Sequence[Head] = self._decode(b"\n".join(lines))
-        if len(heads) != len(lines):  # one of them holds a line break, or nothing
+        heads, plan = self._read(b"\n".join(lines))
+        size = len(lines)
+        if len(heads) != size:  # one of them holds a line break, or nothing
             raise _GiveUp
         thousand, low = divmod(first, 1000)
+        stamps, nanos = self._stamped(heads, low)
         own = f"{self._spool}-{thousand}"
-        opening = _event_opening(len(own) + 3)
+        opening = _event_opening(len(own) + 3) + own
+        base = _STAMP + _OPENING + len(opening) + 3
+        if (opens := self._tables.get(base)) is None:
+            opens = self._tables[base] = field_two()[base:]
+        plan.run(heads, lines, _TAILS[low : low + size], nanos, stamps, opening.encode(), opens, first)
+        for stream in self._streams.values():
+            if stream.parts:
+                stream.gather(plan.pieces)
+
+    def _read(self, block: bytes) -> tuple[Sequence[Head], Plan]:
+        """Return the heads of a chunk's lines, and the plan that they are for."""
+        if self._wait <= 0:
+            plan = self._strict = self._strict or self._plan(strict=True)
+            try:
+                return plan.decode(block), plan
+            except msgspec.ValidationError:
+                self._waited = min(self._waited * 2, _LONGEST_WAIT)
+                self._wait = self._waited
+        heads = self._loose.decode(block)
+        self._wait -= 1
+        if self._seen.learn(heads):
+            self._strict = None
+            if new := self._metadata.keys() & self._seen.open - self._wide:
+                self._wide |= new
+                # The heads are as they were: whatever of them is wide now, this plan knows.
+                self._loose = self._plan(strict=False)
+        return heads, self._loose
+
+    def _stamped(self, heads: Sequence[Head], low: int) -> tuple[Iterable[bytes], Sequence[bytes]]:
+        """Return the framed seconds and nanoseconds; `low` are the first event's last three digits."""
         try:
-            nanos = [int(head.t[20:26]) * 1000 + place for place, head in enumerate(heads, low)]
+            text = "".join([head.t for head in heads])
+            prefix = text[:20]
+            digits = text.replace(prefix, "0")
+            if len(text) == 27 * len(heads) and len(digits) == 8 * len(heads):
+                return repeat(self._second(text[:27])), framed_micros(digits, low)
+        except (TypeError, ValueError):
+            pass
+        return self._stamped_one_by_one(heads, low)
+
+    def _stamped_one_by_one(self, heads: Sequence[Head], low: int) -> tuple[Iterable[bytes], Sequence[bytes]]:
+        prefix, stamp = "", b""
+        stamps, nanos = [], []
+        try:
+            for place, head in enumerate(heads, low):
+                moment = head.t
+                if moment[:20] != prefix or len(moment) != 27:
+                    prefix, stamp = moment[:20], self._second(moment)
+                stamps.append(stamp)
+                nanos.append(int(moment[20:26]) * 1000 + place)
         except (TypeError, ValueError):
             raise _GiveUp from None
         if min(nanos) < 0:
             raise _GiveUp
-        tails = _TAILS[low : low + len(lines)]
-        self._loop(heads, lines, tails, framed_nanos(nanos), opening + own, first)
-        for stream in self._streams.values():
-            if stream.parts:
-                stream.gather()
+        return stamps, framed_nanos(nanos)
 
-    # ── what the loop calls, now and then ──
+    # ── what is called now and then ──
 
-    def _second(self, moment: Any) -> tuple[str, bytes]:
-        """Return the characters that times of the same second begin with, and that second as it is framed."""
-        if type(moment) is not str or len(moment) != 27 or moment[19] != "." or moment[26] != "Z":
+    def _second(self, moment: str) -> bytes:
+        """Return the second of a time as it is framed."""
+        prefix, second, stamp = self._moment
+        if moment[:20] != prefix or len(moment) != 27 or moment[26] != "Z":
+            if len(moment) != 27 or moment[19] != "." or moment[26] != "Z":
+                raise _GiveUp
+            parsed = parse_timestamp(moment)
+            if parsed is None:
+                raise _GiveUp
+            second, stamp = parsed[0], second_stamp(parsed[0])
+            self._moment = moment[:20], second, stamp
+        if not self._bounds.live_from <= second <= self._bounds.youngest:
             raise _GiveUp
-        parsed = parse_timestamp(moment)
-        if parsed is None or not self._bounds.live_from <= parsed[0] <= self._bounds.youngest:
-            raise _GiveUp
-        return moment[:20], second_stamp(parsed[0])
+        return stamp
 
-    def _meet(self, key: tuple[Any, ...]) -> Combination:
-        """Return the combination of values that is not in the table, and put it there if there is room."""
-        labels = key[: len(self._labels)]
-        values = dict(zip(self._narrow(), key[len(labels) :], strict=True))
-        pieces = [""]
-        for name in self._metadata:
-            if name in self._wide:
-                pieces.append("")
+    def _meet(self, plan: Plan, key: tuple[Any, ...]) -> Combination:
+        """Return the combination of values that is not in the plan's table; put it there if there is room."""
+        values = {**plan.constants, **dict(zip(plan.keys, key, strict=True))}
+        pieces = [b""]
+        for attribute, name in self._metadata.items():
+            if attribute in plan.wide:
+                pieces.append(b"")
             else:
-                # A piece beyond ASCII cannot be encoded by the loop: such events go the odd way.
-                pieces[-1] += frame_pairs({name: values[name]}).decode("latin-1")
-        found = (self._stream(labels).parts.extend, *pieces)
-        if len(self._combinations) < _CROWD:
-            self._combinations[key] = found
-        else:
+                pieces[-1] += frame_pairs({name: values[attribute]})
+        stream = self._stream(tuple(values[attribute] for attribute in self._labels))
+        found = plan.combine(stream.parts.extend, pieces)
+        if not plan.keep(key, found, _CROWD):
             self._crowded = True
         return found
 
-    def _odd(self, head: Head, line: bytes, sequence: int, nanos: bytes) -> None:
+    def _odd(self, plan: Plan, head: Head, line: bytes, sequence: int, stamp: bytes, nanos: bytes) -> None:
         """Frame one event by the plain functions."""
-        _, stamp = self._second(head.t)
         if len(line) > self._line_bytes:
             raise _GiveUp
-        values = {name: getattr(head, f"m{i}") for i, name in enumerate(self._metadata)}
+        values = {name: getattr(head, attribute) for attribute, name in self._metadata.items()}
         meta = frame_pairs({"event_id": f"{self._spool}-{sequence}"} | values)
         opening = b"\x12" + varint(len(line))
         size = len(stamp) + 5 + len(opening) + len(line) + len(meta)
-        labels = tuple(getattr(head, f"l{i}") for i in range(len(self._labels)))
-        stream = self._stream(labels)
-        stream.parts += (b"\x12" + varint(size), stamp, nanos, opening, line, meta)
+        stream = self._stream(tuple(getattr(head, attribute) for attribute in self._labels))
+        pieces = b"\x12" + varint(size), stamp, nanos, opening, line, meta
+        stream.parts += pieces + (b"",) * (plan.pieces - len(pieces))
 
     def _stream(self, labels: tuple[Any, ...]) -> _Stream:
         text = self._stream_text(labels)
@@ -202,63 +261,46 @@ class Express:
             raise _GiveUp
         return self._streams.setdefault(text, _Stream(text))
 
-    # ── the tables ──
+    # ── the plans ──
 
-    def _narrow(self) -> list[str]:
-        return [name for name in self._metadata if name not in self._wide]
+    def _places(self) -> Sequence[Place]:
+        """Return the fields that are read, in the order in which lines have them: found without a search."""
+        places = [Place(attribute, name, "string") for attribute, name in self._labels.items()]
+        places += [
+            Place(attribute, name, self._types.get(name, "")) for attribute, name in self._metadata.items()
+        ]
+        order = {name: place for place, name in enumerate(self._types)}
+        return sorted(places, key=lambda place: order.get(place.name, len(order)))
+
+    def _plan(self, *, strict: bool) -> Plan:
+        constants = self._seen.constants if strict else {}
+        wide = {
+            attribute: name
+            for attribute, name in self._metadata.items()
+            if attribute in self._wide and attribute not in constants
+        }
+        fields = *self._labels, *self._metadata
+        keys = [name for name in fields if name not in constants and name not in wide]
+        decoder = self._seen.strict() if strict else self._seen.loose
+        types = {attribute: self._types.get(name, "") for attribute, name in wide.items()}
+        if not strict:  # then a number may be anything
+            types = {attribute: "" if type_ == "number" else type_ for attribute, type_ in types.items()}
+        return Plan(decoder.decode_lines, keys, constants, wide, types, self._meet, self._odd)
 
     def _make_room(self) -> None:
-        """Empty the tables; fields that have taken many values are written one by one from now on."""
-        places = enumerate(self._narrow(), len(self._labels))
-        keys = self._combinations
-        self._wide |= {name for place, name in places if len({key[place] for key in keys}) > _WIDE}
-        self._combinations, self._streams, self._crowded = {}, {}, False
-        self._loop = self._compile()
-
-    def _decoder(self) -> msgspec.json.Decoder[list[Head]]:
-        types = {name: _TYPES.get(self._types.get(name, ""), Any) for name in self._metadata}
-        fields: list[tuple[str, Any, Any]] = [("t", str | None, None)]
-        fields += [(f"l{i}", str | None, None) for i in range(len(self._labels))]
-        fields += [(f"m{i}", types[name], None) for i, name in enumerate(self._metadata)]
-        names = ["timestamp", *self._labels, *self._metadata]
-        rename = {attribute: name for (attribute, _, _), name in zip(fields, names, strict=True)}
-        # In the order in which lines have them, as far as the schema knows: found without a search.
-        order = {name: place for place, name in enumerate(self._types)}
-        fields.sort(key=lambda entry: order.get(rename[entry[0]], len(order)))
-        return msgspec.json.Decoder(msgspec.defstruct("Head", fields, rename=rename, gc=False))
-
-    def _compile(self) -> Callable[..., None]:
-        wide = [i for i, name in enumerate(self._metadata) if name in self._wide]
-        key = [f"head.l{i}" for i in range(len(self._labels))]
-        key += [f"head.m{i}" for i, name in enumerate(self._metadata) if name not in self._wide]
-        pieces = [f"p{i}" for i in range(len(wide) + 1)]
-        source = ["def loop(heads, lines, tails, nanos, own, first):", " prefix = ''"]
-        source += [" for head, line, tail, nano in zip(heads, lines, tails, nanos):", "  try:"]
-        source += ["   moment = head.t"]
-        source += ["   if moment[:20] != prefix or len(moment) != 27: prefix, stamp = second(moment)"]
-        source += [f"   key = ({''.join(f'{k},' for k in key)})", "   found = get(key)"]
-        source += [f"   add, {', '.join(pieces)} = meet(key) if found is None else found"]
-        text = "{own}{tail}{p0}"
-        for place, i in enumerate(wide, 1):
-            source += _written(i, self._types.get(self._metadata[i], ""))
-            text += f"{{s{i}}}{{v{i}}}{{p{place}}}"
-        # ASCII only: a length of characters is then a length of bytes.
-        source += [f"   meta = f'{text}'", "   if not meta.isascii(): raise ValueError"]
-        source += ["   meta = meta.encode()", "   length = len(line)", "   opening = opens[length]"]
-        source += [f"   size = {_STAMPED} + len(opening) + length + len(meta)"]
-        source += ["   add((opens[size], stamp, nano, opening, line, meta))"]
-        source += ["  except (IndexError, ValueError, TypeError):"]
-        source += ["   odd(head, line, first // 1000 * 1000 + int(tail), nano)"]
-        scope: dict[str, Any] = {f"h{i}": openings(self._metadata[i]) for i in wide}
-        scope |= {"get": self._combinations.get, "meet": self._meet, "odd": self._odd}
-        scope |= {"second": self._second, "plain": BOOLEANS}
-        scope |= {"opens": field_two(), "dumps": orjson.dumps}
-        exec("\n".join(source), scope)  # noqa: S102 - positions only, see the module's rules
-        loop: Callable[..., None] = scope["loop"]
-        return loop
+        """Empty the tables; of a crowded one, the field with most values becomes wide."""
+        if self._crowded:
+            counts: dict[str, int] = {}
+            for plan in (self._loose, self._strict):
+                for attribute, count in plan.counts().items() if plan is not None else ():
+                    if attribute in self._metadata and count > 1:
+                        counts[attribute] = max(count, counts.get(attribute, 0))
+            if counts:
+                self._wide.add(max(counts, key=lambda attribute: counts[attribute]))
+        self._streams, self._crowded = {}, False
+        self._strict, self._loose = None, self._plan(strict=False)
 
 
-_STAMPED: Final = 15  # a framed timestamp: tag, length, and 13 bytes
 _EVENT_OPENINGS: Final = openings("event_id")
 
 
@@ -266,21 +308,3 @@ def _event_opening(length: int) -> str:
     if length >= len(_EVENT_OPENINGS):
         raise _GiveUp  # a sequence of sixty digits, or a spool's id that is not one
     return _EVENT_OPENINGS[length]
-
-
-def _written(i: int, type_: str) -> list[str]:
-    """Return the statements that set `v` to the text of a field's value, and `s` to what stands before it."""
-    short, absent = f"s{i} = h{i}[len(v{i})]", f"s{i} = v{i} = ''"
-    if type_ == "string":
-        return [f"   if v{i} := head.m{i}: {short}", f"   else: {absent}"]
-    # `f'{1.5}'` is a number's own text, as `repr` gives it. JSON's is the same where neither has an exponent,
-    # and made in half the time.
-    return [
-        f"   v{i} = head.m{i}",
-        f"   if v{i}.__class__ is float and 0.0001 <= v{i} < 1e16: v{i} = dumps(v{i}).decode(); {short}",
-        f"   elif v{i}.__class__ is float or v{i}.__class__ is int: v{i} = f'{{v{i}}}'; {short}",
-        f"   elif v{i} is None or v{i} == '': {absent}",
-        f"   elif v{i}.__class__ is str: {short}",
-        f"   elif v{i}.__class__ is bool: v{i} = plain[v{i}]; {short}",
-        "   else: raise TypeError",
-    ]

@@ -11,8 +11,8 @@ A generated encoder would copy and check every line; here an entry is a handful 
   timestamp is always 13 bytes long and its prefix is shared by all entries of a second. The stream's length
   is always written with five, so that it can be filled in at the end. Protobuf allows such longer forms.
 - Lengths below `_SHORT` come from tables; others are computed.
-- Many events' nanoseconds are written at once (`framed_nanos`): all of them stand in one large number, eight
-  bytes each, so that seven bits are moved to their places for all with one operation.
+- Many events' nanoseconds are written at once (`framed_nanos`, `framed_micros`): all of them stand in one
+  large number, eight bytes each, so that one operation reads a digit, or moves seven bits, of all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from struct import Struct
-from typing import Any, Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ...core.varint import varint
 
@@ -29,6 +29,7 @@ __all__ = [
     "Row",
     "field_two",
     "fourteen_bits",
+    "framed_micros",
     "framed_nanos",
     "open_push",
     "pair",
@@ -66,30 +67,70 @@ def fourteen_bits() -> list[bytes]:
 
 def framed_nanos(nanos: Sequence[int]) -> tuple[bytes, ...]:
     """Return the five bytes of each of some nanoseconds; few different numbers of them, for what it keeps."""
-    pack, unpack, lowest, second, third, fourth, top, unfinished = _lanes(len(nanos))
-    lanes = int.from_bytes(pack(*nanos), "little")
+    return _framed(int.from_bytes(_lanes(len(nanos)).pack(*nanos), "little"), len(nanos))
+
+
+def framed_micros(digits: str, first: int) -> tuple[bytes, ...]:
+    """Return the framed nanoseconds of events whose microseconds are `digits`: `0123456Z` for each.
+
+    `first`, and one more for each event, are what is below a microsecond. ValueError: no such characters.
+    """
+    size = len(digits) // 8
+    form, most, high, byte, ones, places = _digit_lanes(size)
+    lanes = int.from_bytes(digits.encode("ascii"), "little") ^ form
+    # What was a digit is 0 to 9 now and the rest 0: `most` added to anything more sets its highest bit.
+    if (lanes | (lanes + most)) & high:
+        raise ValueError(digits)
+    pairs = lanes * 10 + (lanes >> 8)
+    nanos = (pairs >> 8 & byte) * 10_000_000 + (pairs >> 24 & byte) * 100_000 + (pairs >> 40 & byte) * 1_000
+    return _framed(nanos + ones * first + places, size)
+
+
+def _framed(lanes: int, size: int) -> tuple[bytes, ...]:
+    """Return the five bytes of each of `size` nanoseconds that stand in one number."""
+    held = _lanes(size)
     lanes = (
-        unfinished
-        | lanes & lowest
-        | (lanes & second) << 1
-        | (lanes & third) << 2
-        | (lanes & fourth) << 3
-        | (lanes & top) << 4
+        held.unfinished
+        | lanes & held.lowest
+        | (lanes & held.second) << 1
+        | (lanes & held.third) << 2
+        | (lanes & held.fourth) << 3
+        | (lanes & held.top) << 4
     )
-    return unpack(lanes.to_bytes(8 * len(nanos), "little"))
+    return held.unpack(lanes.to_bytes(8 * size, "little"))
+
+
+class _Lanes(NamedTuple):
+    """What framing so many needs: in and out, the masks of seven bits, the "more" bits."""
+
+    pack: Callable[..., bytes]
+    unpack: Callable[[bytes], tuple[bytes, ...]]
+    lowest: int
+    second: int
+    third: int
+    fourth: int
+    top: int
+    unfinished: int
 
 
 @cache
-def _lanes(
-    size: int,
-) -> tuple[Callable[..., bytes], Callable[[bytes], tuple[Any, ...]], int, int, int, int, int, int]:
-    """Return what `framed_nanos` needs for so many: in and out, the masks of seven bits, the "more" bits."""
-    bits = [0x7F << place for place in range(0, 35, 7)] + [0x80808080]
-    lowest, second, third, fourth, top, unfinished = (
-        int.from_bytes(lane.to_bytes(8, "little") * size, "little") for lane in bits
-    )
+def _lanes(size: int) -> _Lanes:
+    lowest, second, third, fourth, top = (_everywhere(0x7F << place, size) for place in range(0, 35, 7))
     pack, unpack = Struct(f"<{size}Q").pack, Struct("<" + "5s3x" * size).unpack
-    return pack, unpack, lowest, second, third, fourth, top, unfinished
+    return _Lanes(pack, unpack, lowest, second, third, fourth, top, _everywhere(0x80808080, size))
+
+
+@cache
+def _digit_lanes(size: int) -> tuple[int, ...]:
+    """Return what reading so many microseconds needs; see `framed_micros`."""
+    form = int.from_bytes(b"0000000Z", "little")
+    places = int.from_bytes(b"".join(place.to_bytes(8, "little") for place in range(size)), "little")
+    lanes = form, 0x7F_76_76_76_76_76_76_7F, 0x80_80_80_80_80_80_80_80, 0xFF, 1
+    return *(_everywhere(lane, size) for lane in lanes), places
+
+
+def _everywhere(lane: int, size: int) -> int:
+    return int.from_bytes(lane.to_bytes(8, "little") * size, "little")
 
 
 def open_push(labels: str) -> bytearray:

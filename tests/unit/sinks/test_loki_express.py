@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 import orjson
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logferry.handlers.schema import FIELDS
 from logferry.shipper.model import Batch
 from logferry.shipper.sinks.loki import express
+from logferry.shipper.sinks.loki.express import Express
 from logferry.shipper.sinks.loki.labels import LabelGuard
+from logferry.shipper.sinks.loki.loop import Plan
 from logferry.shipper.sinks.loki.protobuf import push_request
 from logferry.shipper.sinks.loki.routing import LINE_BYTES, Router
 from logferry.shipper.sinks.loki.timestamps import Limit
@@ -51,6 +54,15 @@ def plain(batch: Batch) -> dict[str, tuple[int, bytes]]:
         push.text: (len(push.rows), bytes(push_request(push.text, push.rows, batch.lines, found.metas)))
         for push in found.pushes
     }
+
+
+def attributes(*names: str) -> set[str]:
+    return {f"m{METADATA.index(name)}" for name in names}
+
+
+def without(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event without the fields that are `...`."""
+    return {name: value for name, value in event.items() if value is not ...}
 
 
 def fast(used: Router, batch: Batch) -> dict[str, tuple[int, bytes]] | None:
@@ -100,7 +112,7 @@ def _dump(event: dict[str, Any]) -> bytes:
     return msgspec.json.encode(event)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.lists(usual, min_size=1, max_size=30), min_size=1, max_size=4),
     st.integers(1000, 10**18) | st.integers(1000, 1300),
@@ -111,15 +123,19 @@ def test_one_pass_gives_what_the_plain_way_gives(
 ) -> None:
     """Batches of any usual values, one after another: the same streams and the same bytes, whatever was seen.
 
-    With `crowded` the table of combinations is full, and its fields are written one by one.
+    With `crowded` the table of combinations is full, and its fields are written one by one. Each batch goes
+    twice: as something new, and as what the strict plan was made for.
     """
     used = router() if crowded else _long_lived
     if crowded:
-        used._express._wide |= {"trace_id", "user_id", "endpoint", "status_code"}
+        used._express._wide |= attributes("trace_id", "user_id", "endpoint", "status_code")
         used._express._crowded = True
     for events in batches:
         batch = Batch(SPOOL, range(first, first + len(events)), [_dump(event) for event in events])
-        assert fast(used, batch) == plain(batch)
+        expected = plain(batch)
+        for _ in range(2):
+            assert fast(used, batch) == expected
+            used._express._wait = 0  # the strict plan from here on
 
 
 @settings(max_examples=60, deadline=None)
@@ -158,10 +174,75 @@ def test_fields_with_many_values_are_written_one_by_one_from_then_on() -> None:
     for first in (1000, 4321):
         batch = Batch(SPOOL, range(first, first + len(lines)), lines)
         assert fast(used, batch) == plain(batch)
-    narrow = used._express._narrow()
-    assert "trace_id" not in narrow
-    assert {"endpoint", "status_code", "failed"} <= set(narrow)
-    assert len(used._express._combinations) <= 30
+    strict = used._express._strict
+    assert strict is not None
+    assert {*strict.wide} == attributes("trace_id", "duration_ms")
+    assert {*strict.keys} == attributes("endpoint", "status_code")
+    assert len(strict._table) == 21
+
+
+def test_what_is_new_to_the_strict_plan_is_read_by_the_loose_one() -> None:
+    """A new value, one of many, a missing one, one where none was: each alone in a chunk of usual lines."""
+    usual = {"endpoint": "/a", "status_code": 200, "duration_ms": 1.5, "failed": False}
+    lines = [line(**usual) for _ in range(300)]
+    news: list[dict[str, Any]] = [
+        {"endpoint": ...},
+        {"status_code": None},
+        {"endpoint": "/b"},
+        {"endpoint": "é" * 300},
+        {"status_code": 2**60},
+        {"failed": True},
+        {"user_id": "u"},
+        {"duration_ms": 1e-7},
+        {"duration_ms": 0.00005},
+        {"duration_ms": 1.2345678901234568e17},
+        {"duration_ms": 1e300},
+        {"duration_ms": 2**70},
+        {"duration_ms": "odd"},
+        {"duration_ms": [1]},
+        {"voice": 7},
+        {"level": "ERROR"},
+        {"message": "short"},
+    ]
+    used, first = router(), 1000
+    for new in [*news, *news]:
+        odd = [*lines[:150], _dump(without(orjson.loads(lines[0]) | new)), *lines[150:]]
+        for part in (lines, lines, odd, lines):
+            used._express._wait = 0
+            batch = Batch(SPOOL, range(first, first + len(part)), part)
+            assert fast(used, batch) == plain(batch)
+            assert part is odd or (used._express._strict is not None and used._express._wait <= 0), new
+            first += len(part)
+
+
+def test_a_table_that_is_crowded_by_few_values_each_makes_the_widest_of_them_wide() -> None:
+    """Sixteen routes, statuses and users make 4,096 combinations: they do not empty the table for ever."""
+    used = router()
+    lines = [
+        line(endpoint=f"/{n % 16}", status_code=200 + n // 16 % 16, user_id=f"u{n // 256}")
+        for n in range(4096)
+    ]
+    for first in range(1000, 1000 + 4 * 4096, 4096):
+        batch = Batch(SPOOL, range(first, first + len(lines)), lines)
+        assert fast(used, batch) == plain(batch)
+    assert not used._express._crowded
+
+
+def test_values_that_never_end_make_few_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chunk brings a label or a field's value that is new: plans are made ever more seldom."""
+    made: list[bool] = []
+    plan = Express._plan
+
+    def counted(self: Express, *, strict: bool) -> Plan:
+        made.append(strict)
+        return plan(self, strict=strict)
+
+    monkeypatch.setattr(Express, "_plan", counted)
+    used = router(budget=10_000)
+    lines = [line(service=f"s{n // 125 % 80}", endpoint=f"/{n // 125}") for n in range(125 * 100)]
+    batch = Batch(SPOOL, range(1000, 1000 + len(lines)), lines)
+    assert fast(used, batch) == plain(batch)
+    assert 5 < len(made) < 20
 
 
 def test_others_get_a_turn_between_chunks() -> None:

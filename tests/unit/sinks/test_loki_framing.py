@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logferry.shipper.sinks.loki.heads import Heads
 from logferry.shipper.sinks.loki.metadata import VALUE_BYTES, frame_metadata, pairs_of, text_of, wire_name
-from logferry.shipper.sinks.loki.protobuf import framed_nanos, pair, push_request
+from logferry.shipper.sinks.loki.protobuf import framed_micros, framed_nanos, pair, push_request
 
 SPOOL = "0123456789abcdef" * 2
 
@@ -155,3 +156,21 @@ def test_nanoseconds_of_many_events_are_varints_of_five_bytes(nanos: list[int]) 
     """Written all at once, each reads as itself."""
     framed = framed_nanos(nanos)
     assert [read_varint(one, 0) for one in framed] == [(number, 5) for number in nanos]
+
+
+@given(st.lists(st.integers(0, 999_999), min_size=1, max_size=130), st.integers(0, 870))
+def test_microseconds_that_are_digits_still_give_the_same_bytes(micros: list[int], first: int) -> None:
+    """Read and framed all at once, they are what they are one by one."""
+    digits = "".join(f"0{number:06}Z" for number in micros)
+    nanos = [number * 1000 + place for place, number in enumerate(micros, first)]
+    assert framed_micros(digits, first) == framed_nanos(nanos)
+
+
+@given(st.integers(0, 23), st.characters(exclude_characters="0123456789Z") | st.just("Z"))
+def test_what_are_no_microseconds_is_never_taken_for_some(place: int, odd: str) -> None:
+    """One other character anywhere among those of three events."""
+    digits = "0000000Z0123456Z0999999Z"
+    if odd == "Z" and place % 8 == 7:
+        return
+    with pytest.raises(ValueError, match=r".*"):
+        framed_micros(digits[:place] + odd + digits[place + 1 :], 7)
