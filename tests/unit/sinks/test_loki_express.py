@@ -183,7 +183,7 @@ def test_fields_with_many_values_are_written_one_by_one_from_then_on() -> None:
 
 def test_what_is_new_to_the_strict_plan_is_read_by_the_loose_one() -> None:
     """A new value, one of many, a missing one, one where none was: each alone in a chunk of usual lines."""
-    usual = {"endpoint": "/a", "status_code": 200, "duration_ms": 1.5, "failed": False}
+    usual = {"endpoint": "/a", "status_code": 200, "duration_ms": 1.5, "failed": False, "message": "m" * 99}
     lines = [line(**usual) for _ in range(300)]
     news: list[dict[str, Any]] = [
         {"endpoint": ...},
