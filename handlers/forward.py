@@ -6,6 +6,8 @@ Rules
   (a defect in a filter, the builder or the outlet), `nested` (logged too deep inside another log call).
 - Feedback: a thread under `suppressed` (a sink's worker and what its client logs) forwards nothing. The set
   of thread ids is only a quick pre-check; the truth is thread-local, because ids are reused when threads end.
+- The garbage collector runs finalisers in whatever thread allocates, in a suppressed one too: what these log
+  is the application's, and forwarded.
 - Re-entrance: a `__repr__`, an outlet, a signal handler or a finaliser may log while a record is being built.
   Such a record is forwarded like any other, `DEPTH` deep; deeper down without arguments and extras, which
   calls no foreign code and so ends the recursion; twice as deep it is counted as `nested` and dropped.
@@ -14,6 +16,7 @@ Rules
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -47,9 +50,10 @@ BUSY: Final[set[int]] = set()
 
 
 class _Marks(threading.local):
-    """This thread's marks: how often it is suppressed, and how deep it logs inside log calls."""
+    """This thread's marks: how often it is suppressed, if garbage is collected in it, how deep it logs."""
 
     suppressed = 0
+    collecting = False
     depth = 0
 
 
@@ -70,8 +74,15 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def suppress_thread() -> None:
     """Forward nothing that this thread logs from here on, to its end."""
+    if _note_collecting not in gc.callbacks:
+        gc.callbacks.append(_note_collecting)
     _marks.suppressed += 1
     SUPPRESSED.add(get_ident())
+
+
+def _note_collecting(phase: str, _info: object) -> None:
+    if get_ident() in SUPPRESSED:
+        _marks.collecting = phase == "start"
 
 
 @contextmanager
@@ -91,9 +102,10 @@ def descend() -> int:
 
     For those who reach the outlet without a `ForwardHandler`. What began with a depth ends with `ascend`.
     """
-    if _marks.suppressed:
+    if is_suppressed():
         return 0
-    SUPPRESSED.discard(get_ident())  # left by a thread that has ended; its id is ours now
+    if not _marks.suppressed:
+        SUPPRESSED.discard(get_ident())  # left by a thread that has ended; its id is ours now
     _marks.depth += 1
     return _marks.depth
 
@@ -105,7 +117,7 @@ def ascend() -> None:
 
 def is_suppressed() -> bool:
     """Tell whether this thread is suppressed."""
-    return _marks.suppressed > 0
+    return _marks.suppressed > 0 and not _marks.collecting
 
 
 class Tally(dict[int, int]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -113,6 +114,27 @@ def test_suppressed_threads_forward_nothing(wire: Wire) -> None:
         log.info("hidden")
     log.info("seen")
     assert events.messages == ["seen"]
+
+
+def test_what_finalisers_log_in_a_suppressed_thread_is_forwarded(wire: Wire) -> None:
+    """Garbage may be collected anywhere; what its last owner drops is its owner's."""
+    log, _, events = wire()
+
+    class Late:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __del__(self) -> None:
+            log.info(self.name)
+
+    late = Late("collected")
+    late.me = late  # type: ignore[attr-defined]
+    del late
+    with suppressed():
+        gc.collect()
+        Late("dropped")
+        log.info("the client's")
+    assert [event["message"] for event in events] == ["collected"]
 
 
 def test_an_id_reused_after_a_suppressed_thread_is_not_suppressed(wire: Wire) -> None:
