@@ -217,6 +217,13 @@ def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
     assert taken == [texts[5]]
 
 
+def test_a_secret_among_the_first_lines(taken: list[bytes]) -> None:
+    """What is learned from is looked at too: only the lines with the secret go line by line, then and later."""
+    lines = dumped([entry(i, note=SECRET if i % 20 == 7 else "ok") for i in range(300)])
+    assert b"abcdefgh12345678" not in b"".join(same(lines))
+    assert len(taken) == 15
+
+
 def test_declared_types_and_dead_letters() -> None:
     """Where violations are dead letters nothing is cast."""
     builder = make(on_violation="dead_letter")
