@@ -84,7 +84,7 @@ def extract_headers(carrier: Carrier) -> Incoming:
 def _pairs(carrier: Carrier) -> list[tuple[Any, Any]]:
     if carrier is None:
         return []
-    pairs = carrier.items() if isinstance(carrier, Mapping) else carrier
+    pairs: Iterable[Any] = carrier.items() if isinstance(carrier, Mapping) else carrier
     return [(pair[0], pair[1]) for pair in pairs if isinstance(pair, tuple) and len(pair) == 2]
 
 
@@ -133,12 +133,10 @@ class Received:
 
 
 @contextmanager
-def received(
-    carrier: Carrier, name: str = "receive", *, kind: SpanKind = "consumer", **fields: object
-) -> Iterator[Incoming]:
+def received(carrier: Carrier, name: str = "receive", **fields: object) -> Iterator[Incoming]:
     """Handle one message in its own context; `name` is its span's, `fields` are bound as well."""
     incoming = carrier if isinstance(carrier, Incoming) else extract_headers(carrier)
-    message = Received(incoming, name, fields, kind)
+    message = Received(incoming, name, fields)
     message.begin()
     try:
         yield incoming

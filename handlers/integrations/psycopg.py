@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ._needs import missing
@@ -103,7 +104,7 @@ def install(*, comment: bool = False, slow_ms: float | None = SLOW_MS) -> None:
     uninstall()
     statements = Statements("postgresql", comment=comment, slow_ms=slow_ms)
     for owner, name, make in _METHODS:
-        _patches.replace(owner, name, lambda original, make=make: make(original, statements))
+        _patches.replace(owner, name, partial(make, statements=statements))
 
 
 def uninstall() -> None:

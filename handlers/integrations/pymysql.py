@@ -10,6 +10,7 @@ sending many rows as one INSERT is touched.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from ._needs import missing
@@ -65,7 +66,7 @@ def install(*, comment: bool = True, slow_ms: float | None = SLOW_MS) -> None:
     for kind in (pymysql.cursors.Cursor, pymysql.cursors.SSCursor):
         for name, make in _METHODS:
             if name in vars(kind):
-                _patches.replace(kind, name, lambda original, make=make: make(original, statements))
+                _patches.replace(kind, name, partial(make, statements=statements))
 
 
 def uninstall() -> None:

@@ -24,7 +24,7 @@ from typing import Final, Self
 
 from .cache import binary
 
-__all__ = ["PACKAGES", "Mariadb", "Postgres", "Rabbitmq", "Redis", "home", "install", "required"]
+__all__ = ["PACKAGES", "Mariadb", "Nginx", "Postgres", "Rabbitmq", "Redis", "home", "install", "required"]
 
 PACKAGES: Final = {
     "nginx": ["nginx"],
@@ -195,6 +195,30 @@ class _Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class Nginx(_Server):
+    """nginx with `http`, lines for its http block ({PORT} is where it listens), and its log at `access`."""
+
+    name = "nginx"
+
+    def __init__(self, directory: Path, http: str) -> None:
+        super().__init__(directory)
+        self.access = directory / "access.json.log"
+        kept = "".join(
+            f"{kind}_temp_path {directory}/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (directory / "nginx.conf").write_text(
+            f"daemon off;\nworker_processes 1;\npid {directory}/pid;\nerror_log {directory}/error.log;\n"
+            f"events {{ worker_connections 256; }}\n"
+            f"http {{\n{kept}{http.replace('{PORT}', str(self.port))}\n}}\n"
+        )
+
+    def command(self) -> list[str]:
+        error = str(self.directory / "error.log")
+        command = [str(self.root / "usr/sbin/nginx"), "-p", str(self.directory), "-e", error]
+        return [*command, "-c", str(self.directory / "nginx.conf")]
 
 
 class Redis(_Server):
