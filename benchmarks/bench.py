@@ -22,6 +22,7 @@ from typing import Literal
 
 import agent
 import latency
+import middleware
 import record
 import stages
 import starting
@@ -78,12 +79,21 @@ def parts(size: Size) -> list[Row]:
 
 def files(size: Size) -> list[Row]:
     """Measure the agent."""
-    return agent.measure(20_000, 2, backlog=False) if size == "short" else agent.measure(100_000, 3)
+    return (
+        agent.measure(20_000, 2, backlog=False)
+        if size == "short"
+        else agent.measure(100_000, 3, kinds=list(agent.KINDS))
+    )
 
 
 def starts(size: Size) -> list[Row]:
     """Measure imports and starts."""
     return starting.measure(3 if size == "short" else 10)
+
+
+def requests(size: Size) -> list[Row]:
+    """Measure what the middleware adds to a request."""
+    return middleware.measure(5_000, 2) if size == "short" else middleware.measure()
 
 
 SECTIONS: dict[str, Callable[[Size], list[Row]]] = {
@@ -93,6 +103,7 @@ SECTIONS: dict[str, Callable[[Size], list[Row]]] = {
     "memory": memory,
     "agent": files,
     "start": starts,
+    "middleware": requests,
 }
 
 

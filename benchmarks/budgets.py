@@ -76,6 +76,12 @@ BUDGETS = (
     Budget("agent: memory, any backlog", r"agent: .*", "memory", 120, "MiB"),
     Budget("start of logferry run", r"start: logferry run.*", "seconds", 0.5, "s"),
     Budget("import of logferry.handlers", r"start: import logferry\.handlers.*", "cpu", 60, "ms", 1e-3),
+    Budget(
+        "ASGI middleware with its access event, added to a request (30 µs where the floor is 5)",
+        r"middleware: .*",
+        "ratio",
+        6.0,
+    ),
     Budget("local store: a panel over ten million events", r"panels: panel .*", "seconds", 1.0, "s"),
 )
 

@@ -56,6 +56,7 @@ MARGINS: Mapping[str, Mapping[str, Margin]] = {
     "memory": {"memory": Margin(0.25, 5.0)},
     "agent": {"ratio": Margin(0.30), "memory": Margin(0.15, 5.0)},
     "start": {"ratio": Margin(0.30, 0.10)},
+    "middleware": {"ratio": Margin(0.20)},
 }
 
 
@@ -131,7 +132,7 @@ def short(expected: Mapping[str, Mapping[str, float]]) -> list[Row]:
     return [row for rows in found.values() for row in rows]
 
 
-SHORT = ("ways", "stages", "calls", "agent", "start")
+SHORT = ("ways", "stages", "calls", "agent", "start", "middleware")
 
 
 def keep(size: str, rows: Sequence[Row]) -> None:

@@ -6,6 +6,7 @@ The cases are those of the W3C's own test suite for the standard's level 1, and 
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 from hypothesis import given, settings
@@ -316,3 +317,18 @@ def test_whatever_comes_in_what_goes_out_is_well_formed(
         parents = {value.strip(" \t") for name, value in headers if name.lower() == "traceparent"}
         if parents == {GOOD[1]}:
             assert (fields["trace_id"], fields["parent_id"]) == (TRACE, SPAN)
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(
+        [GOOD[1], f"00-{TRACE}-{SPAN}-02", f"00-{TRACE}-{SPAN}-ff", f"cc-{TRACE}-{SPAN}-01", "x"]
+    ),
+    st.sampled_from(["r-1", TRACE, TRACE.upper(), str(uuid.UUID(TRACE)), OTHER, "0" * 32, "<", ""])
+    | st.text(max_size=8),
+    st.booleans(),
+)
+def test_the_usual_headers_are_read_like_all_others(parent: str, request_id: str, alone: bool) -> None:
+    """The short way for what most calls bring decides as the general way does."""
+    headers = [("traceparent", parent), *([] if alone else [("x-request-id", request_id)])]
+    assert from_headers(headers) == from_headers(headers, (*PRECEDENCE,))
