@@ -47,7 +47,8 @@ integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kil
 	$(BIN)/python -m pytest tests/integration -q --timeout 300 || $(AGAIN) tests/integration
 
 servers: $(VENV)/stamp-dev ## install the servers that the tests talk to, into a cache outside the repository
-	@$(BIN)/python tests/servers/install.py loki elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
+	@$(BIN)/python tests/servers/install.py loki elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \
+		nginx redis rabbitmq postgresql mariadb || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
 
 lint: $(VENV)/stamp-dev ## ruff (all rules) and mypy (strict)
 	$(BIN)/ruff check .

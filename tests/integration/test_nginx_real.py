@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from servers.debian import Nginx, required
-from servers.http import WebServer
+from servers.web import WebServer
 
 from logferry.handlers.schema import FIELDS
 from logferry.handlers.tracing import from_headers

@@ -15,6 +15,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cache import (
@@ -27,6 +28,10 @@ from cache import (
     ZIPKIN_VERSION,
     binary,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this is a script, and `servers` a package beside it
+
+from servers import debian
 
 HERE = Path(__file__).parent
 
@@ -305,6 +310,7 @@ SERVERS = {
     "kafka": kafka,
     "rsyslog": rsyslog,
     "zipkin": zipkin,
+    **{name: partial(debian.install, name) for name in debian.PACKAGES},
 }
 
 if __name__ == "__main__":

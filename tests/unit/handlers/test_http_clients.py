@@ -13,7 +13,7 @@ import httpx
 import pytest
 import requests
 import urllib3
-from servers.http import WebServer
+from servers.web import WebServer
 
 from logferry.handlers import context
 from logferry.handlers.formatter import make_builder
