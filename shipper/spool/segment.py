@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from ..core.framing import COUNT_FACTOR, EVENT, HEADER_SIZE, KIND_FACTOR, SEAL, encode, salt_of
+from .pages import let_go, touch
 
 __all__ = [
     "DATA",
@@ -222,6 +223,12 @@ class Writable:
     def sync(self) -> None:
         """Put what was written on the disk."""
 
+    def warm(self, end: int) -> None:
+        """Make the bytes from `pos` to `end` ready for the fast path."""
+
+    def cool(self) -> None:
+        """Give back the memory that the fast path has used; more may be written."""
+
     def close(self) -> None:
         """Let go of the file; the map goes with the last reference to it."""
 
@@ -279,6 +286,16 @@ class WritableFile(Writable):
         """Put the data on the disk: `fdatasync` releases the interpreter lock, `mmap.flush` does not."""
         if self.fd >= 0:
             getattr(os, "fdatasync", os.fsync)(self.fd)
+
+    def warm(self, end: int) -> None:
+        """Have the map's pages from `pos` to `end` prepared."""
+        if isinstance(self.buffer, mmap.mmap):
+            touch(self.buffer, min(self.pos, self.capacity), end)
+
+    def cool(self) -> None:
+        """Give the map's pages back."""
+        if isinstance(self.buffer, mmap.mmap):
+            let_go(self.buffer)
 
     def close(self) -> None:
         """Close the file; the map goes with the last reference to it."""

@@ -11,6 +11,9 @@ Rules
 - The next segment is made ahead (`prepare`), so that the log call that fills one only changes over. Until it
   is in use it holds no frame and its header says 0 for its first sequence. It is taken only after segments
   with lower numbers, and made only while half of the bound is free: idle processes must not hoard room.
+- What a log call would wait for is done by the thread that prepares: pages that will be written next are
+  touched when a segment is made, and again when a sync has written them to the disk; those of filled segments
+  are given back, and their files closed.
 - An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes
   over, one line on stderr says so, and the disk is tried again every `RETRY` seconds.
 """
@@ -63,6 +66,7 @@ _PAGE = 4096
 _TRIES = 5  # ids for a directory before memory has to do
 _DEEPEST = 8  # interruptions within interruptions before memory has to do: the disk stalls, signals do not
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
+_UNCLOSED = 16  # and before `prepare` comes to close the others
 
 
 class _UnsettledError(OSError):
@@ -133,6 +137,8 @@ class Supply:
         self._retry_at = 0.0
         self._full_until = 0.0
         self.unsynced: list[Writable] = []
+        self._cooled = 0  # the number of the newest of them whose pages were given back
+        self._warmed = (0, 0)  # the segment that was in use at the last sync, and how far it was filled
         self._spare: Writable | None = None
         self._unnamed = False  # there are files whose names may not be on the disk
         self._founded = False  # those of the directories are
@@ -196,6 +202,7 @@ class Supply:
 
         For a thread of its own; log calls go on meanwhile.
         """
+        self._tidy()
         path, bound, home = self.settings.path, self.settings.max_bytes, self.home
         if path is None or self.state != "disk" or self._spare is not None or home.dir_fd < 0:
             return
@@ -205,7 +212,22 @@ class Supply:
             size = min(grown(current.capacity, 0, share(path, bound), bound), largest_file())
             if size > bound // 2 - usage(path):
                 return
-            self._spare = self._new_file(home, size, 0)
+            spare = self._new_file(home, size, 0)
+        spare.warm(spare.capacity)
+        self._spare = spare
+
+    def _tidy(self) -> None:
+        """Give back the pages of filled segments, and close those that no sync waits for."""
+        keep = _UNSYNCED if self.settings.sync != "never" else 0
+        waiting = self.unsynced.copy()
+        if waiting and waiting[-1].number != self._cooled:
+            for segment in waiting:
+                segment.cool()
+            self._cooled = waiting[-1].number
+        for segment in waiting[:-keep] if keep else waiting:
+            with suppress(ValueError):  # synced meanwhile
+                self.unsynced.remove(segment)
+                segment.close()
 
     def drop_spare(self) -> None:
         """Take back the segment that was made ahead."""
@@ -250,7 +272,7 @@ class Supply:
         self.sealed.append(Sealed(old.number, old.first, old_last, old.capacity, self.clock(), was_memory))
         if not was_memory:
             self.unsynced.append(old)
-            while len(self.unsynced) > (_UNSYNCED if self.settings.sync != "never" else 0):
+            while len(self.unsynced) > _UNCLOSED:
                 self.unsynced.pop(0).close()
 
     def discard(self, segment: Writable) -> None:
@@ -266,7 +288,17 @@ class Supply:
             segment.sync()
             segment.close()
         current.sync()
+        self._warm(current)
         self._sync_names()
+
+    def _warm(self, current: Writable) -> None:
+        """Touch the pages that will be needed until the next sync: by half more than since the last."""
+        number, before = self._warmed
+        before = before if current.number == number else 0
+        at = min(current.pos, current.capacity)
+        self._warmed = (current.number, at)
+        if at > before:  # what nobody writes to costs nothing
+            current.warm(at + (at - before) * 3 // 2 + _PAGE)
 
     def _sync_names(self) -> None:
         if self._unnamed and self.home.dir_fd >= 0:
