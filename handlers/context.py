@@ -26,6 +26,8 @@ from .tracing import is_span_id, new_span_id, new_trace_id, normalise
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .carry import from_environ, to_environ
+
 __all__ = [
     "Fields",
     "TraceContext",
@@ -33,6 +35,7 @@ __all__ = [
     "bound",
     "clear",
     "current",
+    "from_environ",
     "get_trace_context",
     "isolated",
     "opentelemetry_span",
@@ -42,6 +45,7 @@ __all__ = [
     "replace",
     "restore",
     "set_trace_context",
+    "to_environ",
     "unbind",
     "wrap",
 ]
@@ -340,6 +344,15 @@ def opentelemetry_span() -> Any:
         return found if found.is_valid else None
     except Exception:  # noqa: BLE001 - half-imported, or a foreign span
         return None
+
+
+def __getattr__(name: str) -> Any:
+    """Load what carries the context into subprocesses; it stands on this module."""
+    if name in {"from_environ", "to_environ"}:
+        from . import carry
+
+        return getattr(carry, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _with_span(fields: Fields) -> Fields:
