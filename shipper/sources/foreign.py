@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ...handlers.failure import describe_foreign
+from ...handlers.pattern import FAILS
 from ..core.parse import Parsed, Parser, parse
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
                 source[name] = fields.pop(name)
     if fields.get("kind") == "access" and type(fields.get("duration_ms")) in {int, float}:
         fields.pop("duration_le", None)  # an event of ours: it follows from the duration
+    if parsed.level in FAILS:
+        fields.pop("error_pattern", None)  # from the message
     for name in ("service", "trace_id", "span_id"):
         value = getattr(parsed, name)
         if value:

@@ -35,6 +35,7 @@ import orjson
 from msgspec import UNSET, Meta, UnsetType
 
 from ...handlers.clock import stamp
+from ...handlers.pattern import FAILS, error_pattern
 from ...handlers.record import EventBuilder
 from ...handlers.schema import BUCKET_NAMES, BUCKETS, FieldType
 from ...handlers.shape import make_shape
@@ -61,6 +62,7 @@ _LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 _ERRORS: Final = frozenset(
     {"error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace"}
 )
+_DERIVED: Final = frozenset({"duration_le", "error_pattern"})
 _ONLY_NULL: Final = frozenset({"exc_info", "exception", "traceback", "stack_trace"})
 _MAX_NAMES: Final = 64
 _FEW: Final = 16  # values that a type can name
@@ -201,9 +203,7 @@ class JsonShape:
         self._front = _front({k: v for k, v in self._constants.items() if k not in held})
         self._varying = sum(one.varies for one in self._fields)
         self._timed = "timestamp" not in self._roles
-        self._kind = next((one for one in self._fields if one.name == "kind"), None)
-        self._duration = next((one for one in self._fields if one.name == "duration_ms"), None)
-        self._bucket = next((one for one in self._fields if one.name == "duration_le"), None)
+        self._by_name = {one.name: one for one in self._fields}
 
     # ── making ──
 
@@ -258,7 +258,7 @@ class JsonShape:
                 kind: Any = str if name in TEXTS else _I64
                 default = self._constants.get(name, UNSET)
                 self._add(learned, name, kind, default)
-            elif name not in _ERRORS and not name.startswith("error.") and name != "duration_le":
+            elif name not in _ERRORS and not name.startswith("error.") and name not in _DERIVED:
                 plain.append(name)
             elif name in _ONLY_NULL and learned.types(name) == {_NONE}:
                 self._add(learned, name, None, UNSET)
@@ -269,17 +269,22 @@ class JsonShape:
                 self._take_plain(learned, name, declared)
         extras = [one.name for one in self._fields if one.name in shape.extras]
         self._extras = tuple(dict.fromkeys((*extras, *(n for n in learned.names if n in _ONLY_NULL))))
-        if "duration_le" in learned.names and shape.timed and learned.types("duration_le") == {str}:
-            self._add(learned, "duration_le", str, UNSET)
-        elif shape.timed:
-            self._fields.append(
-                _Field(
-                    "duration_le", "duration_le", "duration_le", str, False, UNSET, texts=True, varies=True
-                )
-            )
+        level = self._roles.get("level")
+        if shape.timed:
+            self._derive(learned, "duration_le")
+        if level is not None and (not level.few or not FAILS.isdisjoint(level.few)):
+            self._derive(learned, "error_pattern")
         # In the order of the lines: a decoder finds the next name first where it expects it.
         order = {name: place for place, name in enumerate(learned.names)}
         self._fields.sort(key=lambda one: order.get(one.wire, len(order)))
+
+    def _derive(self, learned: Learned, name: str) -> None:
+        """Have a field that follows from others; a line may hold it already."""
+        if name not in learned.names:
+            one = _Field(f"x{len(self._fields)}", name, name, str, False, UNSET, texts=True, varies=True)
+            self._fields.append(one)
+        elif learned.types(name) == {str}:
+            self._add(learned, name, str, UNSET)
 
     def _take_plain(self, learned: Learned, name: str, declared: FieldType | None) -> None:
         seen = learned.types(name)
@@ -360,6 +365,7 @@ class JsonShape:
                     setattr(row, one.attribute, value)
         raw = self._numbers(rows) and raw
         raw = self._buckets(rows, odd) and raw
+        raw = self._patterns(rows, odd) and raw
         columns = [list(map(attrgetter(one.attribute), rows)) for one in self._watched]
         if columns and not self._clean(columns, 0, len(rows)):
             self._search(columns, 0, len(rows), odd)
@@ -397,21 +403,40 @@ class JsonShape:
 
     def _buckets(self, rows: list[Any], odd: set[int]) -> bool:
         """Set the bucket of a request's duration, as the schema does; False when one was not there."""
-        bucket, kind, duration = self._bucket, self._kind, self._duration
+        bucket, kind, duration = map(self._by_name.get, ("duration_le", "kind", "duration_ms"))
         if bucket is None or kind is None or duration is None:
             return True
-        held = list(map(attrgetter(bucket.attribute), rows))
-        took = list(map(attrgetter(duration.attribute), rows))
-        access = [value == "access" for value in map(attrgetter(kind.attribute), rows)]
+        took = map(attrgetter(duration.attribute), rows)
         made = [
-            BUCKET_NAMES[bisect_left(BUCKETS, time)] if one and type(time) is float else UNSET
-            for one, time in zip(access, took, strict=True)
+            BUCKET_NAMES[bisect_left(BUCKETS, time)] if one == "access" and type(time) is float else UNSET
+            for one, time in zip(map(attrgetter(kind.attribute), rows), took, strict=True)
         ]
+        return self._set_derived(bucket, rows, made, odd)
+
+    def _patterns(self, rows: list[Any], odd: set[int]) -> bool:
+        """Set the pattern of an error's message, as events have it; False when one was not there."""
+        pattern, level, message = map(self._by_name.get, ("error_pattern", "level", "message"))
+        if pattern is None or level is None:
+            return True
+        levels = list(map(attrgetter(level.attribute), rows))
+        said = [""] * len(rows) if message is None else list(map(attrgetter(message.attribute), rows))
+        if FAILS.isdisjoint(_distinct(levels)):
+            made: Column = [UNSET] * len(rows)
+        else:
+            made = [
+                error_pattern(text, None) if one in FAILS else UNSET
+                for one, text in zip(levels, said, strict=True)
+            ]
+        return self._set_derived(pattern, rows, made, odd)
+
+    @staticmethod
+    def _set_derived(one: _Field, rows: list[Any], made: Column, odd: set[int]) -> bool:
+        held = list(map(attrgetter(one.attribute), rows))
         if made == held:
             return True
-        for place, (name, old) in enumerate(zip(made, held, strict=True)):
-            if name is not UNSET:
-                setattr(rows[place], bucket.attribute, name)
+        for place, (value, old) in enumerate(zip(made, held, strict=True)):
+            if value is not UNSET:
+                setattr(rows[place], one.attribute, value)
             elif old is not UNSET:
                 odd.add(place)
         return False

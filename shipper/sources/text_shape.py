@@ -15,6 +15,7 @@ import msgspec
 import orjson
 
 from ...handlers.clock import stamp
+from ...handlers.pattern import FAILS, error_pattern
 from ...handlers.record import EventBuilder
 from ...handlers.typed import Prover
 from ..core.parse import HEAD_BYTES, ISO, LEVEL_NAMES, TRACEBACK, WORD, second_of
@@ -34,6 +35,13 @@ class _Text(msgspec.Struct, gc=False):
     timestamp: str
     level: str
     message: str
+
+
+class _Failed(msgspec.Struct, gc=False):
+    timestamp: str
+    level: str
+    message: str
+    error_pattern: str
 
 
 class TextShape:
@@ -76,7 +84,12 @@ class TextShape:
             if not texts:
                 return b"", left
         times, begin = _times(texts)
-        rows = list(map(_Text, times, self._levels(texts, begin), texts))
+        levels = self._levels(texts, begin)
+        rows: list[Any] = list(map(_Text, times, levels, texts))
+        for place, level in enumerate(levels):
+            if level in FAILS:
+                text = texts[place]
+                rows[place] = _Failed(times[place], level, text, error_pattern(text, None))
         return fronted(self._encode(rows)[:-1].split(b"\n"), self._front), left
 
     def _levels(self, texts: Sequence[str], begin: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from effort import effort
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logferry.handlers.record import EventBuilder
@@ -134,6 +134,9 @@ FORMS: dict[str, Any] = {
     "place": lambda i: entry(i, module="m", function="f", line=i, process=7, thread="t", host="other"),
     "null": lambda i: entry(i, exc_info=None, user_id=None, cart=None),
     "access": lambda i: entry(i, kind="access" if i % 2 else "job"),
+    "errors": lambda i: entry(i, level="ERROR", message=f"no route to 10.0.0.{i % 9}"),
+    "some errors": lambda i: entry(i, level="ERROR" if i % 4 else "INFO"),
+    "our errors": lambda i: entry(i, level="CRITICAL", message="m 1", error_pattern="m <num>"),
     "file": lambda i: entry(i, log_file="/other"),
 }
 
@@ -218,7 +221,7 @@ def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
 
 
 def test_a_secret_among_the_first_lines(taken: list[bytes]) -> None:
-    """What is learned from is looked at too: only the lines with the secret go line by line, then and later."""
+    """Secrets in what is learned from send only their own lines line by line, then and later."""
     lines = dumped([entry(i, note=SECRET if i % 20 == 7 else "ok") for i in range(300)])
     assert b"abcdefgh12345678" not in b"".join(same(lines))
     assert len(taken) == 15
@@ -288,6 +291,7 @@ RANDOM_LINES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(RANDOM_LINES, min_size=1, max_size=12), st.sampled_from(PARSERS), st.randoms())
 def test_random_lines(lines: list[bytes], parser: Parser, chance: random.Random) -> None:
     """Any lines, often enough to be learned from and in any order, become what they would."""
@@ -296,6 +300,7 @@ def test_random_lines(lines: list[bytes], parser: Parser, chance: random.Random)
     same(many, parser)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, SCALARS), min_size=1, max_size=8), st.integers(0, 2**32))
 def test_lines_of_one_shape(pairs: list[tuple[str, Any]], seed: int) -> None:
     """Lines with the same names, which come twice perhaps, with bytes changed in some of them."""
