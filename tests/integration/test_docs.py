@@ -48,6 +48,7 @@ PAGES = (
     "docs/local-store.md",
     "docs/operations.md",
     "docs/redaction.md",
+    "docs/requests.md",
     "docs/sinks-cloudwatch.md",
     "docs/sinks-elasticsearch.md",
     "docs/sinks-files.md",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -301,3 +303,18 @@ def test_a_hook_that_fails_fails_no_request(events: Events) -> None:
     ]
     served(Policy(user_id=lambda request: 7))
     assert events[-1]["user_id"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("fastapi", "fastapi"), ("flask", "flask"), ("django", "django"), ("aiohttp", "aiohttp")],
+)
+def test_a_missing_framework_is_said(module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that brings it; ASGI and WSGI need none."""
+    name = f"logferry.handlers.integrations.{module}"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    for loaded in [each for each in sys.modules if each.split(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"logferry\[{package}\]"):
+        importlib.import_module(name)
