@@ -3,7 +3,7 @@
 What a cell does stands in tests/servers/cells.py, what holds while a fault lasts in tests/servers/lane.py. A
 run tries pairs that a seed chooses, another one each time: it is printed, and LOGFERRY_MATRIX=<seed> tries
 the same again (so does the next run after a failure). LOGFERRY_EFFORT=5 or more tries all cells, and
-LOGFERRY_MATRIX="loki: 413, 500" these.
+LOGFERRY_MATRIX="loki, http: 413, 500" these; a seed may stand before them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import queue
 import random
+import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +25,10 @@ import pytest
 from certificates import add_expired, make_certificates
 from effort import factor
 from evidence import Evidence, Tally
-from servers.aws import AwsServer
 from servers.cache import binary
 from servers.cells import cells, meet, sample
-from servers.elasticsearch import ElasticsearchServer
 from servers.kafka import KafkaServer
-from servers.loki import LokiServer, free_port
+from servers.loki import free_port
 from servers.receivers import HttpReceiver, Receiver
 from servers.sinklanes import LANES, SinkLane
 from servers.syslog import RsyslogServer, SyslogReceiver
@@ -94,20 +93,26 @@ class Matrix:
             server.kill()  # the others are the fixtures'
 
 
-@pytest.fixture
 def servers(
-    request: pytest.FixtureRequest,
-    loki_factory: Callable[..., LokiServer],
-    kafka_factory: Callable[..., KafkaServer],
-    elasticsearch: ElasticsearchServer,
-    aws: AwsServer,
-    tmp_path: Path,
+    request: pytest.FixtureRequest, tmp_path: Path, sinks: Collection[str]
 ) -> dict[str, Callable[[], Any]]:
-    """Return what makes each sink's server. Those that a cell kills serve nobody else meanwhile."""
+    """Return what makes these sinks' servers. Those that a cell kills serve nobody else meanwhile."""
+    fixture = {
+        name: request.getfixturevalue(name)  # here, for fixtures are for one thread
+        for sink, name in {
+            "loki": "loki_factory",
+            "elasticsearch": "elasticsearch",
+            "cloudwatch": "aws",
+            "s3": "aws",
+            "kafka": "kafka_factory",
+        }.items()
+        if sink in sinks
+    }
 
     def kafka() -> KafkaServer:
         doors = [f"127.0.0.1:{free_port()}", f"kafka.logferry.test:{free_port()}"]
-        return kafka_factory(doors=doors)
+        made: KafkaServer = fixture["kafka_factory"](doors=doors)
+        return made
 
     def syslog() -> RsyslogServer | SyslogReceiver:
         root, place = binary("rsyslog"), tmp_path / "receiver"
@@ -117,10 +122,10 @@ def servers(
         return Receiver(HttpReceiver()).start()
 
     return {
-        "loki": lambda: loki_factory(limits={"max_line_size": "4096"}),
-        "elasticsearch": lambda: elasticsearch,
-        "cloudwatch": lambda: aws,
-        "s3": lambda: aws,
+        "loki": lambda: fixture["loki_factory"](limits={"max_line_size": "4096"}),
+        "elasticsearch": lambda: fixture["elasticsearch"],
+        "cloudwatch": lambda: fixture["aws"],
+        "s3": lambda: fixture["aws"],
         "kafka": kafka,
         "otlp": receiver,
         "http": receiver,
@@ -132,27 +137,23 @@ def servers(
 
 def chosen(config: pytest.Config) -> tuple[int, Sequence[tuple[str, str]]]:
     """Return the seed and the cells of this run."""
-    asked = os.environ.get("LOGFERRY_MATRIX", "")
+    asked = re.fullmatch(r"(\d*)\s*([^:]*):?(.*)", os.environ.get("LOGFERRY_MATRIX", ""))
+    assert asked is not None
     cache = getattr(config, "cache", None)
-    seed = cache.get(REMEMBERED, None) if cache else None
-    if asked.isdigit():
-        seed = int(asked)
-    elif seed is None:
-        seed = random.SystemRandom().randrange(1_000_000)
-    if asked and not asked.isdigit():
-        sinks, _, rows = asked.partition(":")
-        among = [row.strip() for row in rows.split(",") if row.strip()]
-        named = {name.strip() for name in sinks.split(",")}
+    failed = cache.get(REMEMBERED, None) if cache else None
+    seed = int(asked[1]) if asked[1] else failed or random.SystemRandom().randrange(1, 1_000_000)
+    if asked[2]:
+        sinks, rows = ({name.strip() for name in names.split(",")} - {""} for names in asked.group(2, 3))
         return seed, [
             (sink, row)
             for sink, row in cells()
-            if ("*" in named or sink in named) and (not among or row in among)
+            if ("*" in sinks or sink in sinks) and (not rows or row in rows)
         ]
     return seed, list(cells()) if factor() >= 5 else sample(seed)
 
 
 def test_every_sink_meets_every_fault(
-    servers: dict[str, Callable[[], Any]],
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     pytestconfig: pytest.Config,
     capsys: pytest.CaptureFixture[str],
@@ -165,7 +166,8 @@ def test_every_sink_meets_every_fault(
     certificates = tmp_path / "tls"
     certificates.mkdir()
     add_expired(make_certificates(certificates))
-    matrix = Matrix(tmp_path, servers, seed, evidence, certificates)
+    makers = servers(request, tmp_path, {sink for sink, _ in wanted})
+    matrix = Matrix(tmp_path, makers, seed, evidence, certificates)
     matrix.run(wanted)
     if cache := getattr(pytestconfig, "cache", None):
         cache.set(REMEMBERED, seed if matrix.failed else None)

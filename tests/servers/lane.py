@@ -23,7 +23,7 @@ from logferry.shipper.spool import audit
 from .application import Application
 from .proxy import FaultProxy
 
-__all__ = ["TIMEOUT", "Fault", "Lane", "Lanes", "trial"]
+__all__ = ["ON_TIME", "TIMEOUT", "Fault", "Lane", "Lanes", "trial"]
 
 LANES = 4  # trials at a time: they mostly wait
 TIMEOUT = 0.4  # the sink's, for one request
@@ -179,7 +179,7 @@ def trial(lane: Lane, fault: Fault, *, stops: bool) -> None:
     app, beside = lane.app, [name for name in lane.sinks if name != (fault.sink or lane.sink)]
     lane.configure()
     healthy = app.log(200)
-    assert app.flush(20), "not delivered before the fault"
+    assert app.flush(60), f"not delivered before the fault: {app.states()}"
     resident, _ = app.memory()
     fault.begin()
     faulty = fault.log() if fault.log else app.log(300)

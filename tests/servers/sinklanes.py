@@ -82,7 +82,7 @@ class SinkLane(Lane):
         self.proxy.__exit__()
         self.directory, self.store = directory, directory / "store"
         self.service = f"lane-{uuid.uuid4().hex[:8]}"
-        self.since = time.time()
+        self.since, self.timeout = time.time(), type(self).timeout
         self.options, self.refused, self.app.numbers = {}, 0, 0
         self.trust = None if certificates is None else certificates / "all.pem"
         self.proxy = self.open_proxy(None if certificates is None else server_context(certificates, "good"))
@@ -182,7 +182,7 @@ class ElasticsearchLane(SinkLane):
     """A data stream for each fault."""
 
     sink = "elasticsearch"
-    timeout = 2.0  # making a data stream takes a busy machine half of that
+    timeout = 4.0  # making a data stream takes a busy machine half of that
 
     def sink_config(self) -> dict[str, Any]:
         return {

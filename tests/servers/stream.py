@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .proxy import FaultProxy
@@ -26,13 +26,19 @@ _SMALL = 800
 """Pieces that are no batch: greetings, questions."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stream:
-    """One connection. `over` is set when the fault ends."""
+    """One connection. `over` is set when the fault ends, `asked` when all that the client says is passed on.
+
+    Who sets `mute` keeps the server's next words from the client; `muted` is set when they have come.
+    """
 
     client: socket.socket
     server: socket.socket
-    over: threading.Event
+    over: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+    mute: threading.Event = field(default_factory=threading.Event)
+    muted: threading.Event = field(default_factory=threading.Event)
 
 
 StreamFault: TypeAlias = Callable[[Stream, bytes], bool]
@@ -43,6 +49,16 @@ def cut_in_piece(stream: Stream, piece: bytes) -> bool:
     if len(piece) <= _SMALL:
         return True
     stream.server.sendall(piece[: len(piece) // 2])
+    return False
+
+
+def cut_before_answer(stream: Stream, piece: bytes) -> bool:
+    """Let the server have all of it, and the client nothing of what the server says to it."""
+    if len(piece) <= _SMALL:
+        return True
+    stream.mute.set()
+    stream.server.sendall(piece)
+    stream.muted.wait(1.0)
     return False
 
 
@@ -87,6 +103,7 @@ def endless(head: bytes, piece: bytes) -> StreamFault:
 
 STREAM_FAULTS: Mapping[str, StreamFault] = {
     "cut": cut_in_piece,
+    "cut before the answer": cut_before_answer,
     "hanging": hang,
     "one byte a second": one_byte_a_second,
     "no protocol": says(b"\x00\xff\x16\x03 not what you think \r\n\r\n"),
@@ -124,7 +141,7 @@ class StreamProxy(FaultProxy):
             host, _, port = self.upstream.rpartition(":")
             with socket.create_connection((host, int(port)), 10) as server:
                 server.settimeout(None)
-                self._between(served, server)
+                self._between(Stream(served, server))
         with self._lock:
             self._open.discard(served)
         served.close()
@@ -133,32 +150,34 @@ class StreamProxy(FaultProxy):
         with self._lock:
             _reset(*self._open)
 
-    def _between(self, client: socket.socket, server: socket.socket) -> None:
-        asked = threading.Event()  # the client has said all, and the server's system has it
-        back = threading.Thread(target=self._back, args=(client, server, asked), daemon=True)
+    def _between(self, stream: Stream) -> None:
+        back = threading.Thread(target=self._back, args=(stream,), daemon=True)
         back.start()
         try:
-            while piece := client.recv(65536):
-                fault, over = self._fault, self._over
+            while piece := stream.client.recv(65536):
+                fault, stream.over = self._fault, self._over
                 if fault is not None:
                     self.struck += 1
-                    if not fault(Stream(client, server, over), piece):
+                    if not fault(stream, piece):
                         raise ConnectionError("struck")
                     self.struck -= 1
-                server.sendall(piece)
+                stream.server.sendall(piece)
                 self.passed += 1
-            asked.set()
-            server.shutdown(socket.SHUT_WR)
+            stream.asked.set()
+            stream.server.shutdown(socket.SHUT_WR)
         except (OSError, ValueError):
-            _reset(client, server)
+            _reset(stream.client, stream.server)
         back.join()
 
     @staticmethod
-    def _back(client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
+    def _back(stream: Stream) -> None:
         try:
-            while piece := server.recv(65536):
-                client.sendall(piece)
-            if not asked.is_set():
+            while piece := stream.server.recv(65536):
+                if stream.mute.is_set():
+                    stream.muted.set()
+                    raise ConnectionError("not passed on")
+                stream.client.sendall(piece)
+            if not stream.asked.is_set():
                 raise ConnectionError("the server ended first")
         except (OSError, ValueError):
-            _reset(client, server)
+            _reset(stream.client, stream.server)
