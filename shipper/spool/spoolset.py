@@ -170,7 +170,7 @@ class SpoolSet:
             if own.closed and own.home.dir_fd >= 0 and sinks:
                 cursors = [own.own_cursor(sink) for sink in sinks]
                 if all(cursor.done for cursor in cursors):
-                    gone += self._fold(own.home, own.accepted)
+                    gone += self._fold(own.home, own.accepted, cursors)
         for spool in self.adopted:
             held = [spool.own_cursor(sink) for sink in sinks]
             places = [cursor.segment for cursor in held] + self._removed(spool.home, sinks)
@@ -180,7 +180,7 @@ class SpoolSet:
             if not spool.told:
                 continue
             if self._may_go(spool) and (spool.accepted == 0 or (held and all(c.done for c in held))):
-                gone += self._fold(spool.home, spool.accepted)
+                gone += self._fold(spool.home, spool.accepted, held)
                 if spool.home.dir_fd < 0:
                     self._drop(spool)
         return gone
@@ -200,9 +200,10 @@ class SpoolSet:
                     places.append(books.segment if books is not None else 0)
         return places
 
-    def _fold(self, home: Home, accepted: int) -> int:
+    def _fold(self, home: Home, accepted: int, cursors: Collection[SpoolCursor]) -> int:
         numbers = len(home.numbers())
-        accounts = _accounts_of(home, accepted)
+        # What the cursors know counts: on a full disk there may be no file of theirs.
+        accounts = _accounts_of(home, accepted) | {cursor.sink: cursor.account() for cursor in cursors}
         for account in accounts.values():
             if account.pending:
                 account.dropped["removed"] = account.dropped.get("removed", 0) + account.pending

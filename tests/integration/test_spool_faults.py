@@ -19,6 +19,10 @@ from typing import Any
 import pytest
 from evidence import Evidence
 
+from logferry.shipper.model import Account
+from logferry.shipper.spool import audit
+from logferry.shipper.store import Store
+
 pytestmark = pytest.mark.integration
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "spooling.py"
@@ -141,6 +145,79 @@ def test_full_disk_and_full_memory(start: Callable[..., Child], small_disk: Path
     assert account["dropped"] == {"memory_full": 44000 - account["delivered"]}
     assert account["ordered"]
     assert len(child.warnings()) == 1
+
+
+ENDS = """
+import logging, os, sys, time
+from pathlib import Path
+from logferry.shipper import lifecycle
+import logferry
+disk, delivery, room = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "room"
+logferry.configure({
+    "service": "ends", "delivery": delivery, "shutdown_timeout": 20,
+    "logging": {"level": "INFO", "console": "off"},
+    "spool": {"path": str(disk / "spool")},
+    "sinks": {"here": {"type": "local", "path": str(disk.parent / "store"), "compact": "off"}},
+})
+log = logging.getLogger("ends")
+log.info("first")
+spool = lifecycle.current().spool
+with (disk / "filler").open("wb") as filler:
+    try:
+        while True: os.write(filler.fileno(), b"x" * 4096)
+    except OSError:
+        pass
+count = 1
+while spool.state == "disk" or count % 1000:
+    log.info("number %d", count)
+    count += 1
+if room: (disk / "filler").unlink()
+logferry.shutdown()
+print(count)
+"""
+
+
+def stored(disk: Path) -> list[str]:
+    """Return the messages in the store beside the disk."""
+    fresh = list((disk.parent / "store" / "fresh").glob("*.ndjson"))
+    if not any(file.stat().st_size for file in fresh):
+        return []
+    with Store(disk.parent / "store") as store:
+        return [message for (message,) in store.sql("SELECT message FROM events").rows]
+
+
+@pytest.mark.parametrize("room", ["full", "room"])
+@pytest.mark.parametrize("delivery", ["thread", "process"])
+def test_an_orderly_end_on_a_full_disk(
+    small_disk: Path, delivery: str, room: str, evidence: Evidence
+) -> None:
+    """Threads deliver from memory; others get it where there is room again, else it is counted as lost."""
+    command = [sys.executable, "-c", ENDS, str(small_disk), delivery, room]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    count = int(done.stdout)
+    deadline = time.monotonic() + 60
+    if room == "full":  # what is on the disk is delivered all the same; the books need room
+        while not stored(small_disk):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (small_disk / "filler").unlink()
+    while True:  # the delivery process goes on without the application
+        report = audit(small_disk / "spool")
+        account = report.accounts.get(("ends", "here"), Account())
+        if account.accepted >= count and not account.pending:
+            break
+        assert time.monotonic() < deadline, report
+        time.sleep(0.05)
+    messages = stored(small_disk)
+    lost = count - len(messages)
+    assert report.problems == []
+    assert (account.accepted, account.delivered, account.balance) == (count, len(messages), 0)
+    assert len(set(messages)) == len(messages), "something is there twice"
+    assert not [message for message in messages if "died" in message]
+    assert account.dropped == ({"memory_lost": lost} if lost else {})
+    assert (lost > 0) == (delivery == "process" and room == "full")
+    evidence(f"orderly end on a full disk, delivery: {delivery}, {room}", tried=count, lost=0)
 
 
 def test_read_only_file_system(start: Callable[..., Child], small_disk: Path, evidence: Evidence) -> None:

@@ -166,6 +166,31 @@ def test_a_restart_goes_on_where_the_last_one_stopped(
     assert audit(tmp_path / "spool", "shop").accounts["shop", "a"] == account
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_books_that_no_disk_took_are_in_the_ledger(
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """The disk was too full for a cursor file: what the worker knows counts when the spool is put away."""
+    spool = make_spool()
+    for n in range(10):
+        spool.offer(event(n))
+    monkeypatch.setattr("logferry.shipper.spool.books.BooksFile.save", lambda *_: False)
+    if own:
+        take_all(spool.cursor("a"))
+        spool.close()
+        spools = SpoolSet(spool.settings, spool)
+    else:
+        spool.close()
+        spools = SpoolSet(spool.settings)
+        (adopted,) = spools.adopt()
+        take_all(adopted.cursor("a"))
+    spools.reclaim(["a"])
+    path = spool.settings.path or Path()
+    assert list_spools(path) == []
+    account = audit(path).accounts["shop", "a"]
+    assert (account.accepted, account.delivered, account.pending) == (10, 10, 0)
+
+
 def test_an_audit_that_meets_a_spool_being_put_away_looks_again(
     make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
