@@ -52,6 +52,11 @@ from .segment import DATA, Readable, parse_header, parse_hint
 __all__ = ["Gap", "Place", "Reader"]
 
 
+# The hot path holds these as literals.
+assert (HEADER_SIZE, EVENT_WORD, PRIME) == (24, 0x011E, 0xFFFFFFFB)
+_STARTS = 4096
+
+
 class Place(NamedTuple):
     """Where reading goes on: all below `sequence` is known; its frame is not before `offset` in `segment`."""
 
@@ -105,6 +110,7 @@ class Reader:
         self.ended = False  # the owner is dead and there is nothing more
         self._number = place.segment
         self._salt = 0
+        self._starts: dict[int, int] = {}  # `_start` by length, for this segment
         self._base = place.offset  # file offset of the block's first byte
         self._block = b""
         self._at = 0  # offset in the block
@@ -201,8 +207,7 @@ class Reader:
         block, at, expected = self._block, self._at, self.next
         end = len(block)
         limit = end - HEADER_SIZE
-        unpack, append = SHORT_HEADER.unpack_from, lines.append
-        fixed = self._salt + EVENT * KIND_FACTOR + COUNT_FACTOR
+        unpack, append, starts = SHORT_HEADER.unpack_from, lines.append, self._starts
         taken = len(lines)
         left: int | None = room
         while at <= limit:
@@ -210,12 +215,16 @@ class Reader:
                 left = None
                 break
             word, length, sequence, count, check = unpack(block, at)
-            begin = at + HEADER_SIZE
+            begin = at + 24
             stop = begin + length
-            if word != EVENT_WORD or sequence != expected or count != 1 or stop > end:
+            if word != 0x011E or sequence != expected or count != 1 or stop > end:
                 break
             line = block[begin:stop]
-            if crc32(line, (fixed + sequence + length * LENGTH_FACTOR) % PRIME) != check:
+            try:
+                start = starts[length] + expected
+            except KeyError:
+                start = self._start(length) + expected
+            if crc32(line, start if start < 0xFFFFFFFB else start % 0xFFFFFFFB) != check:
                 break
             room -= length + overhead
             if room < 0 and taken:
@@ -228,6 +237,13 @@ class Reader:
             left = room
         self.next, self._at = expected, at
         return left
+
+    def _start(self, length: int) -> int:
+        """Return the start of the check sum of one event's frame, but for its sequence."""
+        start = (self._salt + EVENT * KIND_FACTOR + COUNT_FACTOR + length * LENGTH_FACTOR) % PRIME
+        if len(self._starts) < _STARTS:
+            self._starts[length] = start
+        return start
 
     def _take_other(self, frame: Frame) -> None:
         """Take a frame of many lines, one that was read before, or one without events."""
@@ -389,6 +405,6 @@ class Reader:
                 self._reason = "damaged"
         self._close()
         self._segment, self._number = opened, number
-        self._salt = salt_of(bytes.fromhex(self._shelf.id), number)
+        self._salt, self._starts = salt_of(bytes.fromhex(self._shelf.id), number), {}
         self._marks.append(Place(number, self._base + self._at, self.next))
         return True
