@@ -17,10 +17,11 @@ some hundred lines. Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -44,6 +45,8 @@ _FIRST: Final = 32  # lines to learn from
 _AGAIN: Final = 16  # refused lines after which it learns anew, and then twice as many
 _RARELY: Final = 256  # learning costs what some fifty lines cost that go the line way
 _SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
+_MANY: Final = 16  # lines of a block
+_NUMBER: Final = re.compile(r"\$\[(\d+)\]")
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -106,35 +109,57 @@ class LineBlocks:
             self._see(parts.lines)
             if self._json is None:
                 return
-        shape = self._json
-        try:
-            rows = shape.decoder.decode_lines(parts.block)
-        except _REFUSED:
-            rows = None
-        if rows is not None and len(rows) == len(parts.lines):
-            parts.done(*shape.take(rows, parts.lines, parts.block))
-            return
-        self._take_json_singly(parts, shape)
-
-    def _take_json_singly(self, parts: _Parts, shape: JsonShape) -> None:
-        """Decode each line by itself: one at least is not of this shape, or blank, or goes on in the next."""
-        decode = shape.decoder.decode
-        rows, places, refused = [], [], []
-        for place, line in enumerate(parts.lines):
-            if line.lstrip()[:1] != b"{":
-                continue
-            try:
-                row = decode(line)
-            except _REFUSED:
-                refused.append(line)
-            else:
-                rows.append(row)
-                places.append(place)
-        if rows:
+        rows, places, refused = self._rows(parts, self._json)
+        some = len(rows) < len(parts.lines)
+        if some:
             parts.choose(places)
-            parts.done(*shape.take(rows, parts.lines, parts.block))
-        parts.others()
-        self._see(refused)
+        if rows:
+            parts.done(*self._json.take(rows, parts.lines, parts.block))
+        if some:
+            parts.others()
+            self._see(refused)
+
+    @staticmethod
+    def _rows(parts: _Parts, shape: JsonShape) -> tuple[list[Any], Sequence[int], list[bytes]]:
+        """Return the lines that are of the shape, decoded, with their places, and those that are not.
+
+        A line is refused by its number: then all others are decoded at once. Where that goes on and on, or
+        one is blank, or goes on in the next, each is decoded by itself.
+        """
+        lines, block = parts.lines, parts.block
+        rows: list[Any] = []
+        places: list[int] = []
+        refused: list[bytes] = []
+        start = 0
+        while len(refused) < _MANY:
+            try:
+                found = shape.decoder.decode_lines(block)
+            except msgspec.ValidationError as error:
+                number = _NUMBER.search(str(error))
+                if number is None:
+                    break
+                stop = start + int(number[1])
+                before = lines[start:stop]
+                try:
+                    found = shape.decoder.decode_lines(b"\n".join(before)) if before else []
+                except _REFUSED:
+                    break
+            except _REFUSED:
+                break
+            else:
+                stop = len(lines)
+            if len(found) != stop - start:
+                break
+            rows += found
+            places += range(start, stop)
+            if stop == len(lines):
+                return rows, places, refused
+            refused.append(lines[stop])
+            start = stop + 1
+            block = b"\n".join(lines[start:])
+            if not block:
+                break
+        return _rows_singly(lines, shape)
 
     def _see(self, lines: Sequence[bytes]) -> None:
         """Learn from lines that no shape takes; make one when it is time."""
@@ -161,6 +186,22 @@ class LineBlocks:
             if not parts.lines:
                 return
         parts.done(*shape.take(parts.lines, parts.block))
+
+
+def _rows_singly(lines: Sequence[bytes], shape: JsonShape) -> tuple[list[Any], Sequence[int], list[bytes]]:
+    decode = shape.decoder.decode
+    rows, places, refused = [], [], []
+    for place, line in enumerate(lines):
+        if line.lstrip()[:1] != b"{":
+            continue
+        try:
+            row = decode(line)
+        except _REFUSED:
+            refused.append(line)
+        else:
+            rows.append(row)
+            places.append(place)
+    return rows, places, refused
 
 
 class _Parts:

@@ -43,7 +43,7 @@ from ...handlers.typed import Prover
 from ..core.parse import ROLES, level_of, moment_of, service_of, span_of, trace_of
 from .foreign import NUMBERS, TEXTS
 
-__all__ = ["JsonShape", "Learned", "fronted"]
+__all__ = ["JsonShape", "Learned", "fronted", "suspects"]
 
 _I64: Final = Annotated[int, Meta(ge=-(2**63) + 1, le=2**63 - 1)]
 _I53: Final = Annotated[int, Meta(ge=-(2**53), le=2**53)]
@@ -366,9 +366,7 @@ class JsonShape:
         raw = self._numbers(rows) and raw
         raw = self._buckets(rows, odd) and raw
         raw = self._patterns(rows, odd) and raw
-        columns = [list(map(attrgetter(one.attribute), rows)) for one in self._watched]
-        if columns and not self._clean(columns, 0, len(rows)):
-            self._search(columns, 0, len(rows), odd)
+        self._look(rows, odd)
         return raw
 
     def _is_plain(self, rows: list[Any], lines: Sequence[bytes], block: bytes) -> bool:
@@ -441,23 +439,41 @@ class JsonShape:
                 odd.add(place)
         return False
 
-    def _clean(self, columns: list[Column], start: int, stop: int) -> bool:
-        assert self._redactor is not None
-        texts: list[Any] = []
-        for column, one in zip(columns, self._watched, strict=True):
-            part = column[start:stop]
-            texts += [text for text in part if type(text) is str] if one.varies else part
-        return self._redactor.are_clean(tuple(texts))
-
-    def _search(self, columns: list[Column], start: int, stop: int, odd: set[int]) -> None:
-        """Find the rows of a stretch that are not clean."""
-        if stop - start == 1:
-            odd.add(start)
+    def _look(self, rows: list[Any], odd: set[int]) -> None:
+        """Find the rows that may hold a secret."""
+        if self._redactor is None or not self._watched:
             return
-        middle = (start + stop) // 2
-        for low, high in ((start, middle), (middle, stop)):
-            if not self._clean(columns, low, high):
-                self._search(columns, low, high, odd)
+        columns = [list(map(attrgetter(one.attribute), rows)) for one in self._watched]
+        texts: list[str] = []
+        for column, one in zip(columns, self._watched, strict=True):
+            texts += [text for text in column if type(text) is str] if one.varies else column
+        if self._redactor.are_clean(tuple(texts)):
+            return
+        for column, one in zip(columns, self._watched, strict=True):
+            found = [text if type(text) is str else "" for text in column] if one.varies else column
+            odd.update(suspects(self._redactor, found))
+
+
+def suspects(redactor: Prover, texts: Sequence[str]) -> list[int]:
+    """Return the places of texts that may hold a secret."""
+    found: list[int] = []
+    if not redactor.are_clean(tuple(texts)):
+        _halve(redactor, texts, 0, found)
+    return found
+
+
+def _halve(redactor: Prover, texts: Sequence[str], first: int, found: list[int]) -> None:
+    """Find suspects among texts that are not all clean; `first` is the place of the first of them."""
+    if len(texts) == 1:
+        found.append(first)
+        return
+    middle = len(texts) // 2
+    low, high = texts[:middle], texts[middle:]
+    clean = redactor.are_clean(tuple(low))
+    if not clean:
+        _halve(redactor, low, first, found)
+    if clean or not redactor.are_clean(tuple(high)):
+        _halve(redactor, high, first + middle, found)
 
 
 # What is checked of the values of a role: None when all may stay as they are, or the values to be set; `odd`

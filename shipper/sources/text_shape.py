@@ -19,7 +19,7 @@ from ...handlers.pattern import FAILS, error_pattern
 from ...handlers.record import EventBuilder
 from ...handlers.typed import Prover
 from ..core.parse import HEAD_BYTES, ISO, LEVEL_NAMES, TRACEBACK, WORD, second_of
-from .json_shape import fronted
+from .json_shape import fronted, suspects
 
 __all__ = ["TextShape"]
 
@@ -76,8 +76,8 @@ class TextShape:
             odd.update(place for place, line in enumerate(lines) if line.lstrip()[:1] == b"{")
         if _TRACEBACK in block:
             odd.update(place for place, text in enumerate(texts) if text.startswith(TRACEBACK))
-        if self._redactor is not None and not self._redactor.are_clean(tuple(texts)):
-            self._search(texts, 0, len(texts), odd)
+        if self._redactor is not None:
+            odd.update(suspects(self._redactor, texts))
         left = sorted(odd)
         if left:
             texts = [text for place, text in enumerate(texts) if place not in odd]
@@ -114,17 +114,6 @@ class TextShape:
                     known[near] = level
             found.append(level)
         return found
-
-    def _search(self, texts: Sequence[str], start: int, stop: int, odd: set[int]) -> None:
-        """Find the texts of a stretch that are not clean."""
-        if stop - start == 1:
-            odd.add(start)
-            return
-        assert self._redactor is not None
-        middle = (start + stop) // 2
-        for low, high in ((start, middle), (middle, stop)):
-            if not self._redactor.are_clean(tuple(texts[low:high])):
-                self._search(texts, low, high, odd)
 
 
 def _times(texts: Sequence[str]) -> tuple[list[str], int]:
