@@ -5,7 +5,7 @@ Rules
 - Order: timestamp, level, service, trace_id, span_id, message; the other ids when there are any; logger,
   module, function, line, environment, version, host, process, thread, task; error, stack_info; bound context,
   then extras, in their own order (where a place logs the same names again and again, in that of the first
-  time); `duration_le`; `extra`; `truncated`. The first six are always there.
+  time); `duration_le`; `extra`; `truncated`; an error's `error_pattern`. The first six are always there.
 - Which name goes where is `handlers/shape.py`'s decision, looked up by the names of context and record.
 - `build` and `compose` end in the same assembly: equal content gives equal bytes.
 - `handlers/assemble.py` assembles any event; `handlers/compiled.py` those of plain values, fast. Values of
@@ -37,6 +37,7 @@ from .encoding import MAX_EVENT, encode, normalise, normalise_marked, shrink
 from .failure import describe, describe_text
 from .filters import untouched
 from .outlet import Violation
+from .pattern import FAILS, error_pattern
 from .plain import clean_text, safe_repr
 from .schema import Schema
 from .shape import Shape, make_shape
@@ -44,6 +45,13 @@ from .typed import Held, Line, Misfit, Place, compile_line, make_place, prover
 from .unformatted import unformatted
 
 __all__ = ["EventBuilder", "Redaction", "level_name"]
+
+
+def _mark_pattern(event: dict[str, Any]) -> None:
+    """Put the pattern of an error behind the rest of its event."""
+    if event.get("level") in FAILS:
+        event.pop("error_pattern", None)
+        event["error_pattern"] = error_pattern(event["message"], event.get("error"))
 
 
 class _Mark:
@@ -405,6 +413,8 @@ class EventBuilder:
     def _encode(self, event: dict[str, Any], extras: tuple[str, ...]) -> bytes:
         try:
             cleaned = event if self._clean is None else self._clean(event, extras)
+            if cleaned["level"] in FAILS:
+                _mark_pattern(cleaned)
             line = orjson.dumps(cleaned)
         except Exception:  # noqa: BLE001 - what the encoder refuses is made plain, cleaned again and encoded
             event, cut = normalise_marked(event)
@@ -412,6 +422,7 @@ class EventBuilder:
                 event["truncated"] = True
                 self.schema.truncations += 1
             cleaned = event if self._clean is None else self._clean(event, extras)
+            _mark_pattern(cleaned)
             line = encode(cleaned, MAX_EVENT * 64)
         if len(line) > MAX_EVENT:
             if "truncated" not in event:

@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import orjson
 
 from .context import Fields
+from .pattern import FAILS, error_pattern
 from .plain import MAX_KEY, writer
 from .schema import BUCKET_NAMES, BUCKETS, MISFIT, FieldType, Schema, cast
 from .shape import IDS, Shape
@@ -54,6 +55,11 @@ _OWN: Final[Mapping[FieldType, type]] = {"string": str, "integer": int, "number"
 
 class Prover(Protocol):
     """A redactor that can say beforehand whether `clean` would leave an event as it is."""
+
+    @property
+    def knows(self) -> Callable[[Iterable[object]], bool]:
+        """What tells whether some texts are all known to be clean. Raises TypeError for what is no text."""
+        ...
 
     def examined(self, names: frozenset[str], extras: tuple[str, ...]) -> frozenset[str] | None:
         """Return which of an event's `names` hold what is looked at; None when a name itself is sensitive."""
@@ -87,17 +93,18 @@ def prover(redactor: object) -> Prover | None:
     """Return `redactor` when its proofs can be relied on: made by the class that cleans, not one below it."""
     for kind in type(redactor).__mro__:
         if "clean" in kind.__dict__:
-            proves = all(name in kind.__dict__ for name in ("examined", "are_clean", "is_clean"))
-            return redactor if proves else None  # type: ignore[return-value]  # it has all three methods
+            proves = all(name in kind.__dict__ for name in ("knows", "examined", "are_clean", "is_clean"))
+            return redactor if proves else None  # type: ignore[return-value]  # it has all of them
     return None
 
 
 class Place:
     """A place of the application that logs: what its events have in common, and the code that fitted last."""
 
-    __slots__ = ("head", "line", "text", "untraced")
+    __slots__ = ("fails", "head", "line", "text", "untraced")
 
     def __init__(self, head: dict[str, Any], fields: dict[str, Any]) -> None:
+        self.fails = head["level"] in FAILS
         self.head = _glued(head)
         self.untraced = _glued({**head, "trace_id": "", "span_id": ""})
         self.text = _glued(fields)
@@ -287,6 +294,7 @@ class _Code:
     def made(self, shape: Shape, watched: frozenset[str], redactor: Prover | None) -> Line:
         """Write the function."""
         if redactor is not None:
+            self.space["knows"] = redactor.knows
             self.space |= {"are_clean": redactor.are_clean, "is_clean": redactor.is_clean}
         proved = redactor is not None
         ways = [
@@ -314,11 +322,13 @@ class _Code:
             f"    event['duration_le'] = NAMES[bisect(BUCKETS, {duration})]",
         ]
         self.space |= {"bisect": bisect_left, "BUCKETS": BUCKETS, "NAMES": BUCKET_NAMES}
-        self.space["dumps"] = orjson.dumps
+        self.space |= {"dumps": orjson.dumps, "pattern": error_pattern}
         head = "def line(d, c, place, moment, message, process, thread, task, error):"
         body = [
             *("global last", *self.fields.code(), *ways),
             *(bucket if shape.timed else ()),
+            "if place.fails:",
+            "    event['error_pattern'] = pattern(message, error)",
             "return dumps(event)",
         ]
         exec("\n".join((head, *(f"    {line}" for line in body))), self.space)  # noqa: S102 - as in `compiled`
@@ -353,8 +363,9 @@ def _proof(sources: Iterable[_Source], watched: frozenset[str]) -> list[str]:
     for source in sources:
         texts += "".join(f"{text}, " for name, text in source.texts.items() if name in watched)
         nested += "".join(f"{value}, " for name, value in source.nested.items() if name in watched)
-    proof = f"is_clean(({texts}), ({nested}))" if nested else f"are_clean(({texts}))"
-    return [f"if not {proof}:", "    return None"]
+    if nested:
+        return [f"if not is_clean(({texts}), ({nested})):", "    return None"]
+    return [f"texts = ({texts})", "if not (knows(texts) or are_clean(texts)):", "    return None"]
 
 
 def _glued(fields: dict[str, Any]) -> orjson.Fragment:

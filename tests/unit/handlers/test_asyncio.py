@@ -60,7 +60,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def test_an_error_that_nobody_retrieves_is_told_with_its_task_and_context(events: Events) -> None:
     async def main() -> None:
-        install()
+        install(slow_ms=None)
         with bound(request_id="r-1"):
             task = asyncio.create_task(fail(), name="mailer")
         await asyncio.wait([task])
@@ -91,8 +91,8 @@ def test_it_chains_and_is_taken_away_again(events: Events) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(theirs)
         loop.set_task_factory(factory)
-        install()
-        install()
+        install(slow_ms=None)
+        install(slow_ms=None)
         await asyncio.wait([asyncio.create_task(asyncio.sleep(0))])
         loop.call_exception_handler({"message": "odd", "exception": KeyError("x")})
         uninstall()
