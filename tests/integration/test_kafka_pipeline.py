@@ -293,10 +293,24 @@ def test_nothing_is_committed_before_the_sink_has_it_and_a_full_spool_pauses(
     kafka: KafkaServer, tmp_path: Path
 ) -> None:
     """The sink refuses: the spool fills, the member stays beyond max.poll.interval, nothing is committed."""
+    from confluent_kafka import KafkaException
+
     topic = kafka.create(f"t-{uuid.uuid4().hex}", 2)
     kafka.produce(topic, [b"message %d " % number + b"x" * 300 for number in range(8000)])
-    options = {"max.poll.interval.ms": "4000", "auto.commit.interval.ms": "100"}
-    made = pipeline(kafka, tmp_path, topic, options=options)
+    # As long as `max.poll.interval.ms` allows: a machine that stands still for a moment throws nobody out.
+    options = {"max.poll.interval.ms": "5000", "auto.commit.interval.ms": "100"}
+    made = pipeline(kafka, tmp_path, topic, options=options, session_timeout="5s")
+
+    admin, found = kafka.admin(), list[str]()
+
+    def asked() -> bool:
+        """Ask who is in the group; a busy broker may not answer in time."""
+        with suppress(KafkaException, TimeoutError):
+            group = admin.describe_consumer_groups([topic])[topic].result(20)
+            found[:] = [member.member_id for member in group.members]
+            return bool(found)
+        return False
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("logferry.shipper.sinks.memory._made", {})
         memory = None
@@ -310,15 +324,16 @@ def test_nothing_is_committed_before_the_sink_has_it_and_a_full_spool_pauses(
             memory.answers.extend(Retry("not now", after=0.1) for _ in range(100_000))
             made._feed(once=False)
             until(lambda: made.accounts()["mem"].pending > 1000, 30)
+            until(asked, 60, "nobody is in the group")
+            (member,) = found
             begun, pending = time.monotonic(), -1
             while time.monotonic() - begun < 6:  # longer than max.poll.interval.ms
                 pending = made.accounts()["mem"].pending
                 time.sleep(0.2)
             assert pending < 8000, "the spool took everything: it was not full"
             assert kafka.committed(topic, topic) == {}
-            admin = kafka.admin()
-            members = admin.describe_consumer_groups([topic])[topic].result(10).members
-            assert len(members) == 1, "the member was thrown out of its group"
+            until(asked, 60, "nobody is in the group")
+            assert found == [member], "the member was thrown out of its group"
             memory.answers.clear()
             until(lambda: sum(kafka.committed(topic, topic).values()) == 8000, 60)
             messages = Counter(event["message"] for event in memory.events())

@@ -53,8 +53,11 @@ def test_a_flood_of_signals_that_log(make_spool: Callable[..., Spool], memory: b
     signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
     outer: list[bytes] = []
     try:
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline and len(outer) < 200_000:
+        begun = time.monotonic()
+        # For as long as it takes: signals that come while the machine does other things are one.
+        while (passed := time.monotonic() - begun) < 1.5 or (len(nested) <= 100 and passed < 40):
+            if len(outer) >= 200_000:
+                break
             line = b"outer %d " % len(outer) + b"x" * 900
             assert spool.offer(line)
             outer.append(line)
