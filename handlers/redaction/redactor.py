@@ -290,9 +290,15 @@ class Redactor:
 
     _is_clean = are_clean
 
+    @property
+    def knows(self) -> Callable[[Iterable[object]], bool]:
+        """What tells whether some texts are all remembered as clean; it stays the same one."""
+        return self._known.issuperset
+
     def _remember(self, texts: Iterable[str]) -> None:
         if len(self._known) >= _KNOWN:
-            self._known = {""}
+            self._known.clear()
+            self._known.add("")
         self._known.update([text for text in texts if len(text) <= _SHORT])
 
     def _is_harmless(self, value: Any, found: list[str]) -> bool:
