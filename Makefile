@@ -15,7 +15,7 @@ AGAIN = $(BIN)/python -m pytest -q --timeout 300 --last-failed --last-failed-no-
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test unit coverage integration lint format docs bench bench-check bench-peers bench-install \
-	bench-panels bench-slices bench-docs profile soak prove constraints servers clean
+	bench-panels bench-slices bench-sinks bench-docs profile soak prove constraints servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,9 +88,13 @@ bench-slices: $(VENV)/stamp-dev ## what the delivery thread's short slices do fo
 	@mkdir -p build
 	$(BIN)/python benchmarks/slices.py --json build/bench-slices.json
 
+bench-sinks: $(VENV)/stamp-dev ## what each sink costs an event, on top of the spool
+	@mkdir -p build
+	$(BIN)/python benchmarks/sink_cost.py --json build/bench-sinks.json
+
 bench-docs: $(VENV)/stamp-dev ## put what was measured into docs/performance.md and the README
 	$(BIN)/python benchmarks/page.py $(addprefix build/,bench.json profile.json bench-peers.json \
-		bench-install.json bench-panels.json bench-slices.json)
+		bench-install.json bench-panels.json bench-slices.json bench-sinks.json)
 
 profile: $(VENV)/stamp-dev ## where the microseconds go: each stage of a record's way by itself, and the whole
 	@mkdir -p build
@@ -101,6 +105,16 @@ soak: $(VENV)/stamp-dev servers ## programs, servers and disks that fail at rand
 
 prove: $(VENV)/stamp-dev servers ## every test and the soak at full size, with the table of what was tried and lost
 	LOGFERRY_REQUIRE_SERVERS=1 $(BIN)/python tests/prove.py run --effort $(EFFORT) --minutes $(MINUTES)
+
+stack-up: $(VENV)/stamp-dev ## the compose stack: Loki, Elasticsearch, Grafana, the shop, the agent (needs docker)
+	$(BIN)/python deploy/stack.py up
+
+stack-down: $(VENV)/stamp-dev ## stop it (VOLUMES=1 removes what it has stored)
+	$(BIN)/python deploy/stack.py down $(if $(VOLUMES),--volumes)
+
+stack-check: $(VENV)/stamp-dev ## look at the stack's files, without an engine
+	$(BIN)/python deploy/stack.py check
+	$(BIN)/python deploy/grafana/generate.py --check
 
 constraints: ## pin the newest versions of the whole environment in constraints.txt
 	@$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/python -m pip install --quiet uv

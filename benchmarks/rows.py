@@ -18,6 +18,7 @@ __all__ = ["COLUMNS", "Row", "load", "markdown", "plain", "text"]
 COLUMNS = {
     "cpu": ("CPU µs", ".1f"),
     "ratio": ("x floor", ".2f"),
+    "loki_ratio": ("x Loki", ".1f"),
     "call": ("in the call", ".1f"),
     "helper": ("other process", ".1f"),
     "p50": ("p50 µs", ".1f"),

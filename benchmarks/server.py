@@ -28,6 +28,7 @@ __all__ = ["Server"]
 _ANSWERS = {
     "healthy": b"HTTP/1.1 204 No Content\r\n\r\n",
     "aws": b'HTTP/1.1 200 OK\r\nx-amzn-RequestId: 1\r\nETag: "0"\r\nContent-Length: 0\r\n\r\n',
+    "otlp": b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
     "refuse": b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n",
     "hang": b"",
 }

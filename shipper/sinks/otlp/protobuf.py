@@ -28,7 +28,9 @@ from ...core.varint import read_varint, varint
 
 __all__ = [
     "any_value",
+    "attribute",
     "key_value",
+    "level_fields",
     "log_record",
     "logs_request",
     "partial_success",
@@ -40,6 +42,7 @@ __all__ = [
 _TEXT, _ARRAY, _MAP = b"\x0a", b"\x2a", b"\x32"  # AnyValue's tags of what has a length
 _SCOPE: Final = b"\x0a\x0a\x0a\x08logferry"
 _LARGEST: Final = 1 << 63
+_eight: Final = struct.Struct("<Q").pack
 
 
 _LENGTHS: Final = [varint(length) for length in range(2048)]  # most of them are short
@@ -90,34 +93,40 @@ def key_value(name: str, value: Any) -> bytes:
     return _key(name) + _sized(b"\x12", any_value(value))
 
 
+def attribute(name: str, value: Any) -> bytes:
+    """Return an attribute of a LogRecord."""
+    return _sized(b"\x32", key_value(name, value))
+
+
+def level_fields(severity: int, level: str) -> bytes:
+    """Return the severity's number and text of a LogRecord."""
+    return b"\x10" + varint(severity) + _sized(b"\x1a", level.encode())
+
+
 def log_record(
     *,
     time: int,
     observed: int,
-    severity: int,
-    level: str,
+    level: bytes,
     body: bytes,
-    attributes: Iterable[bytes],
+    attributes: Sequence[bytes],
     trace_id: bytes,
     span_id: bytes,
 ) -> bytes:
-    """Return a LogRecord. `body` is an AnyValue, `attributes` are KeyValues; times are nanoseconds."""
-    parts = [
-        b"\x09",
-        struct.pack("<Q", time),
-        b"\x10",
-        varint(severity),
-        _sized(b"\x1a", level.encode()),
+    """Return a LogRecord; times are nanoseconds.
+
+    `level` is of `level_fields`, `body` an AnyValue, `attributes` are of `attribute`; ids have their lengths,
+    or none.
+    """
+    return b"\x09%b%b%b%b\x59%b%b%b" % (
+        _eight(time),
+        level,
         _sized(b"\x2a", body),
-        *(_sized(b"\x32", attribute) for attribute in attributes),
-        b"\x59",
-        struct.pack("<Q", observed),
-    ]
-    if trace_id:
-        parts.append(_sized(b"\x4a", trace_id))
-    if span_id:
-        parts.append(_sized(b"\x52", span_id))
-    return b"".join(parts)
+        b"".join(attributes),
+        _eight(observed),
+        trace_id and b"\x4a\x10" + trace_id,
+        span_id and b"\x52\x08" + span_id,
+    )
 
 
 def resource_logs(attributes: Mapping[str, Any], records: Sequence[bytes]) -> bytes:

@@ -12,15 +12,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from .protobuf import any_value, key_value, log_record, text_value
+from .protobuf import any_value, attribute, level_fields, log_record, text_value
 
-__all__ = ["Resource", "nanoseconds", "record", "resource_attributes"]
+__all__ = ["Recorder", "Resource", "nanoseconds", "resource_attributes"]
 
 Resource: TypeAlias = tuple[Any, Any, Any, Any]
 """service, version, environment, host."""
@@ -32,6 +33,13 @@ _OWN: Final = frozenset(
         *("trace_id", "span_id", "error"),
     }
 )
+_MOST_LEVELS: Final = 64
+_MOST_VALUES: Final = 256
+"""Values of one field that are remembered; with more of them it is written anew each time."""
+
+_MOST_HELD: Final = 8_192
+_LONGEST_HELD: Final = 256
+_NONE: Final[dict[Any, bytes]] = {}
 _ERROR: Final = {"type": "exception.type", "message": "exception.message", "stack": "exception.stacktrace"}
 _decode = msgspec.json.Decoder().decode  # exact also for integers beyond 64 bits
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,6 +48,23 @@ _NAMES: Final = ("service.name", "service.version", "deployment.environment.name
 
 def nanoseconds(text: Any) -> int:
     """Return an event's time since 1970; 0 (which OpenTelemetry takes as unknown) when it has none."""
+    # An event's own form, 2026-01-31T08:00:00.123456Z: most of it is the same for a whole second.
+    if type(text) is str and len(text) == 27 and text[19] == "." and text[26] == "Z":
+        digits = text[20:26]
+        if digits.isascii() and digits.isdecimal():
+            second = _second(text[:19])
+            return second + int(digits) * 1000 if second >= 0 else 0
+    return _nanoseconds(text)
+
+
+@lru_cache(1024)
+def _second(text: str) -> int:
+    """Return the nanoseconds at the beginning of a second; -1: before 1970, or no time."""
+    found = _nanoseconds(text + ".000001Z")
+    return found - 1000 if found else -1
+
+
+def _nanoseconds(text: Any) -> int:
     try:
         past = datetime.fromisoformat(text) - _EPOCH
     except (ValueError, TypeError, OverflowError):
@@ -53,60 +78,108 @@ def resource_attributes(resource: Resource, fixed: Mapping[str, str]) -> dict[st
     return {**known, **fixed}
 
 
-def record(
-    line: bytes, uid: str, body: Literal["message", "line"], now: int
-) -> tuple[Resource, bytes] | None:
-    """Return the resource and the framed record of an event line; None when it is not a JSON object."""
-    try:
-        event = _decode(line)
-        if not isinstance(event, dict):
+class Recorder:
+    """Makes records of event lines; attributes and levels that come again are framed once."""
+
+    __slots__ = ("_body", "_held", "_levels", "_tables")
+
+    def __init__(self, body: Literal["message", "line"]) -> None:
+        self._body = body
+        self._levels: dict[Any, bytes] = {}
+        # By type, as True equals 1: name → value → the framed attribute; None: it has too many values.
+        self._tables: dict[type, dict[str, dict[Any, bytes] | None]] = {str: {}, int: {}}
+        self._held = 0
+
+    def record(self, line: bytes, uid: str, now: int) -> tuple[Resource, bytes] | None:
+        """Return the resource and the framed record of an event line; None when it is not a JSON object."""
+        try:
+            event = _decode(line)
+            if not isinstance(event, dict):
+                return None
+            get = event.get
+            stamp = nanoseconds(get("timestamp"))
+            made = log_record(
+                time=stamp,
+                observed=stamp or now,
+                level=self._level(get("level")),
+                body=text_value(line) if self._body == "line" else any_value(get("message", "")),
+                attributes=self._attributes(event, uid),
+                trace_id=_id(get("trace_id"), 16),
+                span_id=_id(get("span_id"), 8),
+            )
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None
-        stamp = nanoseconds(event.get("timestamp"))
-        level = event.get("level")
-        made = log_record(
-            time=stamp,
-            observed=stamp or now,
-            severity=_SEVERITY.get(level, 0) if isinstance(level, str) else 0,
-            level=level if isinstance(level, str) else "",
-            body=text_value(line) if body == "line" else any_value(event.get("message", "")),
-            attributes=_attributes(event, uid, body),
-            trace_id=_id(event.get("trace_id"), 16),
-            span_id=_id(event.get("span_id"), 8),
-        )
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    service, version, environment, host = (
-        _plain(event.get(name)) for name in ("service", "version", "environment", "host")
-    )
-    return (service, version, environment, host), made
+        resource = (get("service"), get("version"), get("environment"), get("host"))
+        try:
+            hash(resource)
+        except TypeError:  # a list or an object in it
+            service, version, environment, host = map(_plain, resource)
+            resource = (service, version, environment, host)
+        return resource, made
+
+    def _level(self, level: Any) -> bytes:
+        if type(level) is not str:
+            return level_fields(0, "")
+        made = self._levels.get(level)
+        if made is None:
+            made = level_fields(_SEVERITY.get(level, 0), level)
+            if len(self._levels) < _MOST_LEVELS:
+                self._levels[level] = made
+        return made
+
+    def _attributes(self, event: dict[str, Any], uid: str) -> list[bytes]:
+        made = [attribute("log.record.uid", uid)]
+        if self._body == "line":
+            return made
+        texts = self._tables[str]
+        for name, value in event.items():
+            if name in _OWN:
+                continue
+            found = table.get(value) if type(value) is str and (table := texts.get(name)) else None
+            made.append(self._framed(name, value) if found is None else found)
+        error = event.get("error")
+        if error is None:
+            return made
+        if not isinstance(error, dict):
+            made.append(attribute("error", error))
+            return made
+        made += [attribute(_ERROR[name], value) for name, value in error.items() if name in _ERROR]
+        if rest := {name: value for name, value in error.items() if name not in _ERROR}:
+            made.append(attribute("error", rest))
+        return made
+
+    def _framed(self, name: str, value: Any) -> bytes:
+        tables = self._tables.get(type(value))
+        if tables is None:
+            return attribute(name, value)
+        table = tables.get(name, _NONE)
+        if table is None:
+            return attribute(name, value)
+        made = table.get(value)
+        if made is None:
+            made = attribute(name, value)
+            self._keep(tables, name, value, made)
+        return made
+
+    def _keep(self, tables: dict[str, dict[Any, bytes] | None], name: str, value: Any, made: bytes) -> None:
+        """Remember an attribute, as far as there is room; a field with many values is not worth it."""
+        if self._held >= _MOST_HELD:
+            for each in self._tables.values():
+                each.clear()
+            self._held = 0
+        table = tables.setdefault(name, {})
+        if table is None or len(made) > _LONGEST_HELD:
+            return
+        if len(table) >= _MOST_VALUES:
+            tables[name] = None
+            return
+        table[value] = made
+        self._held += 1
 
 
 def _plain(value: Any) -> Any:
     """Return what can name a resource: a list or an object is its JSON."""
     return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value
-
-
-def _attributes(event: dict[str, Any], uid: str, body: str) -> Iterator[bytes]:
-    yield key_value("log.record.uid", uid)
-    if body == "line":
-        return
-    for name, value in event.items():
-        if name not in _OWN:
-            yield key_value(name, value)
-    error = event.get("error")
-    if error is None:
-        return
-    if not isinstance(error, dict):
-        yield key_value("error", error)
-        return
-    rest = {}
-    for name, value in error.items():
-        if name in _ERROR:
-            yield key_value(_ERROR[name], value)
-        else:
-            rest[name] = value
-    if rest:
-        yield key_value("error", rest)
 
 
 def _id(value: Any, size: int) -> bytes:
@@ -116,4 +189,4 @@ def _id(value: Any, size: int) -> bytes:
         made = bytes.fromhex(value)
     except ValueError:
         return b""
-    return made if len(made) == size and any(made) else b""
+    return made if len(made) == size and made.count(0) < size else b""

@@ -15,7 +15,7 @@ from ...transport import Answer, HttpTransport, retry_after
 from ...turns import Turns
 from .config import LOGS_PATH, OtlpConfig
 from .protobuf import logs_request, resource_logs
-from .record import Resource, record, resource_attributes
+from .record import Recorder, Resource, resource_attributes
 from .verdict import judge
 
 __all__ = ["OtlpSink"]
@@ -36,6 +36,7 @@ class OtlpSink:
         self._clock = clock
         self._turns = Turns()
         self._said = ""
+        self._recorder = Recorder(config.body)
         headers = sent_headers(config.username, config.password, config.bearer_token, config.secret_headers)
         headers |= {**config.headers, "Content-Type": "application/x-protobuf"}
         if config.compression == "gzip":
@@ -118,7 +119,7 @@ class OtlpSink:
         for index, line in enumerate(batch.lines):
             if index % 32 == 31:
                 self._turns.rest()
-            made = record(line, batch.event_id(index), self._config.body, now)
+            made = self._recorder.record(line, batch.event_id(index), now)
             if made is None:
                 refused[index] = Rejected("not a JSON object")
             else:

@@ -19,7 +19,7 @@ from logferry.shipper.config.fields import Secret
 from logferry.shipper.model import Delivered, Partial, Rejected, Retry, Split
 from logferry.shipper.sinks.otlp import OtlpConfig
 from logferry.shipper.sinks.otlp.protobuf import any_value, partial_success, status_message
-from logferry.shipper.sinks.otlp.record import nanoseconds, record
+from logferry.shipper.sinks.otlp.record import Recorder, nanoseconds
 from logferry.shipper.sinks.otlp.verdict import judge
 
 JSON = st.recursive(
@@ -53,7 +53,7 @@ def test_any_json_value_is_what_it_was(value: Any) -> None:
 
 
 def decoded(event: dict[str, Any], body: Any = "message") -> tuple[Any, logs.LogRecord]:
-    made = record(orjson.dumps(event), "uid-1", body, 77)
+    made = Recorder(body).record(orjson.dumps(event), "uid-1", 77)
     assert made is not None
     message = logs.LogRecord()
     message.ParseFromString(made[1])
@@ -119,6 +119,30 @@ def test_ids_that_are_none_are_left_out(bad: Any) -> None:
 def test_times(text: Any, expected: int) -> None:
     """Without a time, an offset, or before 1970: unknown."""
     assert nanoseconds(text) == expected
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abc"), JSON | st.sampled_from([0, 1, True, False, 1.0, "1"])))
+)
+def test_what_is_remembered_changes_nothing(events: list[dict[str, Any]]) -> None:
+    """A recorder that has seen other events writes what a new one does: True is not 1, and 1.0 is neither."""
+    used = Recorder("message")
+    for event in [*events, *events]:
+        line = orjson.dumps(event)
+        assert used.record(line, "u", 7) == Recorder("message").record(line, "u", 7)
+
+
+def test_fields_with_many_values_are_not_remembered() -> None:
+    """What is remembered is bounded, whatever is logged; and all of it is right."""
+    recorder = Recorder("message")
+    for number in range(3_000):
+        event = {"id": f"r-{number}", f"name{number % 50}": "x" * (number % 300), "line": number % 7}
+        line = orjson.dumps(event)
+        assert recorder.record(line, "u", 7) == Recorder("message").record(line, "u", 7)
+    held = [table for tables in recorder._tables.values() for table in tables.values() if table]
+    assert recorder._tables[str]["id"] is None
+    assert sum(map(len, held)) <= 8_192
+    assert max(map(len, held)) <= 256
 
 
 def response(rejected: int, message: str) -> bytes:
@@ -198,7 +222,7 @@ def test_a_group_is_a_resource() -> None:
     """MessageToDict agrees on the whole request."""
     from logferry.shipper.sinks.otlp.protobuf import logs_request, resource_logs
 
-    made = record(b'{"service":"s","message":"m"}', "u", "message", 5)
+    made = Recorder("message").record(b'{"service":"s","message":"m"}', "u", 5)
     assert made is not None
     message = service.ExportLogsServiceRequest()
     message.ParseFromString(logs_request([resource_logs({"service.name": "s"}, [made[1]] * 2)]))
