@@ -47,6 +47,7 @@ PAGES = (
     "docs/howto-frameworks.md",
     "docs/local-store.md",
     "docs/operations.md",
+    "docs/propagation.md",
     "docs/redaction.md",
     "docs/requests.md",
     "docs/sinks-cloudwatch.md",
