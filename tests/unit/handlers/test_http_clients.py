@@ -283,3 +283,25 @@ def test_a_user_name_is_no_host(name: str, trick: str, server: WebServer) -> Non
     through, ours, _, _ = CLIENTS[name]
     through(ours, "GET", trick.format(server.port))
     assert "traceparent" not in server.seen[0].headers
+
+
+def test_with_opentelemetry_its_span_is_the_parent(server: WebServer) -> None:
+    """Where OpenTelemetry is at work, the call is one of its spans, and that one's ids are sent."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    with provider.get_tracer("shop").start_as_current_span("request") as outer:
+        ids = outer.get_span_context()
+        with our_requests.TraceClient() as client:
+            client.get(server.url)
+        assert context.get_trace_context()[:2] == (f"{ids.trace_id:032x}", f"{ids.span_id:016x}")
+    _, trace_id, span_id, _ = server.seen[0].headers["traceparent"].split("-")
+    assert trace_id == f"{ids.trace_id:032x}"
+    finished = {f"{one.context.span_id:016x}": one for one in kept.get_finished_spans() if one.context}
+    sent = finished.get(span_id)
+    assert sent is not None
+    assert sent is finished[f"{ids.span_id:016x}"] or (sent.parent and sent.parent.span_id == ids.span_id)
