@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -48,6 +49,11 @@ def lines(count: int, begin: float) -> Iterator[bytes]:
         yield orjson.dumps(event) + b"\n"
 
 
+def windows(begin: float, end: float, count: int) -> list[float]:
+    """Return the edges of `count` windows: Loki reads all that a query spans, for each of its pages."""
+    return [begin - 1 + (end + 1 - begin) * number / count for number in range(count + 1)]
+
+
 def test_a_shipper_that_is_killed_in_the_middle(loki: LokiServer, tmp_path: Path, evidence: Evidence) -> None:
     """What Loki and the local store hold is the same, and complete; Loki has nothing twice."""
     count, service, now = effort(50) * 2_000, f"kill-{uuid.uuid4().hex[:10]}", time.time()
@@ -74,8 +80,14 @@ def test_a_shipper_that_is_killed_in_the_middle(loki: LokiServer, tmp_path: Path
     done = subprocess.run([*command, "--once"], capture_output=True, text=True, timeout=patience, check=False)
     assert done.returncode == 0, done.stderr
 
-    begin, end = int((now - 2 * SPAN) * 1e9), int((now + 3_600) * 1e9)
-    there = [labels["event_id"] for *_, labels in loki.walk(f'{{service="{service}"}}', begin, end)]
+    # The notice of the death is at the end of the last window, beyond the events.
+    edges = [*windows(now - SPAN, now, count // 2_000), now + 3_600]
+    query = f'{{service="{service}"}}'
+    there = [
+        labels["event_id"]
+        for begin, end in pairwise(int(edge * 1e9) for edge in edges)
+        for *_, labels in loki.walk(query, begin, end)
+    ]
     with Store(tmp_path / "store") as store:
         rows = store.sql("SELECT event_id, number FROM events").rows
     here = {row[0] for row in rows}
