@@ -24,7 +24,8 @@ __all__ = ["alert_rules", "dashboards", "datasources"]
 Json: TypeAlias = dict[str, Any]
 Store: TypeAlias = Literal["loki", "elasticsearch"]
 
-FOLDER: Final = "logferry"
+# Not the title of the dashboards' folder: groups of alerts know no folder's uid, and would make a second one.
+FOLDER: Final = "logferry alerts"
 _SCHEMA: Final = 41  # of Grafana 12's dashboards
 _VARIABLES: Final = 'service=~"$service",environment=~"$environment"'
 _CLOUD: Final = """\
@@ -546,8 +547,8 @@ def alert_rules() -> Json:
             f"({share}) and ({enough})",
             above=0.05,
             hold="5m",
-            words="{{ $$labels.service }} {{ $$labels.endpoint }}: {{ $$values.A.Value | humanizePercentage }}"
-            " of the requests of five minutes failed",
+            words="{{ $$labels.service }} {{ $$labels.endpoint }}: "
+            "{{ $$values.A.Value | humanizePercentage }} of the requests of five minutes failed",
         ),
         _rule(
             "logferry-p95",
