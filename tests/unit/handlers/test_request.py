@@ -262,11 +262,15 @@ def test_the_ids_survive_what_the_application_does_to_them(events: Events) -> No
     exchange = Exchange(Policy(), "GET", "/p", "", [("x-request-id", "r-1")], {}, "", None)
     exchange.enter()
     exchange.found_endpoint("/p")
+    span_id = context.current()["span_id"]
+    context.bind(span_id="00f067aa0ba902b7", user_id="u-1")  # a span is still open
+    exchange.note()
     context.clear()
     exchange.status = 200
     exchange.end()
     exchange.report()
     exchange.leave()
+    assert (events[0]["span_id"], events[0]["user_id"]) == (span_id, "u-1")
     assert (events[0]["request_id"], events[0]["endpoint"]) == ("r-1", "/p")
     assert events[0]["correlation_id"] == "r-1"
     assert len(events[0]["trace_id"]) == 32
