@@ -9,20 +9,31 @@ from __future__ import annotations
 from ..core.framing import HEADER, HEADER_SIZE, KINDS, MARKER, parse
 from .segment import Readable
 
-__all__ = ["BLOCK", "end_of_content", "load", "search"]
+__all__ = ["BLOCK", "end_of_content", "full", "load", "search"]
 
 BLOCK = 128 * 1024
 _PEEK = 4096
 
 
-def load(segment: Readable, at: int) -> bytes:
-    """Read a block from offset `at` that holds the whole of its first frame, if the segment does."""
-    block = segment.read(at, _PEEK)
+def load(segment: Readable, at: int, *, more: bool = False) -> bytes:
+    """Read a block from offset `at` that holds the whole of its first frame, if the segment does.
+
+    `more`: there is probably a whole block. Else a page is looked at first: mostly nothing is there yet. Each
+    read gives the interpreter away, and a thread that computes gives it back after milliseconds.
+    """
+    block = segment.read(at, BLOCK if more else _PEEK)
     if not block or block[0] != MARKER or len(block) < HEADER_SIZE:
         return block
     needed = _extent(block, 0)
+    if more and needed <= len(block):
+        return block
     whole = needed <= BLOCK or at + needed <= segment.size()
     return segment.read(at, max(BLOCK, needed) if whole else BLOCK)
+
+
+def full(block: bytes, taken: int) -> bool:
+    """Say whether a block of which so many bytes were taken ends within a frame, or just behind one."""
+    return len(block) >= BLOCK and block[taken : taken + 1] != b"\0"
 
 
 def search(segment: Readable, at: int, salt: int) -> int:

@@ -45,7 +45,7 @@ from ..core.framing import (
     split_prefix,
 )
 from ..core.segments import attribute
-from .blocks import end_of_content, load, search
+from .blocks import end_of_content, full, load, search
 from .directory import Shelf
 from .segment import DATA, Readable, parse_header, parse_hint
 
@@ -273,9 +273,9 @@ class Reader:
         settled = not self._shelf.alive()
         if self._segment is None:
             return self._enter(lines, settled=settled)
-        at = self._base + self._at
+        at, more = self._base + self._at, full(self._block, self._at)
         self._base, self._at, self._block = at, 0, b""
-        block = load(self._segment, at)
+        block = load(self._segment, at, more=more)
         frame = parse(block, 0, self._salt)
         if frame is None:
             hint = self._hint()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -163,8 +163,8 @@ class SpoolSet:
         gone = 0
         own = self._own
         if own is not None:
-            places = [own.own_cursor(sink).segment for sink in sinks] + self._removed(own.home, sinks)
-            for number in deletable(own.numbers(), places):
+            places = [own.own_cursor(sink).segment for sink in sinks]
+            for number in self._passed(own.home, own.numbers(), places, sinks):
                 with suppress(OSError):
                     gone += own.release(number)
             if own.closed and own.home.dir_fd >= 0 and sinks:
@@ -173,8 +173,8 @@ class SpoolSet:
                     gone += self._fold(own.home, own.accepted, cursors)
         for spool in self.adopted:
             held = [spool.own_cursor(sink) for sink in sinks]
-            places = [cursor.segment for cursor in held] + self._removed(spool.home, sinks)
-            for number in deletable(spool.home.numbers(), places):
+            places = [cursor.segment for cursor in held]
+            for number in self._passed(spool.home, spool.home.numbers(), places, sinks):
                 with suppress(OSError):
                     gone += spool.home.remove_segment(number)
             if not spool.told:
@@ -188,6 +188,14 @@ class SpoolSet:
     def _may_go(self, spool: AdoptedSpool) -> bool:
         """Whether the spool may be put away when it is drained."""
         return spool.home.lock_fd >= 0
+
+    def _passed(
+        self, home: Home, numbers: Sequence[int], places: Sequence[int], sinks: Collection[str]
+    ) -> Sequence[int]:
+        """Return the segments that all have passed; on the disk is looked only when there may be some."""
+        if not deletable(numbers, places):
+            return ()
+        return deletable(numbers, [*places, *self._removed(home, sinks)])
 
     def _removed(self, home: Home, sinks: Collection[str]) -> list[int]:
         """Return the places of sinks that are not configured any more but moved within 24 hours."""
