@@ -54,6 +54,8 @@ __all__ = ["SOURCE", "FileConfig", "FileSource"]
 _CHUNK: Final = 256 * 1024
 _MANY: Final = 1_000  # positions beyond which those of files that are gone are forgotten
 _DESCRIPTORS: Final = 256
+_SELDOM: Final = 1.0  # seconds between two looks at a file that has long been quiet
+_PATIENCE: Final = 40  # it is looked at again after this part of the time that it has been quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ class FileConfig:
     )
     max_line_bytes: Size = setting(Size(256 << 10), help="longer lines are cut and marked", minimum=64)
     poll_interval: Duration = setting(
-        Duration(0.25), help="how often followed files are looked at", minimum=0.01
+        Duration(0.25),
+        help="how often followed files are looked at; what has been quiet for long, once a second",
+        minimum=0.01,
     )
     scan_interval: Duration = setting(Duration(2.0), help="how often new files are looked for", minimum=0.01)
     close_after: Duration = setting(Duration(5.0), help="how long a rotated file may still grow", minimum=0)
@@ -97,8 +101,10 @@ class _Open:
     splitter: LineSplitter
     joiner: TracebackJoiner | None
     lines: LineBlocks
+    at: int = 0  # behind the last byte that has been read
     head: bytes = b""
     grown: float = 0.0
+    due: float = 0.0  # when it is looked at next
     left: bool = False
 
     @property
@@ -202,7 +208,10 @@ class FileSource:
                 self._forget(paths)
             busy = False
             for file in list(self._open.values()):
+                if now < file.due:
+                    continue
                 busy |= self._look(file, now)
+                file.due = now + min(_SELDOM, (now - file.grown) / _PATIENCE)
                 if self._stop.is_set():
                     return
             if not busy:
@@ -225,19 +234,15 @@ class FileSource:
     def _look(self, file: _Open, now: float) -> bool:
         """Read what is new in a followed file; leave it when it was rotated away and grows no more."""
         try:
-            length = os.fstat(file.stream.fileno()).st_size
-            here = file.path.stat()
-            file.left = (here.st_dev, here.st_ino) != (file.device, file.inode)
-        except FileNotFoundError:
-            file.left = True
+            length = self._length(file)
         except OSError as error:
             self._fail(file.path, error)
             return False
-        if length < file.stream.tell():
+        if length < file.at:
             say("WARNING", f"{file.path} was truncated: reading it from its start")
             self._finish(file)
             self._restart(file)
-        if self._read(file):
+        if length != file.at and self._read(file):
             file.grown = now
             return True
         if file.joiner is not None and file.joiner.pending and now - file.grown > 1.0:
@@ -246,6 +251,19 @@ class FileSource:
             self._finish(file)
             self._leave(file)
         return False
+
+    @staticmethod
+    def _length(file: _Open) -> int:
+        """Return how long a file is now, and note whether it has left its name; mostly one system call."""
+        try:
+            here = os.stat(file.path)  # noqa: PTH116 - half of what `Path.stat` costs, for each file at each look
+        except FileNotFoundError:
+            file.left = True
+        else:
+            file.left = (here.st_dev, here.st_ino) != (file.device, file.inode)
+            if not file.left:
+                return here.st_size
+        return os.fstat(file.stream.fileno()).st_size
 
     def _enter(self, path: Path, *, at_end: bool = False) -> _Open | None:
         """Open a file at the place where it was left; None when it is open, passed over or unreadable."""
@@ -280,7 +298,9 @@ class FileSource:
             offset = stat.st_size
         stream.seek(offset)
         lines = LineBlocks(self.context.builder, self.config.parser, {"log_file": name})
-        file = _Open(path, stream, *key, offset, *self._fresh(), lines, head=head, grown=time.monotonic())
+        file = _Open(
+            path, stream, *key, offset, *self._fresh(), lines, offset, head=head, grown=time.monotonic()
+        )
         self._open[key] = file
         if begun:  # else a restart before its first line would begin at its start
             self._known[key] = file.position()
@@ -298,6 +318,8 @@ class FileSource:
 
     def _make_room(self) -> None:
         """Close the file that was quiet for longest, once more are open than may be."""
+        if len(self._open) <= _DESCRIPTORS:
+            return
         here = [file for file in self._open.values() if not file.left]
         if len(here) <= _DESCRIPTORS:
             return
@@ -307,7 +329,7 @@ class FileSource:
             return
         self._join_rest(file)
         # what was read, not how long it is now: a file that has grown meanwhile is opened at the next look
-        self._quiet[file.key] = file.stream.tell(), os.fstat(file.stream.fileno()).st_mtime_ns
+        self._quiet[file.key] = file.at, os.fstat(file.stream.fileno()).st_mtime_ns
         self._leave(file)
 
     def _fresh(self) -> tuple[LineSplitter, TracebackJoiner | None]:
@@ -318,7 +340,7 @@ class FileSource:
         file.stream.seek(0)
         file.head = file.stream.read(FINGERPRINT_BYTES) or b""
         file.stream.seek(0)
-        file.offset = 0
+        file.offset = file.at = 0
         file.splitter, file.joiner = self._fresh()
 
     def _read(self, file: _Open) -> bool:
@@ -335,6 +357,7 @@ class FileSource:
             if len(file.head) < FINGERPRINT_BYTES:
                 file.head = os.pread(file.stream.fileno(), FINGERPRINT_BYTES, 0)
             found = True
+            file.at += len(chunk)
             self._take(file, file.splitter.feed(chunk))
         return found
 
