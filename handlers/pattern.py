@@ -46,12 +46,18 @@ def pattern(text: str) -> str:
     text = text[:_READ].partition("\n")[0]
     if "'" in text or '"' in text or "`" in text:
         return _VARYING.sub(_name, text).strip()[:_LENGTH]
-    # Nothing but quotes spans words, and most words are letters only: the expression need not see them.
-    words = [
-        word if word.isalpha() or (word[-1:] in _ENDS and word[:-1].isalpha()) else _VARYING.sub(_name, word)
-        for word in text.split(" ")
-    ]
-    return " ".join(words).strip()[:_LENGTH]
+    # Nothing but quotes spans words.
+    return " ".join([word if word.isalpha() else _masked(word) for word in text.split(" ")]).strip()[:_LENGTH]
+
+
+def _masked(word: str) -> str:
+    """Return a word without quotes with what varies masked; most are letters only, or digits."""
+    bare, end = (word[:-1], word[-1]) if word[-1:] in _ENDS else (word, "")
+    if bare.isalpha():
+        return word
+    if bare.isdecimal() and bare.isascii():
+        return f"<num>{end}"
+    return _VARYING.sub(_name, word)
 
 
 def error_pattern(message: str, error: Mapping[str, Any] | None) -> str:
