@@ -1,0 +1,210 @@
+"""What `deploy/` holds is what the panels say, parses where it will be parsed, and keeps its own rules."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from logferry.handlers.schema import FIELDS
+from logferry.shipper.config import load
+from logferry.shipper.config.plan import plan
+from logferry.shipper.panels.grafana import alert_rules, dashboards, datasources
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+SOURCES = {"loki", "elasticsearch", "prometheus", "zipkin", "__expr__"}
+PANEL_TYPES = {"timeseries", "heatmap", "bargauge", "logs", "traces", "volkovlabs-echarts-panel"}
+
+
+def load_script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def stack() -> ModuleType:
+    return load_script(DEPLOY / "stack.py")
+
+
+def values(stack: ModuleType) -> dict[str, str]:
+    given: dict[str, str] = stack.read_env(stack.with_passwords((ROOT / ".env.example").read_text()))
+    return given
+
+
+def walk(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from walk(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from walk(item)
+
+
+def test_what_is_made_from_the_panels_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, DEPLOY / "grafana" / "generate.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dashboards_are_whole() -> None:
+    uids = [board["uid"] for board in dashboards().values()]
+    assert len({*uids}) == len(uids)
+    for path, board in dashboards().items():
+        names = {variable["name"] for variable in board["templating"]["list"]}
+        ids = [panel["id"] for panel in board["panels"]]
+        assert len({*ids}) == len(ids), path
+        for panel in board["panels"]:
+            assert panel["type"] in PANEL_TYPES, (path, panel["title"])
+            place = panel["gridPos"]
+            assert place["x"] + place["w"] <= 24
+            assert panel["targets"]
+        for one in walk(board):
+            if "uid" in one and "type" in one and set(one) == {"uid", "type"}:
+                assert one["uid"] in SOURCES, (path, one)
+        used = {*re.findall(r"\$([a-z_]+)", json.dumps(board))} - {"labels"}
+        assert used <= names | {"__all", "__auto", "__range", "__rate_interval"}, (path, used - names)
+
+
+def test_panels_do_not_overlap() -> None:
+    for path, board in dashboards().items():
+        cells: set[tuple[int, int]] = set()
+        for panel in board["panels"]:
+            p = panel["gridPos"]
+            own = {(x, y) for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])}
+            assert not cells & own, (path, panel["title"])
+            cells |= own
+
+
+def test_data_sources_keep_grafana_s_rules() -> None:
+    given = datasources()["datasources"]
+    assert [one["uid"] for one in given if one.get("isDefault")] == ["loki"]
+    text = yaml.safe_dump(datasources())
+    # A dollar that stands alone is filled in from the environment: only the password is meant to be.
+    assert {*re.findall(r"(?<!\$)\$(?!\$)\{?(\w+)", text)} == {"ELASTIC_PASSWORD"}
+
+
+def test_alerts_keep_grafana_s_rules() -> None:
+    (group,) = alert_rules()["groups"]
+    assert group["folder"] != "logferry"  # the dashboards' folder
+    uids = [rule["uid"] for rule in group["rules"]]
+    assert len({*uids}) == len(uids) == 5
+    receivers = {point["name"] for point in alert_rules()["contactPoints"]}
+    assert {policy["receiver"] for policy in alert_rules()["policies"]} <= receivers
+    for rule in group["rules"]:
+        queries = {data["refId"]: data for data in rule["data"]}
+        assert rule["condition"] in queries
+        assert {data["datasourceUid"] for data in rule["data"]} <= SOURCES
+        assert queries["C"]["model"]["expression"] in queries
+        assert "{{ $$" in rule["annotations"]["summary"]
+
+
+def test_the_stack_keeps_its_own_rules(stack: ModuleType) -> None:
+    assert stack.problems(stack.compose(values(stack))) == []
+
+
+def test_the_stack_s_mistakes_are_found(stack: ModuleType) -> None:
+    def wrong(**service: Any) -> list[str]:
+        found: list[str] = stack.problems({"services": {"x": {"image": "a:1", "mem_limit": "1m", **service}}})
+        return found
+
+    assert wrong() == []
+    assert wrong(image="a:latest") == ["x: the image 'a:latest' is not pinned by a tag"]
+    assert wrong(ports=["8080:80"]) == ["x: the port 8080:80 is not on the loopback"]
+    assert wrong(volumes=["./nowhere:/x"]) == ["x: ./nowhere is not there"]
+    assert wrong(volumes=["data:/x"]) == ["x: no volume data"]
+    assert wrong(depends_on=["y"]) == ["x: depends on y, which is no service"]
+    with pytest.raises(ValueError, match="ELASTIC_PASSWORD is not set"):
+        stack.compose({})
+
+
+def test_passwords_are_made_once_each_and_kept_private(
+    stack: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text())
+    first = stack.make_env()
+    made = [value for name, value in first.items() if name.endswith("_PASSWORD")]
+    assert len({*made}) == len(made) == 4
+    assert all(len(value) >= 20 for value in made)
+    assert stack.make_env() == first
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+
+
+def test_a_parser_of_the_specification_takes_the_compose_file(stack: ModuleType, tmp_path: Path) -> None:
+    """podman-compose reads it; it asks for podman's version only, which this says."""
+    pytest.importorskip("podman_compose")
+    (tmp_path / "podman").write_text("#!/bin/sh\necho podman version 5.0.0\n")
+    (tmp_path / "podman").chmod(0o755)
+    (tmp_path / "env").write_text("".join(f"{k}={v}\n" for k, v in values(stack).items()))
+    every = [part for name in stack.PROFILES for part in ("--profile", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "podman_compose", "--env-file", tmp_path / "env", *every, "config"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    read = yaml.safe_load(done.stdout)
+    ours = stack.services(stack.compose(values(stack)), stack.PROFILES)
+    assert set(read["services"]) == set(ours)
+    assert read["services"]["loki"]["image"] == ours["loki"]["image"]
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.glob("a*/*.yaml")), ids=lambda path: path.name)
+def test_the_stack_s_configurations_are_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELASTIC_PASSWORD", "x")
+    plan(load(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*DEPLOY.glob("*/*.yaml"), *DEPLOY.glob("*/*.yml")],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_every_yaml_file_is_yaml(path: Path) -> None:
+    assert list(yaml.safe_load_all(path.read_text()))
+
+
+def test_the_agents_in_kubernetes_are_configured_right(tmp_path: Path) -> None:
+    found = 0
+    for path in (DEPLOY / "kubernetes").glob("*.yaml"):
+        for document in yaml.safe_load_all(path.read_text()):
+            for name, text in (document.get("data") or {}).items():
+                (tmp_path / name).write_text(text)
+                plan(load(tmp_path / name))
+                found += 1
+    assert found == 3
+
+
+def test_logstash_s_pipeline_is_balanced_and_knows_the_schema() -> None:
+    text = re.sub(r"#.*", "", (DEPLOY / "logstash" / "logferry.conf").read_text())
+    bare = re.sub(r'"[^"]*"', '""', text)
+    assert bare.count("{") == bare.count("}")
+    assert re.findall(r"(?m)^(\w+) \{", bare) == ["input", "filter", "output"]
+    known = {field.name for field in FIELDS}
+    fields = set(re.findall(r'"(timestamp|service|host|process|span_id|message|event_id|environment)"', text))
+    assert fields <= known
+    assert "ELASTIC_PASSWORD" in text
