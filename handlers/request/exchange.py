@@ -120,8 +120,12 @@ class Exchange:
         return False
 
     def answer_headers(self) -> tuple[str, str]:
-        """Return the values of the answer's ``X-Request-ID`` and ``traceparent``."""
+        """Return the values of the answer's ``X-Request-ID`` and ``traceparent``: the ids of its events."""
         ids, incoming = self._ids, self._incoming
+        theirs = context.opentelemetry_span()
+        if theirs is not None:
+            parent = f"{theirs.trace_id:032x}-{theirs.span_id:016x}-0{int(theirs.trace_flags) & 3}"
+            return str(ids["request_id"]), f"00-{parent}"
         trace_id = str(ids["trace_id"])
         flags = is_sampled(trace_id) + 2 * incoming.random
         return str(ids["request_id"]), f"00-{trace_id}-{ids['span_id']}-0{flags}"

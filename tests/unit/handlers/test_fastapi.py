@@ -16,6 +16,7 @@ import pytest
 from effort import effort
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from opentelemetry import trace
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.websockets import WebSocketDisconnect
@@ -270,6 +271,24 @@ def test_out_of_the_request_goes_what_came_in(events: Events) -> None:
     assert told["traceparent"] == f"00-{TRACE}-{events[0]['span_id']}-00" == answer.headers["traceparent"]
     assert (told["tracestate"], told["x-trace-id"], told["x-request-id"]) == ("a=1", "t-1", "r-1")
     assert set(ask(app, "/out").json()) == {"traceparent", "x-request-id"}
+
+
+def test_opentelemetry_decides_the_trace_where_it_is(events: Events) -> None:
+    """Its active span's ids are in the events, in the answer and in what goes out."""
+    app = application()
+    span_context = trace.SpanContext(
+        int(TRACE, 16), int(SPAN, 16), is_remote=False, trace_flags=trace.TraceFlags(1)
+    )
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        with trace.use_span(trace.NonRecordingSpan(span_context)):
+            await app(scope, receive, send)
+
+    answer = ask(around, "/out", headers={"X-Request-ID": "r-1"})
+    assert answer.headers["traceparent"] == answer.json()["traceparent"] == f"00-{TRACE}-{SPAN}-01"
+    assert answer.headers["X-Request-ID"] == "r-1"
+    (access,) = events
+    assert (access["trace_id"], access["span_id"], access["request_id"]) == (TRACE, SPAN, "r-1")
 
 
 def test_one_request_one_event_however_many_middlewares(events: Events) -> None:
