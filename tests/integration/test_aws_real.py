@@ -7,9 +7,11 @@ kills with a million events.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -525,3 +527,38 @@ def test_objects_are_encrypted_as_asked_and_readable(agent: Agent, aws: AwsServe
         assert facts["Metadata"]["events"] == str(len(lines))
         numbers += [json.loads(line)["n"] for line in lines]
     assert sorted(numbers) == list(range(500))
+
+
+def test_an_archive_of_parquet(agent: Agent) -> None:
+    """By service and hour, columns as in the local store; every event is in it once, what is none as well.
+
+    The shipper is killed when the first objects are there, and begins again: it overwrites them.
+    """
+    import pyarrow.parquet as pq
+
+    agent.config["schema"] = {"fields": {"n": "integer"}}
+    del agent.config["sinks"]["cw"]
+    agent.archive(format="parquet", max_batch_events=500, max_batch_age="200ms")
+    agent.run("setup", "s3")
+    begin = datetime(2026, 3, 1, 14, 59, tzinfo=UTC).timestamp()
+    count = 5_000
+    agent.write(row(n, begin + n * 120 / count, tags=["é", {"a": n}]) for n in range(count))
+    shipper = agent.start("run")
+    until(lambda: any(True for _ in agent.aws.objects(agent.name)), 60, "no object is there")
+    shipper.kill()
+    shipper.communicate()
+    agent.run("run", "--once")
+    found: list[dict[str, Any]] = []
+    for key, content in agent.aws.objects(agent.name):
+        table = pq.read_table(io.BytesIO(content))
+        rows = table.to_pylist()
+        if "notice" in str(rows[0]["message"]) or rows[0]["n"] is None:
+            continue  # of the death
+        assert re.fullmatch(r"shop/2026-03-01/1[45]/h-[0-9a-f]{32}-\d+\.parquet", key)
+        assert {f"{one['timestamp']:%Y-%m-%d/%H}" for one in rows} == {key[5:18]}
+        assert {one["service"] for one in rows} == {"shop"}
+        found += rows
+    assert sorted(one["n"] for one in found) == list(range(count)), "an event is missing, or there twice"
+    assert len({one["event_id"] for one in found}) == count
+    assert all(json.loads(one["fields"])["tags"] == ["é", {"a": one["n"]}] for one in found)
+    assert agent.accounts()["s3"].pending == 0

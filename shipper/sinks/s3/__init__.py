@@ -1,7 +1,7 @@
-"""The S3 sink: an archive of compressed NDJSON objects by service and hour.
+"""The S3 sink: an archive of compressed NDJSON or Parquet objects by service and hour.
 
-`config` what a user may write · `objects` which events go into which object, its key and its bytes · `sink`
-the thin driver.
+`config` what a user may write · `objects` which events go into which object, its key and its bytes ·
+`parquet` its bytes as Parquet · `sink` the thin driver.
 """
 
 from __future__ import annotations

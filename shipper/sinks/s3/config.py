@@ -36,7 +36,12 @@ class S3Config(AwsConfig):
         help="the objects' keys, made of the event's fields and of date and hour (of the event, UTC); "
         "{first_event_id} must be in it, the ending is added",
     )
-    compression: Literal["gzip", "zstd", "none"] = setting("gzip", help="how objects are compressed")
+    format: Literal["ndjson", "parquet"] = setting(
+        "ndjson", help="what an object is: lines of JSON, or a Parquet file (made with DuckDB)"
+    )
+    compression: Literal["gzip", "zstd", "none"] = setting(
+        "gzip", help="how NDJSON objects are compressed; Parquet's columns always are, with zstd"
+    )
     max_batch_events: int = setting(100_000, help="events of one batch", minimum=1, maximum=1_000_000)
     max_batch_bytes: Size = setting(
         Size(8 << 20),
@@ -80,5 +85,12 @@ class S3Config(AwsConfig):
                     yield f"key: {{{name}}} would make an object of each event"
         if self.kms_key_id is not None and not (self.server_side_encryption or "").startswith("aws:kms"):
             yield "kms_key_id belongs to server_side_encryption: aws:kms"
-        if self.compression == "zstd" and find_spec("cramjam") is None:
-            yield 'compression: zstd needs a library: pip install "logferry[zstd]"'
+        yield self._missing()
+
+    def _missing(self) -> str:
+        """Return which library the form of the objects needs and has not."""
+        if self.format == "parquet":
+            missing = find_spec("duckdb") is None
+            return 'format: parquet needs DuckDB: pip install "logferry[local]"' if missing else ""
+        missing = self.compression == "zstd" and find_spec("cramjam") is None
+        return 'compression: zstd needs a library: pip install "logferry[zstd]"' if missing else ""

@@ -27,14 +27,23 @@ from ...core.template import Template
 from ...model import Batch, event_id
 from .config import ID
 
-__all__ = ["Archive", "Compression", "Piece"]
+__all__ = ["CHUNK", "Archive", "Compression", "Piece"]
 
-Compression: TypeAlias = Literal["gzip", "zstd", "none"]
+Compression: TypeAlias = Literal["gzip", "zstd", "none", "parquet"]
+"""How NDJSON is compressed; `parquet`: the objects' bytes are made elsewhere (`parquet.py`)."""
+
 _HOUR: Final = 3_600_000
-_CHUNK: Final = 200
+CHUNK: Final = 200
+"""Events taken at once."""
+
 _OWN: Final = ("date", "hour", ID)
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-=")
-ENDINGS: Final = {"gzip": ".ndjson.gz", "zstd": ".ndjson.zst", "none": ".ndjson"}
+_ENDINGS: Final = {
+    "gzip": ".ndjson.gz",
+    "zstd": ".ndjson.zst",
+    "none": ".ndjson",
+    "parquet": ".parquet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class Archive:
         own = {"date": date, "hour": clock, ID: first}
         rest = iter(values)
         filled = [own[name] if name in own else next(rest, None) for name in self.template.fields]
-        return self.template.render(filled, _clean) + ENDINGS[self.compression]
+        return self.template.render(filled, _clean) + _ENDINGS[self.compression]
 
 
 def _simple(value: object) -> bool:
@@ -109,10 +118,10 @@ def _clean(text: str) -> str:
 def _texts(batch: Batch, indexes: Sequence[int]) -> Iterator[bytes]:
     """Yield the lines, some at a time: a batch is not held twice."""
     spool, sequences, lines = batch.spool.encode(), batch.sequences, batch.lines
-    for start in range(0, len(indexes), _CHUNK):
+    for start in range(0, len(indexes), CHUNK):
         rows = [
             identified(lines[index], b"%b-%d" % (spool, sequences[index]))
-            for index in indexes[start : start + _CHUNK]
+            for index in indexes[start : start + CHUNK]
         ]
         yield b"\n".join([*rows, b""])
 
@@ -123,6 +132,7 @@ def _compressor(kind: Compression) -> tuple[Callable[[bytes], bytes], Callable[[
         return packer.compress, packer.flush
     if kind == "none":
         return bytes, bytes
+    assert kind == "zstd", "Parquet is made elsewhere"
     from cramjam import zstd
 
     squeezer = zstd.Compressor(level=3)

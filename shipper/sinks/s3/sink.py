@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...aws import AwsClient, Failure, common_verdict
 from ...core.identified import ID_BYTES
@@ -21,11 +21,19 @@ from ...model import Batch, Delivered, Limits, Retry, Split, Verdict
 from ...ports import SetupStep, SinkContext
 from ...turns import Turns
 from .config import S3Config
-from .objects import Archive
+from .objects import Archive, Compression, Piece
+
+if TYPE_CHECKING:
+    from .parquet import ParquetMaker
 
 __all__ = ["S3Sink"]
 
-_TYPES: Final = {"gzip": "application/gzip", "zstd": "application/zstd", "none": "application/x-ndjson"}
+_TYPES: Final = {
+    "gzip": "application/gzip",
+    "zstd": "application/zstd",
+    "none": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
 _CHECK_KEY: Final = "logferry-check"
 
 
@@ -36,7 +44,10 @@ class S3Sink:
         self._config = config
         self._name = context.name
         self._turns = Turns()
-        self._archive = Archive(Template.parse(config.key), config.compression)
+        self._kind: Compression = "parquet" if config.format == "parquet" else config.compression
+        self._archive = Archive(Template.parse(config.key), self._kind)
+        self._declared = context.schema.declared
+        self._parquet: ParquetMaker | None = None
         options = {
             "request_checksum_calculation": "when_required",  # others than AWS know no newer one
             "s3": {
@@ -56,8 +67,11 @@ class S3Sink:
     def send(self, batch: Batch) -> Verdict:
         """Put the batch's objects."""
         for piece in self._archive.pieces(batch) if batch.lines else ():
-            content = self._archive.content(batch, piece, self._turns.rest)
-            wrong = self._put(piece.key, content, _TYPES[self._config.compression], len(piece.indexes))
+            try:
+                content = self._content(batch, piece)
+            except OSError as error:  # the scratch directory
+                return Retry(f"no Parquet file could be made: {error}", pause=True)
+            wrong = self._put(piece.key, content, _TYPES[self._kind], len(piece.indexes))
             if wrong is not None:
                 return _judge(wrong, len(batch))
         return Delivered()
@@ -87,6 +101,15 @@ class S3Sink:
     def close(self) -> None:
         """Release the connection."""
         self._client.forget()
+
+    def _content(self, batch: Batch, piece: Piece) -> bytes:
+        if self._kind != "parquet":
+            return self._archive.content(batch, piece, self._turns.rest)
+        if self._parquet is None:
+            from .parquet import ParquetMaker
+
+            self._parquet = ParquetMaker(self._declared)
+        return self._parquet.content(batch, piece, self._turns.rest)
 
     def _put(self, key: str, content: bytes, kind: str, events: int) -> Failure | None:
         config = self._config

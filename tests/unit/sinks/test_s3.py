@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from logferry.shipper.core.template import Template
 from logferry.shipper.model import Batch
 from logferry.shipper.sinks.s3 import S3Config
-from logferry.shipper.sinks.s3.objects import Archive
+from logferry.shipper.sinks.s3.objects import Archive, Piece
 
 SPOOL = "0123456789abcdef" * 2
 
@@ -96,6 +96,35 @@ def test_the_same_events_make_the_same_bytes() -> None:
     assert made.content(batch, piece) == made.content(batch, piece)
     first = json.loads(gzip.decompress(made.content(batch, piece)).splitlines()[0])
     assert first["event_id"] == f"{SPOOL}-1"
+
+
+def test_parquet_keeps_whatever_it_is_given() -> None:
+    """Each event is a row under its id: other types, other fields, no time, no event at all."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    from logferry.shipper.sinks.s3.parquet import ParquetMaker
+
+    lines = [
+        b'{"timestamp":"2026-03-01T08:00:00.5Z","message":"m","n":7,"line":"seven"}',
+        b'{"timestamp":"soon","message":{"a":1},"n":99999999999999999999}',
+        b'{"event_id":"' + b"f" * 32 + b'-3","message":"from elsewhere"}',
+        b'{"torn":',
+        b"nothing \xff",
+        b"{}",
+    ]
+    maker = ParquetMaker({"n": "integer"})
+    batch = Batch(SPOOL, range(1, 7), lines)
+    content = maker.content(batch, Piece("k", range(6)))
+    rows = {row["event_id"]: row for row in pq.read_table(io.BytesIO(content)).to_pylist()}
+    assert set(rows) == {*(f"{SPOOL}-{n}" for n in (1, 2, 4, 5, 6)), "f" * 32 + "-3"}
+    assert (rows[f"{SPOOL}-1"]["n"], json.loads(rows[f"{SPOOL}-1"]["fields"])) == (7, {"line": "seven"})
+    kept = json.loads(rows[f"{SPOOL}-2"]["fields"])
+    assert (kept["timestamp"], kept["message"]) == ("soon", {"a": 1})
+    assert rows[f"{SPOOL}-4"]["message"] == '{"torn":'
+    assert rows[f"{SPOOL}-5"]["message"].startswith("nothing")
+    assert content == maker.content(batch, Piece("k", range(6))), "the same events are other bytes"
 
 
 @pytest.mark.parametrize(
