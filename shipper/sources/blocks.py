@@ -12,7 +12,7 @@ some hundred lines. Rules:
   look at properly. So does it take everything while something is bound to the thread, or where the redactor
   is of somebody else's making.
 - Order is kept. A block holds the events of at most `_AT_ONCE` lines and, unless it is a single one, no more
-  than `MAX_BYTES`.
+  than `_MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ...handlers.typed import Prover, prover
 from ..core.block import Block
 from ..core.lines import CutLine
 from ..core.parse import Parser
-from .foreign import MAX_BYTES, event_of
+from .foreign import event_of
 from .json_shape import JsonShape, Learned
 from .text_shape import TextShape
 
@@ -41,6 +41,7 @@ __all__ = ["LineBlocks"]
 _LONG: Final = 64 * 1024  # in longer lines what is bounded per event has to be looked at
 _AT_ONCE: Final = 500  # lines: enough that a call for all of them costs little for each
 _BYTES_AT_ONCE: Final = 160 * 1024
+_MAX_BYTES: Final = 256 * 1024  # a frame: its cost vanishes, and it fits the smallest spool
 _FIRST: Final = 32  # lines to learn from
 _AGAIN: Final = 16  # refused lines after which it learns anew, and then twice as many
 _RARELY: Final = 256  # learning costs what some fifty lines cost that go the line way
@@ -83,7 +84,7 @@ class LineBlocks:
             while len(part) > 1 and sum(map(len, part)) > _BYTES_AT_ONCE:
                 part = part[: len(part) // 2]
             block = self._block(part)
-            while len(block.payload) > MAX_BYTES and len(part) > 1:
+            while len(block.payload) > _MAX_BYTES and len(part) > 1:
                 part = part[: len(part) // 2]
                 block = self._block(part)
             at += len(part)

@@ -1,4 +1,4 @@
-"""Lines of somebody else's log → events of ours, appended in frames with the position behind them.
+"""Lines of somebody else's log → events of ours, one by one (`blocks.py`: many at once).
 
 Time, level, service and ids are taken over when they are well formed; everything else goes through the schema
 and the redaction like what an application logs.
@@ -6,9 +6,7 @@ and the redaction like what an application logs.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +16,9 @@ from ..core.parse import Parsed, Parser, parse
 
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
-    from ..ports import Appender
 
-__all__ = ["MAX_BYTES", "MAX_EVENTS", "NUMBERS", "TEXTS", "EventBatch", "compose", "event_of"]
+__all__ = ["NUMBERS", "TEXTS", "compose", "event_of"]
 
-# One frame: large enough that its cost vanishes, small enough to fit the smallest spool.
-MAX_EVENTS: Final = 1_000
-MAX_BYTES: Final = 256 * 1024
 # What the line knows better than this process. The ids are taken only when `parse` found them well formed.
 TEXTS: Final = ("module", "function", "thread", "task", "environment", "version", "host", "parent_id")
 NUMBERS: Final = ("line", "process")
@@ -68,41 +62,3 @@ def event_of(
     for name, value in extra.items():
         parsed.fields.setdefault(name, value)
     return compose(builder, parsed)
-
-
-@dataclass(slots=True)
-class EventBatch:
-    """Events on their way into the spool. `position()` is asked at each append, for what has been added.
-
-    `part` names what the position is for, where a source has many.
-    """
-
-    builder: EventBuilder
-    appender: Appender
-    position: Callable[[], bytes]
-    parser: Parser = "auto"
-    extra: dict[str, Any] = field(default_factory=dict)
-    part: str = ""
-    added: int = 0
-    _events: list[bytes] = field(default_factory=list)
-    _bytes: int = 0
-    _since: float = 0.0
-
-    def add(self, line: bytes) -> bool:
-        """Take one line or joined record; True when the batch should be flushed now."""
-        event = event_of(self.builder, line, self.parser, self.extra)
-        if event is None:
-            return False
-        if not self._events:
-            self._since = time.monotonic()
-        self._events.append(event)
-        self._bytes += len(event)
-        self.added += 1
-        return len(self._events) >= MAX_EVENTS or self._bytes >= MAX_BYTES
-
-    def flush(self) -> None:
-        """Append what is there together with the position behind it; waits while the spool is full."""
-        if not self._events:
-            return
-        events, self._events, self._bytes = self._events, [], 0
-        self.appender.append(events, self.position(), self.part)

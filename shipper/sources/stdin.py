@@ -20,10 +20,10 @@ from ..config.fields import Size, setting
 from ..core.lines import LineSplitter
 from ..core.multiline import TracebackJoiner
 from ..ports import SourceContext, SourceKind
-from .foreign import EventBatch
+from .blocks import LineBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 __all__ = ["SOURCE", "StdinConfig", "StdinSource"]
 
@@ -59,19 +59,18 @@ class StdinSource:
         limit = self.config.max_line_bytes
         splitter = LineSplitter(limit)
         joiner = TracebackJoiner(limit) if self.config.multiline else None
-        batch = EventBatch(self.context.builder, self.context.appender, lambda: b"", self.config.parser)
+        blocks = LineBlocks(self.context.builder, self.config.parser)
 
-        def take(lines: Iterable[bytes]) -> None:
-            for line in lines:
-                for record in [group for group, _ in joiner.feed(line)] if joiner else [line]:
-                    if batch.add(record):
-                        batch.flush()
-            batch.flush()
+        def append(records: Sequence[bytes]) -> None:
+            for block, _ in blocks.blocks(records):
+                if block:
+                    self.context.appender.append(block)
+
+        def take(lines: Sequence[bytes]) -> None:
+            append([group for line in lines for group, _ in joiner.feed(line)] if joiner else lines)
 
         def end() -> None:
-            for record, _ in joiner.flush() if joiner else ():
-                batch.add(record)
-            batch.flush()
+            append([record for record, _ in joiner.flush()] if joiner else ())
 
         number = stream.fileno()
         while not self._stop.is_set():
