@@ -133,7 +133,7 @@ class Received:
 
 
 @contextmanager
-def received(carrier: Carrier, name: str = "receive", **fields: object) -> Iterator[Incoming]:
+def received(carrier: Carrier | Incoming, name: str = "receive", **fields: object) -> Iterator[Incoming]:
     """Handle one message in its own context; `name` is its span's, `fields` are bound as well."""
     incoming = carrier if isinstance(carrier, Incoming) else extract_headers(carrier)
     message = Received(incoming, name, fields)

@@ -136,6 +136,8 @@ def check_tree(events: Events) -> None:
     assert (client["span_kind"], client["parent_id"]) == ("client", SPAN)
     assert (server["span_kind"], server["parent_id"]) == ("server", client["span_id"])
     assert client["tags"]["grpc_status"] == "OK"
+    told = [event for event in events if event.get("kind") == "call"]
+    assert [(one["trace_id"], one["span_id"]) for one in told] == [(TRACE, client["span_id"])] * 2
 
 
 @pytest.fixture

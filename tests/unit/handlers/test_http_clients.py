@@ -172,6 +172,19 @@ def test_a_redirect_to_a_stranger_loses_the_ids(send: Callable[..., int], server
     assert third.headers["traceparent"] != first.headers["traceparent"]
 
 
+def test_each_hop_is_a_call_of_its_own(send: Callable[..., int], server: WebServer, events: Events) -> None:
+    """A redirect from friend to friend.
+
+    The second hop has its own span, the caller's child like the first.
+    """
+    with context.isolated(trace_id=TRACE, span_id=SPAN):
+        assert send("GET", f"{server.url}/redirect?to={server.url}/end") == 200
+    sent = [seen.headers["traceparent"].split("-")[2] for seen in server.seen]
+    assert len(set(sent)) == 2
+    spans = [event for event in events if event.get("kind") == "span"]
+    assert [(one["span_id"], one["parent_id"]) for one in spans] == [(span_id, SPAN) for span_id in sent]
+
+
 def test_what_the_caller_set_by_hand_stays(send: Callable[..., int], server: WebServer) -> None:
     """An id of the caller's is not replaced, whatever its case."""
     with context.isolated(trace_id=TRACE, span_id=SPAN, request_id="r-1"):
