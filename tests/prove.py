@@ -3,6 +3,7 @@
     python tests/prove.py run [--effort 10] [--minutes 60] [--json build/prove.json]
     python tests/prove.py table EVIDENCE [--json FILE]      # of lines that the fixture `evidence` wrote
     python tests/prove.py docs build/prove.json             # puts it into docs/reliability.md
+    python tests/prove.py matrix EVIDENCE                   # puts the matrix of sinks and faults alone there
 
 `run` runs all tests with LOGFERRY_EFFORT set, and the soak. It fails when anything fails or a record is lost.
 """
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,26 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- begin: made by tests/prove.py -->", "<!-- end -->"
+BEGIN_MATRIX = "<!-- begin: the matrix, made by tests/prove.py -->"
+MATRIX = "LOGFERRY_EFFORT=10 python -m pytest tests/integration/test_fault_matrix.py"
+
+
+@dataclass(slots=True)
+class Cell:
+    """A sink that met a fault: how often, with how many events, and what became of them."""
+
+    sink: str
+    fault: str
+    tried: int = 0
+    events: int = 0
+    lost: int = 0
+    twice: int = 0
+    dead: int = 0
+
+    def __str__(self) -> str:
+        said = [f"**{self.lost:,} lost**" if self.lost else "ok", f"{self.events:,}"]
+        said += [f"{self.twice:,} twice"] * bool(self.twice) + [f"{self.dead:,} dead"] * bool(self.dead)
+        return ", ".join(said)
 
 
 @dataclass(slots=True)
@@ -43,11 +64,27 @@ class Row:
         return [test if test.startswith("make ") else f"python -m pytest {test}" for test in self.tests]
 
 
+def _entries(evidence: Path) -> Iterator[dict[str, Any]]:
+    lines = evidence.read_text().splitlines() if evidence.exists() else []
+    return map(json.loads, lines)
+
+
+def cells(evidence: Path) -> list[Cell]:
+    """Add up the cells of the matrix."""
+    found: dict[tuple[str, str], Cell] = {}
+    for facts in (entry["cell"] for entry in _entries(evidence) if "cell" in entry):
+        key = facts["sink"], facts["fault"]
+        cell = found.setdefault(key, Cell(*key))
+        cell.tried += 1
+        for name in ("events", "lost", "twice", "dead"):
+            setattr(cell, name, getattr(cell, name) + facts[name])
+    return list(found.values())
+
+
 def rows(evidence: Path) -> list[Row]:
     """Add up the lines of the evidence, in order of their first appearance by test."""
     found: dict[str, Row] = {}
-    lines = evidence.read_text().splitlines() if evidence.exists() else []
-    for entry in map(json.loads, lines):
+    for entry in _entries(evidence):
         row = found.setdefault(entry["row"], Row(entry["row"]))
         row.tried += entry["tried"]
         row.lost += entry["lost"]
@@ -57,7 +94,7 @@ def rows(evidence: Path) -> list[Row]:
     return sorted(found.values(), key=lambda row: (row.tests[0].startswith("make "), row.tests, row.fault))
 
 
-def result(found: Sequence[Row], **facts: Any) -> dict[str, Any]:
+def result(found: Sequence[Row], matrix: Sequence[Cell] = (), **facts: Any) -> dict[str, Any]:
     """Return what is written as JSON."""
     return {
         "made": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -65,6 +102,7 @@ def result(found: Sequence[Row], **facts: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         **facts,
         "rows": [asdict(row) | {"commands": row.commands} for row in found],
+        "cells": [asdict(cell) for cell in matrix],
     }
 
 
@@ -94,12 +132,44 @@ def markdown(made: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_docs(made: dict[str, Any]) -> None:
-    """Put the table in its place in docs/reliability.md."""
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
+def matrix_markdown(made: dict[str, Any]) -> str:
+    """Return the matrix for the documentation: sinks beside each other, faults below each other."""
+    from servers.cells import DASHES, LANES, ROWS
+
+    found = {(cell.sink, cell.fault): cell for cell in (Cell(**facts) for facts in made["cells"])}
+    notes = {reason: chr(ord("a") + number) for number, reason in enumerate(dict.fromkeys(DASHES.values()))}
+    lost, events = sum(cell.lost for cell in found.values()), sum(cell.events for cell in found.values())
+    lines = [
+        f"Made on {made['made']} ({made['machine']}, Python {made['python']}).",
+        f"{len(found)} cells, {events:,} events, {lost:,} lost.",
+        "",
+        f"    {MATRIX}",
+        "",
+        f"| fault | {' | '.join(LANES)} |",
+        f"|---|{'---|' * len(LANES)}",
+    ]
+    for row in ROWS:
+        texts = []
+        for sink in LANES:
+            reason = DASHES.get((sink, row), "")
+            dash = f"\N{EN DASH} ({notes[reason]})" if reason else "not tried"
+            texts.append(str(found.get((sink, row), dash)))
+        lines.append(f"| {row} | {' | '.join(texts)} |")
+    return "\n".join([*lines, "", *(f"({letter}) {reason}.  " for reason, letter in notes.items())]).rstrip()
+
+
+def _put(begin: str, content: str) -> None:
+    before, _, rest = PAGE.read_text().partition(begin)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{markdown(made)}\n\n{END}{after}")
+    PAGE.write_text(f"{before}{begin}\n\n{content}\n\n{END}{after}")
+
+
+def write_docs(made: dict[str, Any]) -> None:
+    """Put the tables in their places in docs/reliability.md; one that was not made stays."""
+    if made["rows"]:
+        _put(BEGIN, markdown(made))
+    if made["cells"]:
+        _put(BEGIN_MATRIX, matrix_markdown(made))
 
 
 def run(effort: float, minutes: float, target: Path) -> int:
@@ -119,12 +189,14 @@ def run(effort: float, minutes: float, target: Path) -> int:
         path = {"PYTHONPATH": str(ROOT / "tests")} if what == "soak" else {}
         if subprocess.run(command, cwd=ROOT, env=environment | path, check=False).returncode:
             failed.append(what)
-    found = rows(evidence)
+    found, matrix = rows(evidence), cells(evidence)
     evidence.unlink()
     took = round(time.monotonic() - begun)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(
-        json.dumps(result(found, effort=effort, minutes=minutes, seconds=took, failed=failed), indent=1)
+        json.dumps(
+            result(found, matrix, effort=effort, minutes=minutes, seconds=took, failed=failed), indent=1
+        )
     )
     print(table(found))
     print(f"{took} s in all; as JSON: {target}" + (f"; FAILED: {', '.join(failed)}" if failed else ""))
@@ -145,17 +217,22 @@ def main() -> int:
     short.add_argument("--minutes", type=float, default=0)
     docs = commands.add_parser("docs")
     docs.add_argument("json", type=Path)
+    alone = commands.add_parser("matrix")
+    alone.add_argument("evidence", type=Path)
     options = parser.parse_args()
     if options.command == "run":
         return run(options.effort, options.minutes, options.json)
     if options.command == "docs":
         write_docs(json.loads(options.json.read_text()))
         return 0
+    if options.command == "matrix":
+        write_docs(result((), cells(options.evidence)))
+        return 0
     found = rows(options.evidence)
     print(table(found))
     if options.json:
         effort = float(os.environ.get("LOGFERRY_EFFORT") or 1)
-        made = result(found, effort=effort, minutes=options.minutes)
+        made = result(found, cells(options.evidence), effort=effort, minutes=options.minutes)
         options.json.write_text(json.dumps(made, indent=1))
     return 1 if any(row.lost for row in found) else 0
 

@@ -23,7 +23,10 @@ from .sinklanes import LANES, SinkLane, Tally
 from .stream import STREAM_FAULTS
 from .wire import FAULTS, says
 
-__all__ = ["DASHES", "LANES", "ROWS", "cells", "meet", "sample"]
+__all__ = ["DASHES", "LANES", "ROWS", "Meeting", "cells", "meet", "sample"]
+
+_IMPATIENT = 1.5
+"""Seconds of a time-out where it is what ends the fault's hold on the sink."""
 
 _SMALLEST = 1500
 """Bytes of a request that a proxy with a limit takes in any case: one event fits, many do not."""
@@ -96,6 +99,16 @@ class Meeting:
         """For longer than the sinks beside it may take: who waited for this one would be late."""
         self.lane.timeout = 2 * ON_TIME
         return self.wire(*(_HANGING if self.lane.http else ("hanging",)))
+
+    def slow(self) -> Fault:
+        self.lane.timeout = _IMPATIENT
+        return self.wire("answer of one byte a second" if self.lane.http else "one byte a second")
+
+    def huge(self) -> Fault:
+        if self.lane.http:
+            return self.wire(*_HUGE)
+        self.lane.timeout = _IMPATIENT  # it has no end
+        return self.wire("endless zeros", "endless answer")
 
     def status(self, status: int, **headers: str) -> Fault:
         """This answer to every request."""
@@ -182,7 +195,7 @@ class Meeting:
     def backlog(self) -> Fault:
         """An hour's events (and what is a little older) that wait, though younger ones are there already."""
         app, outage = self.lane.app, self.refused()
-        each = 450 if factor() < 5 else 2000
+        each = 450 if factor() < 5 else 1000
 
         def log() -> dict[str, float]:
             figures: dict[str, float] = {}
@@ -221,9 +234,7 @@ ROWS: Mapping[str, Callable[[Meeting], Fault]] = {
         *(_CUT if m.lane.http else ("cut", "cut before the answer"))
     ),
     "accepted and hanging": Meeting.hanging,
-    "one byte a second": lambda m: m.wire(
-        "answer of one byte a second" if m.lane.http else "one byte a second"
-    ),
+    "one byte a second": Meeting.slow,
     "429 with Retry-After": Meeting.told_when,
     "429 without": lambda m: m.status(429),
     "500": lambda m: m.status(500),
@@ -234,7 +245,7 @@ ROWS: Mapping[str, Callable[[Meeting], Fault]] = {
     "400 for the whole": lambda m: m.status(400),
     "400 for a part": Meeting.some_bad,
     "malformed response": lambda m: m.wire(*(_MALFORMED if m.lane.http else ("no protocol", "HTTP"))),
-    "huge response": lambda m: m.wire(*(_HUGE if m.lane.http else ("endless zeros", "endless answer"))),
+    "huge response": Meeting.huge,
     "TLS certificate expired": lambda m: m.certificate("expired"),
     "TLS wrong host": lambda m: m.certificate("other"),
     "name not resolved for a while": Meeting.nameless,
@@ -318,7 +329,8 @@ def meet(lane: SinkLane, fault: str, directory: Path, certificates: Path, *, see
         lane.app.clock(0)
     tally = lane.tally()
     assert tally.lost == 0, f"{tally.lost} of {tally.events} events are lost"
-    if not (lane.may_repeat and fault in _REPEATING) and not (stops and lane.forgets):
+    timed_out = fault == "huge response" and not lane.http
+    if not (lane.may_repeat and (timed_out or fault in _REPEATING)) and not (stops and lane.forgets):
         assert tally.twice == 0, f"{tally.twice} events are there twice"
     if fault == "400 for a part":
         assert len(tally.letters) == lane.refused, f"{len(tally.letters)} dead letters of {lane.refused}"

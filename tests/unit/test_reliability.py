@@ -10,7 +10,8 @@ from pathlib import Path
 
 import prove
 import pytest
-from evidence import Evidence
+from evidence import Evidence, Tally
+from servers.cells import LANES, ROWS, cells, sample
 from soak.slope import trend
 from soak.stores import Arrivals
 
@@ -88,14 +89,69 @@ def exists(command: str) -> bool:
     if not (ROOT / file).is_file():
         return False
     names = [node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if hasattr(node, "name")]
-    return name.rpartition("::")[2] in names
+    return not name or name.rpartition("::")[2] in names
+
+
+def table(begin: str) -> list[str]:
+    """Return the lines of one of the page's tables."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    content = page.partition(begin)[2].partition(prove.END)[0]
+    return [line for line in content.splitlines() if line.startswith("| ")]
+
+
+def test_the_matrix_is_whole() -> None:
+    """Each sink and each fault has its cell: nothing lost, twice only where it may be, or why not tried."""
+    head, *lines = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table(prove.BEGIN_MATRIX)
+    )
+    assert head[1:] == list(LANES)
+    assert [line[0] for line in lines] == list(ROWS)
+    sensible = set(cells())
+    for fault, *found in lines:
+        for sink, text in zip(LANES, found, strict=True):
+            if (sink, fault) not in sensible:
+                assert re.fullmatch(r"\N{EN DASH} \([a-z]\)", text), (sink, fault, text)
+                continue
+            assert re.fullmatch(r"ok, [\d,]+(, [\d,]+ twice)?(, [\d,]+ dead)?", text), (sink, fault, text)
+            assert "twice" not in text or sink not in {"loki", "elasticsearch", "s3", "local", "file"}, text
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert f"    {prove.MATRIX}\n" in page
+    assert exists(prove.MATRIX.partition(" ")[2])
+
+
+def test_a_cell_that_lost_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence
+) -> None:
+    """What is lost, twice or dead is said, and added up."""
+    path = tmp_path / "evidence"
+    monkeypatch.setenv("LOGFERRY_EVIDENCE", str(path))
+    evidence.cell("loki", "413", Tally(500, lost=0, twice=0, dead=0), 1.0)
+    evidence.cell("http", "500", Tally(500, lost=0, twice=300, dead=6), 1.0)
+    evidence.cell("loki", "413", Tally(500, lost=3, twice=0, dead=0), 1.0)
+    lost, twice = prove.cells(path)
+    assert (str(lost), str(twice)) == ("**3 lost**, 1,000", "ok, 500, 300 twice, 6 dead")
+    assert (lost.tried, [row.lost for row in prove.rows(path)]) == (2, [0, 3])
+    text = prove.matrix_markdown(prove.result((), [lost, twice]))
+    assert "2 cells, 1,500 events, 3 lost" in text
+    assert "not tried" in text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_sample_has_each_sink_and_each_fault(seed: int) -> None:
+    """Whatever the seed: no fault and no sink is forgotten, and another seed tries others."""
+    found = sample(seed)
+    assert len(set(found)) == len(found)
+    assert {row for _, row in found} == set(ROWS)
+    assert set(found) <= set(cells())
+    for sink in LANES:
+        assert sum(name == sink for name, _ in found) >= 2
+    assert found == sample(seed)
+    assert found != sample(seed + 1)
 
 
 def test_the_commands_of_the_table_exist() -> None:
     """Each row has a command, and each command can be run; each row says that nothing was lost."""
-    lines = [
-        line for line in (ROOT / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")
-    ]
+    lines = table(prove.BEGIN)
     assert len(lines) > 10, "the table is missing: python tests/prove.py docs build/prove.json"
     for line in lines[1:]:
         _, _, lost, _, commands = (cell.strip() for cell in line.strip("|").split("|"))
