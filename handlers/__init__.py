@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .adapter import LoggerAdapter
+    from .calls import external
+    from .carry import extract_headers, from_environ, inject_headers, received, to_environ
     from .console import ConsoleFormatter
     from .context import bind, bound, clear, current, get_trace_context, set_trace_context, unbind, wrap
     from .filters import TraceFilter
@@ -49,19 +51,27 @@ __all__ = [
     "configure_structlog",
     "current",
     "current_job",
+    "external",
+    "extract_headers",
     "finish_span",
+    "from_environ",
     "get_trace_context",
+    "inject_headers",
     "job",
+    "received",
     "set_trace_context",
     "span",
     "start_span",
     "suppressed",
+    "to_environ",
     "unbind",
     "wrap",
 ]
 
 _HOMES: Final = {
     ".adapter": ("LoggerAdapter",),
+    ".calls": ("external",),
+    ".carry": ("extract_headers", "from_environ", "inject_headers", "received", "to_environ"),
     ".console": ("ConsoleFormatter",),
     ".context": (
         *("bind", "bound", "clear", "current", "get_trace_context", "set_trace_context", "unbind", "wrap"),

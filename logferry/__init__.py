@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .handlers.calls import external
     from .handlers.context import bind, bound, clear, get_trace_context, set_trace_context, unbind
     from .handlers.jobs import job
     from .handlers.spans import finish_span, span, start_span
@@ -27,6 +28,7 @@ __all__ = [
     "bound",
     "clear",
     "configure",
+    "external",
     "finish_span",
     "flush",
     "get_trace_context",
@@ -49,6 +51,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(".handlers.context", __name__), name)
     elif name == "job":
         from .handlers.jobs import job as value
+    elif name == "external":
+        from .handlers.calls import external as value
     elif name in _SPANS:
         value = getattr(import_module(".handlers.spans", __name__), name)
     elif name in _LIFECYCLE:

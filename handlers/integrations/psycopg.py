@@ -86,6 +86,8 @@ _METHODS = (
     (psycopg.Cursor, "executemany", _execute_many),
     (psycopg.AsyncCursor, "execute", _execute_async),
     (psycopg.AsyncCursor, "executemany", _execute_many_async),
+    (psycopg.ServerCursor, "execute", _execute),
+    (psycopg.AsyncServerCursor, "execute", _execute_async),
 )
 
 

@@ -79,9 +79,15 @@ def test_psycopg(postgres: Postgres, way: str) -> None:
             connection.execute("CREATE TABLE IF NOT EXISTS many (a int)")
             with connection.cursor() as cursor:
                 cursor.executemany("INSERT INTO many VALUES (%s)", [(1,), (2,)])
+            if way == "install":
+                with connection.transaction(), connection.cursor("on_the_server") as named:
+                    named.execute("SELECT generate_series(1, %s)", [3])
+                    assert named.fetchall() == [(1,), (2,), (3,)]
     finally:
         traced.uninstall()
     check(postgres.log, trace_id, 7)
+    declared = [line for line in postgres.log().splitlines() if "DECLARE" in line and trace_id in line]
+    assert bool(declared) is (way == "install")
 
 
 def test_psycopg_async(postgres: Postgres) -> None:
