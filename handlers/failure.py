@@ -50,7 +50,10 @@ def describe(exc_info: object) -> dict[str, Any] | None:
     """
     if type(exc_info) is Described:
         return dict(exc_info)
-    error, trace = _at_hand(exc_info)
+    if type(exc_info) is tuple and len(exc_info) == 3 and type(exc_info[2]) is TracebackType:
+        error, trace = exc_info[1], exc_info[2]  # what a logging call makes of anything else
+    else:
+        error, trace = _at_hand(exc_info)
     if not isinstance(error, BaseException):
         return None
     name, text = _name(error), _text(error)
@@ -77,7 +80,7 @@ def describe(exc_info: object) -> dict[str, Any] | None:
 def _at_hand(exc_info: object) -> tuple[Any, TracebackType | None]:
     trace: Any = None
     error: Any = None
-    if type(exc_info) is tuple:  # what a logging call makes of anything else
+    if type(exc_info) is tuple:
         if len(exc_info) == 3:
             _, error, trace = exc_info
     elif isinstance(exc_info, BaseException):
@@ -183,9 +186,7 @@ def _behind(error: BaseException) -> Iterator[tuple[BaseException, str]]:
         yield found
 
 
-def _stack(
-    error: BaseException, trace: TracebackType | None, said: tuple[str, str], *, alone: bool
-) -> str:
+def _stack(error: BaseException, trace: TracebackType | None, said: tuple[str, str], *, alone: bool) -> str:
     """Return the traceback as text, chained exceptions first. `said`: the name of `error`, and its text."""
     try:
         if alone and _is_plain(error):

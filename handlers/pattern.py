@@ -47,6 +47,8 @@ def pattern(text: str) -> str:
     if "'" in text or '"' in text or "`" in text:
         return _VARYING.sub(_name, text).strip()[:_LENGTH]
     # Nothing but quotes spans words.
+    if " " not in text:
+        return _masked(text).strip()[:_LENGTH]
     return " ".join([word if word.isalpha() else _masked(word) for word in text.split(" ")]).strip()[:_LENGTH]
 
 

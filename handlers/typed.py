@@ -295,6 +295,7 @@ class _Code:
         """Write the function."""
         if redactor is not None:
             self.space["knows"] = redactor.knows
+            self.space["PLAIN_ERROR"] = redactor.is_clean((), ({"type": "", "message": "", "stack": ""},))
             self.space |= {"are_clean": redactor.are_clean, "is_clean": redactor.is_clean}
         proved = redactor is not None
         ways = [
@@ -363,9 +364,20 @@ def _proof(sources: Iterable[_Source], watched: frozenset[str]) -> list[str]:
     for source in sources:
         texts += "".join(f"{text}, " for name, text in source.texts.items() if name in watched)
         nested += "".join(f"{value}, " for name, value in source.nested.items() if name in watched)
-    if nested:
-        return [f"if not is_clean(({texts}), ({nested})):", "    return None"]
-    return [f"texts = ({texts})", "if not (knows(texts) or are_clean(texts)):", "    return None"]
+    looked = [f"texts = ({texts})", "if not (knows(texts) or are_clean(texts)):", "    return None"]
+    if not nested:
+        return looked
+    proof = [f"if not is_clean(({texts}), ({nested})):", "    return None"]
+    if nested != "error, ":
+        return proof
+    # What most errors are: type, message and stack. A user may have said that these names are sensitive.
+    looked[0] = f"texts = ({texts}*error.values(), )"
+    return [
+        "if len(error) == 3 and 'stack' in error and PLAIN_ERROR:",
+        *(f"    {line}" for line in looked),
+        "else:",
+        *(f"    {line}" for line in proof),
+    ]
 
 
 def _glued(fields: dict[str, Any]) -> orjson.Fragment:

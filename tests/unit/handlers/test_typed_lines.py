@@ -10,6 +10,7 @@ import enum
 import itertools
 import json
 import logging
+import sys
 import uuid
 from typing import Any
 
@@ -216,6 +217,18 @@ def test_secrets_do_not_pass() -> None:
         line = builder.build(a_record(extras, message, exc_info=exc_info))
         assert b"hunter2abc" not in line
         assert b"[REDACTED]" in line
+
+
+@pytest.mark.parametrize("name", ["type", "message", "stack"])
+def test_a_user_may_say_that_a_part_of_an_error_is_a_secret(name: str) -> None:
+    """Its name is looked at, as any other's."""
+    build = EventBuilder(Schema("s"), Redactor([name])).build
+    for number in range(40):
+        try:
+            raise ValueError(number)
+        except ValueError:
+            event = json.loads(build(a_record({}, exc_info=sys.exc_info())))
+        assert event["error"][name] == "[REDACTED]"
 
 
 def test_a_redactor_below_the_one_that_proves_is_asked() -> None:
