@@ -25,6 +25,7 @@ __all__ = [
     "Split",
     "Verdict",
     "carried_id",
+    "carry",
     "event_id",
     "uncarried",
 ]
@@ -50,6 +51,14 @@ def carried_id(line: bytes) -> str:
     return found if found.rpartition("-")[2].isdecimal() else ""
 
 
+def carry(lines: Sequence[bytes]) -> bool:
+    """Say whether any line may carry an id of its own (see `ID_FRONT`)."""
+    # The usual lines begin with their timestamp: then all of them come behind those that carry an id.
+    if min(lines, default=_BEHIND_IDS) >= _BEHIND_IDS:
+        return False
+    return any(line.startswith(ID_FRONT) for line in lines)
+
+
 def uncarried(line: bytes, own: str) -> bytes:
     """Return a line without the id `own` that it carries."""
     return b"{" + line[len(ID_FRONT) + len(own) + 2 :]
@@ -73,12 +82,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of one spool in order; `lines[i]` has the sequence `sequences[i]`."""
+    """Events of one spool in order; `lines[i]` has the sequence `sequences[i]`.
+
+    `longest`: no line has more bytes; 0: that is not known.
+    """
 
     spool: str
     sequences: Sequence[int]
     lines: Sequence[bytes]
     attempt: int = 1
+    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -86,10 +99,7 @@ class Batch:
     @property
     def carries(self) -> bool:
         """Whether any line carries an id of its own (see `ID_FRONT`)."""
-        # The usual lines begin with their timestamp: then all of them come behind those that carry an id.
-        if min(self.lines, default=_BEHIND_IDS) >= _BEHIND_IDS:
-            return False
-        return any(line.startswith(ID_FRONT) for line in self.lines)
+        return carry(self.lines)
 
     def event_id(self, index: int) -> str:
         """Return the id of the event at `index`: its own, which it came with, or that of its place here."""

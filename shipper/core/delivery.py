@@ -119,7 +119,7 @@ class Delivery:
         self._batch, self._taken, self._fates = batch, 0, dict(decided)
         self._retried = self._duplicates = 0
         largest = min(limits.max_event_bytes, limits.max_bytes) - limits.overhead
-        if batch.lines and max(map(len, batch.lines)) > largest:
+        if (batch.longest or max(map(len, batch.lines), default=0)) > largest:
             for index, line in enumerate(batch.lines):
                 if len(line) > largest and index not in self._fates:
                     reason = f"larger than the sink takes: {len(line)} bytes, at most {largest}"

@@ -92,7 +92,7 @@ class SpoolCursor:
         reader = self._reader
         first, lines = reader.read(max_events, max_bytes, overhead)
         if lines:
-            return Batch(self._shelf.id, range(first, first + len(lines)), lines)
+            return Batch(self._shelf.id, range(first, first + len(lines)), lines, longest=reader.longest)
         done = self._books.sequence
         for gap in reader.gaps:
             if gap.first != done:

@@ -107,6 +107,7 @@ class Reader:
         self.next = place.sequence
         self.gaps: list[Gap] = []
         self.violations: dict[int, str] = {}
+        self.longest = 0  # no line of the last `read` has more bytes
         self.ended = False  # the owner is dead and there is nothing more
         self._number = place.segment
         self._salt = 0
@@ -139,13 +140,14 @@ class Reader:
         """Return the first sequence and the next lines; no lines: nothing to be had now."""
         lines: list[bytes] = []
         room = max_bytes
-        self.violations = {}
+        self.violations, self.longest = {}, 0
         while len(lines) < max_events:
             if self._carry:
                 line = self._carry[-1]
                 room -= len(line) + overhead
                 if room < 0 and lines:
                     break
+                self.longest = max(self.longest, len(line))
                 lines.append(self._carry.pop())
                 self.next += 1
                 continue
@@ -190,6 +192,7 @@ class Reader:
                 if lines and len(line) + overhead > room:
                     return None
                 room -= len(line) + overhead
+                self.longest = max(self.longest, len(line))
                 reason = self._block[frame.start : frame.start + frame.prefix]
                 self.violations[self.next] = reason.decode("utf-8", "replace")
                 lines.append(line)
@@ -208,7 +211,7 @@ class Reader:
         end = len(block)
         limit = end - HEADER_SIZE
         unpack, append, starts = SHORT_HEADER.unpack_from, lines.append, self._starts
-        taken = len(lines)
+        taken, longest = len(lines), self.longest
         left: int | None = room
         while at <= limit:
             if taken >= max_events:
@@ -231,11 +234,13 @@ class Reader:
                 left = None
                 break
             append(line)
+            if length > longest:  # noqa: PLR1730 - a call less for each event
+                longest = length
             taken += 1
             expected += 1
             at = stop
             left = room
-        self.next, self._at = expected, at
+        self.next, self._at, self.longest = expected, at, longest
         return left
 
     def _start(self, length: int) -> int:

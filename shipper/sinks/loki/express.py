@@ -12,6 +12,8 @@ gives, or gives up (None) before anything was sent, and then the plain way does 
 - A chunk is read by the strict plan (`loop`), made for the values that there were so far; when something in
   it is new, by the loose one, which takes any of its type. From what that reads the next strict plan is made,
   the later the more often it had to be.
+- A line that brings its id with it makes it give up. That no line does is what the strict decoder finds
+  without a look at them.
 - An event that does not fit (long or non-ASCII metadata, a short or a long line) is framed alone, by the
   plain functions.
 - It works in chunks and calls `rest` between them: the caller's chance to let other threads have the
@@ -27,7 +29,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ...model import Batch
+from ...model import Batch, carry
 from .heads import Head
 from .loop import Combination, Plan
 from .metadata import frame_pairs, openings
@@ -45,6 +47,7 @@ _STREAMS: Final = 200
 _TAILS: Final = [b"%03d" % low for low in range(1000)]
 _STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
 _OPENING: Final = 3  # what stands before a line of 128 bytes or more
+_ID: Final = "e"  # the attribute of an id that a line brings with it
 _LONGEST_WAIT: Final = 512  # chunks that the loose plan takes before there is another strict one
 
 
@@ -129,7 +132,7 @@ class Express:
         """Return the batch's pushes, a stream each; None: it is not the usual case."""
         sequences, lines = batch.sequences, batch.lines
         first, size = sequences[0], len(lines)
-        if first < 1000 or sequences[-1] - first != size - 1 or batch.carries:
+        if first < 1000 or sequences[-1] - first != size - 1:
             return None
         self._bounds, self._spool = bounds, batch.spool
         if self._crowded or len(self._streams) > _STREAMS:
@@ -149,6 +152,8 @@ class Express:
 
     def _chunk(self, lines: Sequence[bytes], first: int) -> None:
         heads, plan = self._read(b"\n".join(lines))
+        if _ID not in plan.constants and carry(lines):
+            raise _GiveUp
         size = len(lines)
         if len(heads) != size:  # one of them holds a line break, or nothing
             raise _GiveUp
@@ -269,6 +274,8 @@ class Express:
         places += [
             Place(attribute, name, self._types.get(name, "")) for attribute, name in self._metadata.items()
         ]
+        if "event_id" not in {place.name for place in places}:
+            places.append(Place(_ID, "event_id"))
         order = {name: place for place, name in enumerate(self._types)}
         return sorted(places, key=lambda place: order.get(place.name, len(order)))
 

@@ -90,14 +90,20 @@ def _limited(said: str, body: str, halve: Ruling, attempt: int, after: float | N
 
 
 def _hint(status: int) -> str:
-    if status in {401, 403}:
-        return "Loki refuses the credentials: see username, password, bearer_token, tenant"
-    if status in {404, 405}:
-        return "there is no Loki push interface at this url"
-    if status == 260:
-        return "ingestion is blocked"
+    if status in _HINTS:
+        return _HINTS[status]
     if status < 300:
         return "not Loki's answer, which is 204: something else listens at this url"
     if status < 400:
         return "a redirect, which is not followed: set url to where it points"
     return "not an answer that Loki is known to give"
+
+
+_NOWHERE: Final = "there is no Loki push interface at this url"
+_HINTS: Final = {
+    260: "ingestion is blocked",
+    401: "Loki refuses the credentials: see username, password, bearer_token, tenant",
+    403: "the credentials are known, but may not push: see tenant, and what stands before Loki",
+    404: _NOWHERE,
+    405: _NOWHERE,
+}

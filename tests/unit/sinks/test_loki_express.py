@@ -154,6 +154,18 @@ def test_what_is_not_usual_is_left_to_the_plain_way(
         assert fast(_long_lived, batch) == plain(batch)
 
 
+def test_a_line_that_brings_its_id_is_left_to_the_plain_way() -> None:
+    """Among lines of known form, in strict and loose chunks; an `event_id` elsewhere is a field like others."""
+    used = router()
+    carrying = b'{"event_id":"' + b"cd" * 16 + b'-7",' + line(message="m" * 99)[1:]
+    other, usual = line(event_id="cd-7", message="m" * 99), line(message="m" * 99)
+    for odd in (usual, carrying, other, carrying, usual):
+        for wait in (0, 0, 5):
+            used._express._wait = wait
+            batch = Batch(SPOOL, range(1000, 1003), [usual, odd, usual])
+            assert fast(used, batch) == (None if odd is carrying else plain(batch))
+
+
 def test_lines_that_are_no_events_are_left_to_the_plain_way() -> None:
     """No JSON, no object, an empty line, two lines in one, too long, gaps and short sequences."""
     used = router()
