@@ -339,7 +339,8 @@ def _trace(store: Store) -> Json:
     board.add(traces, 24, 14)
     where = '| trace_id="$trace_id"' if store == "loki" else 'trace_id:"$trace_id"'
     board.add(_logs(store, 'service=~".+"', where, "Lines of this trace"), 24, 16)
-    return _dashboard(store, "trace", f"Trace ({store})", board, [_text("trace_id", "", "trace id")])
+    made = _dashboard(store, "trace", f"Trace ({store})", board, [_text("trace_id", "", "trace id")])
+    return {**made, "annotations": {"list": []}}
 
 
 def _pipeline() -> Json:

@@ -37,6 +37,7 @@ PAGES = (
     "README.md",
     "docs/tutorial.md",
     "docs/asyncio.md",
+    "docs/dashboards.md",
     "docs/delivery.md",
     "docs/from-filebeat.md",
     "docs/from-filehandler.md",
