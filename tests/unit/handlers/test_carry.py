@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from logferry.handlers import context
@@ -67,6 +67,7 @@ def test_carriers_of_every_kind(carrier: Any) -> None:
     assert extract_headers(carrier).trace_id == TRACE
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.one_of(
         st.none(),
@@ -239,7 +240,7 @@ class Foreign:
     __str__ = __repr__
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.recursive(
         st.one_of(st.text(), st.binary(), st.integers(), st.none()),

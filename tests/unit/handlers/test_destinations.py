@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
@@ -91,6 +91,7 @@ def test_strangers(host: str | None) -> None:
         assert not DEFAULT.allows(host)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.ip_addresses())
 @example(IPv4Address("10.255.255.255"))
 @example(IPv6Address("::ffff:192.168.0.1"))
@@ -105,6 +106,7 @@ def test_addresses(address: IPv4Address | IPv6Address) -> None:
         assert DEFAULT.allows(form) is near
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(LABEL, min_size=1, max_size=4), TOP, st.booleans(), st.booleans())
 def test_public_names_are_strangers_unless_listed(
     labels: list[str], top: str, dot: bool, upper: bool
@@ -122,6 +124,7 @@ def test_public_names_are_strangers_unless_listed(
     assert Destinations(["*"]).allows(asked)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=12), st.sampled_from(["internal", "localhost", "10.0.0.1", "[::1]", "redis"]))
 @example("\\", "internal")
 @example("a@", "localhost")
@@ -145,6 +148,7 @@ def test_a_url_is_judged_by_the_host_that_its_client_sees(junk: str, friend: str
                 )
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=30))
 def test_nothing_raises(host: str) -> None:
     """Any text is a host to it, or none."""

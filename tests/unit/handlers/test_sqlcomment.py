@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
@@ -26,6 +26,7 @@ BUILDER = make_builder("test", "test")
 PAIR = re.compile(r"([^=,']+)='([^']*)'")
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.text(min_size=1, max_size=40), st.text(min_size=1), max_size=4),
     st.sampled_from(["%", "%%"]),
@@ -61,6 +62,7 @@ def test_no_value_gets_out(fields: dict[str, str], percent: str) -> None:
     assert read == expected
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(min_size=1, max_size=300))
 @example("*/; DROP TABLE t; /*")
 @example("';--")
