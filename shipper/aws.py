@@ -125,7 +125,9 @@ def common_verdict(failure: Failure) -> Retry | None:
         return Retry(f"{hint}: {failure.text}", failure.after, pause=True)
     if code in THROTTLED | _PASSING or status in {408, 429} or status >= 500:
         return Retry(failure.text, failure.after)
-    if code.startswith("AccessDenied") or status in {401, 403}:
+    if status == 401:  # no code of AWS: something before it
+        return Retry(f"the credentials are refused: {failure.text}", failure.after, pause=True)
+    if code.startswith("AccessDenied") or status == 403:
         return Retry(f"a permission is missing: {failure.text}", failure.after, pause=True)
     return None
 
@@ -141,6 +143,10 @@ class _Body:
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
         yield self._body
+
+
+class _RedirectError(ValueError):
+    """Something that is not AWS sends us elsewhere. botocore would ask it again where, without an end."""
 
 
 class AwsClient:
@@ -172,6 +178,8 @@ class AwsClient:
             return self._refused(error.response)
         except BotoCoreError as error:
             return self._broken(error)
+        except _RedirectError as error:
+            return Failure(UNUSABLE, f"{self.address}: {error}")
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             self.close()
             return Failure(UNANSWERED, f"{self.address}: {why(error, self._access.timeout)}")
@@ -339,7 +347,12 @@ class AwsClient:
         body = body.read() if hasattr(body, "read") else body
         sent = body.encode() if isinstance(body, str) else bytes(body)
         reply = line.request(request.method, target, headers, sent, self._access.timeout, _ANSWER_BYTES)
-        return AWSResponse(request.url, reply.status, dict(reply.headers), _Body(reply.body))
+        found = dict(reply.headers)
+        if 300 <= reply.status < 400 and not any(name.lower().startswith("x-amz") for name in found):
+            raise _RedirectError(
+                f"a redirect, which is not followed: see endpoint_url and proxies (answered {reply.status})"
+            )
+        return AWSResponse(request.url, reply.status, found, _Body(reply.body))
 
     def _open(self, scheme: str, host: str, port: int | None) -> Line:
         from .bounded_http import Line

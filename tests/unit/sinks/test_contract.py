@@ -391,6 +391,37 @@ def _healthy(contract: Contract) -> Behaviour:
     return contract.http.healthy if contract.http else faults.hang()
 
 
+APART: dict[str, tuple[Behaviour, str]] = {
+    "credentials": (faults.answer(401, b"no"), r"credentials"),
+    "permission": (faults.answer(403, b"no"), r"may not|privilege|permission"),
+    "elsewhere": (faults.answer(301, b""), r"redirect"),
+    "another server": (faults.answer(404, b"no"), r"nothing|there is no|answered 404"),
+    "not well": (faults.answer(503, b"no"), r"answered 503"),
+}
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_check_tells_apart_what_is_to_be_mended(
+    make: Any, name: str, certificates: Path, tmp_path: Path
+) -> None:
+    """Name, port, certificate, credentials, permission, redirect, another server: a sentence for each."""
+    away = nowhere(tmp_path)
+    said = {
+        "name": complaint(make(name, replace(away, host="no-such-host.invalid"))),
+        "port": complaint(make(name, away)),
+    }
+    with FaultServer(rest=_healthy(CONTRACTS[name]), tls=server_context(certificates, "good")) as server:
+        said["certificate"] = complaint(make(name, at(server, tmp_path, ca=certificates / "other.pem")))
+    for what, (behaviour, words_) in APART.items():
+        with FaultServer(rest=behaviour) as server:
+            said[what] = complaint(make(name, at(server, tmp_path)))
+        assert re.search(words_, said[what]), said[what]
+    # What stands in brackets is the server's, and so are ports and statuses: the sentences themselves differ.
+    ours = [text for what, text in said.items() if what not in {"another server", "not well"}]
+    assert len({re.sub(r"\(.*?\)|\d+", "", text) for text in ours}) == len(ours), ours
+    assert len(set(said.values())) == len(said), said
+
+
 @pytest.mark.parametrize("name", HTTP)
 @pytest.mark.parametrize("status", [401, 403])
 def test_check_names_credentials(make: Any, name: str, status: int, tmp_path: Path) -> None:
