@@ -217,10 +217,13 @@ class Visitor:
         self.kind = kinds[number % len(kinds)]
         self.name = f"r{number:04}"
         self.trace = f"{number + 1:032x}"
+        self.headers = {
+            "X-Request-ID": self.name,
+            "traceparent": f"00-{self.trace}-00f067aa0ba902b7-01",
+        }
 
     async def visit(self, port: int) -> None:
-        headers = {"X-Request-ID": self.name, "traceparent": f"00-{self.trace}-00f067aa0ba902b7-01"}
-        status, answer = await ask(port, f"/{self.kind}/{self.name}", headers)
+        status, answer = await ask(port, f"/{self.kind}/{self.name}", self.headers)
         assert status == (500 if self.kind == "boom" else 200), (self.kind, status)
         assert answer["x-request-id"] == self.name
         assert answer["traceparent"].split("-")[1] == self.trace
@@ -242,8 +245,23 @@ async def release(port: int, held: int) -> None:
     await ask(port, "/go", {})
 
 
-async def everybody(port: int, visitors: list[Visitor]) -> None:
+async def pipelined(port: int, visitors: list[Visitor]) -> None:
+    """Send requests over one connection without waiting: a server may begin one from within the last one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for visitor in visitors:
+        lines = [f"GET /{visitor.kind}/{visitor.name} HTTP/1.1", "Host: test"]
+        lines += [f"{name}: {value}" for name, value in visitor.headers.items()]
+        lines += ["Connection: close"] if visitor is visitors[-1] else []
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+    assert (await reader.read()).count(b"HTTP/1.1 200 OK") == len(visitors)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def everybody(port: int, visitors: list[Visitor], in_a_row: list[Visitor]) -> None:
     visits = [visitor.visit(port) for visitor in visitors]
+    if in_a_row:
+        visits.append(pipelined(port, in_a_row))
     held = sum(visitor.kind == "held" for visitor in visitors)
     if held:
         visits.append(release(port, held))
@@ -259,8 +277,12 @@ def read(place: Path) -> list[dict[str, Any]]:
 def test_a_thousand_requests_at_once(server: str, tmp_path: Path) -> None:
     """Every line carries its request's ids, user and endpoint; each request has its lines and one event."""
     visitors = [Visitor(number, list(LINES[server])) for number in range(REQUESTS)]
+    in_a_row = [Visitor(REQUESTS + number, ["sync", "stream"]) for number in range(20)]
+    if server == "gunicorn":  # closes after each answer
+        in_a_row = []
     with running(server, tmp_path) as port:
-        asyncio.run(everybody(port, visitors))
+        asyncio.run(everybody(port, visitors, in_a_row))
+    visitors += in_a_row
     lines = Counter[str]()
     accesses = Counter[str]()
     by_name = {visitor.name: visitor for visitor in visitors}
