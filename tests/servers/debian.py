@@ -33,7 +33,7 @@ PACKAGES: Final = {
     "mariadb": ["mariadb-server-core", "mariadb-client-core"],
     "rabbitmq": ["rabbitmq-server"],
 }
-PATIENCE: Final = 60.0
+PATIENCE: Final = 100.0
 
 
 def home(name: str) -> Path:
