@@ -16,9 +16,9 @@ Rules
 - Texts that redaction looks at are given to its detector all together. Where it hits, the lines that hold
   what it hit are looked for by halves, and taken line by line.
 - The lines themselves are given on, with what is missing put in front (one `join` for all of them), when
-  that is proven to be the same: nothing had to be converted, no `\` or `\r` stands in them, and the number of
-  quotes is that of the names and texts found, so that no name comes twice in a line (decoders take the last,
-  stores may refuse such a line). Otherwise the structs are encoded, in one call.
+  that is proven to be the same: nothing had to be converted, no `\r` stands in them, and the number of quotes
+  is that of the names and texts found: then no quote is escaped, and no name comes twice in a line (decoders
+  take the last, stores may refuse such a line). Otherwise the structs are encoded, in one call.
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ class JsonShape:
 
     def _is_plain(self, rows: list[Any], lines: Sequence[bytes], block: bytes) -> bool:
         """Say whether the lines may be given on as they are: no name comes twice, nothing is escaped."""
-        if b"\\" in block or b"\r" in block:
+        if b"\r" in block:
             return False
         if set(map(itemgetter(0), lines)) != _BRACE:
             return False

@@ -75,6 +75,7 @@ def same(lines: Sequence[bytes], parser: Parser = "auto", builder: EventBuilder 
             moments = [datetime.fromisoformat(one["timestamp"][1]) for one in (ours, others)]
             assert (datetime.now(UTC) - min(moments)).total_seconds() < 60, (mine, theirs)
             assert {**ours, "timestamp": ""} == {**others, "timestamp": ""}
+        assert b"\r" not in mine
         names = re.findall(rb'"([^"\\]*)" ?:', mine) if b"\\" not in mine and b"{" not in mine[1:] else []
         assert len(names) == len(set(names)), mine
     return found
@@ -126,6 +127,7 @@ FORMS: dict[str, Any] = {
     "numbers": lambda i: {"time": 1795252730000 + i, "level": 30, "msg": f"m {i}", "pid": i, "v": 1},
     "milliseconds": lambda i: {"timestamp": f"2026-11-21T17:00:00.{i % 1000:03}Z", "level": "info"},
     "whole durations": lambda i: entry(i, duration_ms=i),
+    "escapes without quotes": lambda i: entry(i, message=f"line {i}\n\\ ü 漢 \x01"),
     "escapes": lambda i: entry(i, message=f'he said "{i}"\n\\ ü 漢 \x01'),
     "optional": lambda i: entry(i, **({"cart": i} if i % 3 else {}), **({"user": "a"} if i % 5 else {})),
     "mixed types": lambda i: entry(i, cart=[None, "x", 1, 1.5, True][i % 5]),
@@ -291,7 +293,7 @@ RANDOM_LINES = st.one_of(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=effort(40))
 @given(st.lists(RANDOM_LINES, min_size=1, max_size=12), st.sampled_from(PARSERS), st.randoms())
 def test_random_lines(lines: list[bytes], parser: Parser, chance: random.Random) -> None:
     """Any lines, often enough to be learned from and in any order, become what they would."""
@@ -300,7 +302,7 @@ def test_random_lines(lines: list[bytes], parser: Parser, chance: random.Random)
     same(many, parser)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=effort(40))
 @given(st.lists(st.tuples(NAMES, SCALARS), min_size=1, max_size=8), st.integers(0, 2**32))
 def test_lines_of_one_shape(pairs: list[tuple[str, Any]], seed: int) -> None:
     """Lines with the same names, which come twice perhaps, with bytes changed in some of them."""
