@@ -200,13 +200,46 @@ ODD: dict[str, bytes] = {
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_lines(odd: str) -> None:
     """One odd line, or every seventh, among usual ones of either kind: all become what they would."""
-    usual = dumped([entry(i) for i in range(60)])
-    texts = [b"2026-11-21 17:00:00,%03d INFO shop: order %d" % (i, i) for i in range(40)]
+    usual = dumped([entry(i) for i in range(34)])
+    texts = [b"2026-11-21 17:00:00,%03d INFO shop: order %d" % (i, i) for i in range(10)]
     for parser in PARSERS:
         same([*usual, ODD[odd], *usual], parser)
         same([*texts, ODD[odd], *texts], parser)
-        same([ODD[odd]] * 50, parser)
+        same([ODD[odd]] * 34, parser)
     same([ODD[odd] if i % 7 == 3 else line for i, line in enumerate([*usual, *usual])])
+
+
+TIMES = (
+    *("2026-11-21 17:00:00", "2026-11-21 17:00:00,123", "2026-11-21 17:00:00.123456", "[2026-11-21T17:00:00"),
+    *(
+        "2026-11-21 17:00:00,1234",
+        "2026-11-21 17:00:00Z",
+        "2026-11-21 17:00:00,123+01:00",
+        "2026-02-30 17:00:00",
+    ),
+    *("2026-11-21 17:00:00,123 +0100", "2026-11-21 17:00:00,123 Z", "2026-11-21 17:00:00,123456789", ""),
+)
+BEHIND = (
+    " INFO x",
+    " shop WARNING: x",
+    " ERROR",
+    " INFORMATION",
+    "\tDEBUG x",
+    " [CRITICAL] x",
+    " WARN",
+    "INFO",
+    " x",
+)
+
+
+@pytest.mark.parametrize("first", TIMES)
+def test_times_and_levels_of_text(first: str, taken: list[bytes]) -> None:
+    """Each form of a time, alone and with another among its lines, and levels anywhere behind it."""
+    lines = [f"{first}{behind}{i}".encode() for i, behind in enumerate(BEHIND * 3)]
+    same(lines)
+    for other in TIMES:
+        same([*lines, *[f"{other}{behind}".encode() for behind in BEHIND], *lines[:3]])
+    assert not taken
 
 
 def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
