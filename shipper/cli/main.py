@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "query": ("query:query", "Search the local store."),
     "topology": ("topology:topology", "Show which service calls which, with rates and latencies."),
     "trace": ("trace:trace", "Show one trace: a waterfall of its spans, and its lines."),
+    "ui": ("ui:ui", "Show the local store in a browser."),
     "where": ("where:where", "Show what became of one event at each sink."),
     "top": ("top:top", "Watch the pipelines of this machine."),
     "audit": ("audit:audit", "Prove that every record is accounted for."),

@@ -174,6 +174,30 @@ class Store:
 
         return self._with(run, known, panel.columns | condition.columns, start, end)
 
+    @property
+    def path(self) -> Path:
+        """The store's directory."""
+        return self._layout.path
+
+    def values(
+        self, field: str, since: Moment = None, until: Moment = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """Return the most frequent values of a column with their `count`. ValueError for no column."""
+        known = self._known()
+        if field not in known and field not in DERIVED:
+            raise ValueError(f"there is no column {field!r}")
+        start, end = self._range(since, until)
+        where, values = _within(start, end)
+        text = (
+            f'SELECT "{field}" AS value, count(*) AS count FROM events'  # noqa: S608 - a column of ours
+            f' WHERE {where} AND "{field}" IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {int(limit)}'
+        )
+
+        def run(cursor: Any) -> list[dict[str, Any]]:
+            return _rows(cursor.execute(text, values))
+
+        return self._with(run, known, frozenset({field, "timestamp"}), start, end)
+
     def topology(self, since: Moment = None, until: Moment = None) -> dict[str, list[dict[str, Any]]]:
         """Return which service calls which (see `topology.py`): `services` and `edges`, as rows.
 
