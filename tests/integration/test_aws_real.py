@@ -54,7 +54,7 @@ class Agent:
             "sources": {"file": {"type": "file", "include": [str(directory / "*.ndjson")]}},
             "sinks": {
                 "cw": {"type": "cloudwatch", "log_group": self.group, **self.access},
-                "here": {"type": "file", "path": str(directory / "here.log")},
+                "here": {"type": "file", "path": str(directory / "here.log"), "max_bytes": "8GiB"},
             },
         }
 
