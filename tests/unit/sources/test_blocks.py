@@ -220,15 +220,18 @@ TIMES = (
     *("2026-11-21 17:00:00,123 +0100", "2026-11-21 17:00:00,123 Z", "2026-11-21 17:00:00,123456789", ""),
 )
 BEHIND = (
-    " INFO x",
-    " shop WARNING: x",
-    " ERROR",
-    " INFORMATION",
-    "\tDEBUG x",
-    " [CRITICAL] x",
-    " WARN",
-    "INFO",
-    " x",
+    *(
+        " INFO x",
+        " shop WARNING: x",
+        " ERROR",
+        " INFORMATION",
+        "\tDEBUG x",
+        " [CRITICAL] x",
+        " WARN",
+        "INFO",
+        " x",
+    ),
+    *(" a.long.name.of.it INFO x", " a.long.name.of.it ERROR x", " abcdefghi ERR", " abcdefghi ERRX"),
 )
 
 
