@@ -31,6 +31,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from .context import get_trace_context
 from .forward import is_suppressed
 from .plain import safe_repr
 from .spans import Span, SpanKind, finish_span, start_span
@@ -48,7 +49,8 @@ MAX_LOOKED_AT: Final = 65_536
 F = TypeVar("F", bound=Callable[..., Any])
 
 _log: Final = logging.getLogger(CALLS)
-_calling: Final[ContextVar[bool]] = ContextVar("logferry_calling", default=False)
+# The span of the call that libraries below are part of.
+_calling: Final[ContextVar[Span | None]] = ContextVar("logferry_calling", default=None)
 
 
 @functools.cache
@@ -59,8 +61,14 @@ def _redactor() -> Any:
 
 
 def calling() -> bool:
-    """Tell whether calls are not to be told here: inside another one, or in a thread of logferry's own."""
-    return _calling.get() or is_suppressed()
+    """Tell whether calls are not to be told here: inside another one, or in a thread of logferry's own.
+
+    Where another span than the call's is in force, that is not inside: an application that is called in this
+    very task has bound its own.
+    """
+    around = _calling.get()
+    inside = around is not None and get_trace_context().span_id == around.span_id
+    return inside or is_suppressed()
 
 
 class Call:
@@ -72,7 +80,7 @@ class Call:
         self._name = name
         self._begun = 0.0
         self._ended = False
-        self._token: Token[bool] | None = None
+        self._token: Token[Span | None] | None = None
         self._told = False
         self._span: Span = start_span(name, kind=kind)
 
@@ -92,7 +100,7 @@ class Call:
         """
         call = cls(name, kind)
         if outermost:
-            call._token = _calling.set(True)
+            call._token = _calling.set(call._span)
         call._told = _log.isEnabledFor(logging.DEBUG)
         if describe is not None and (call._told or call._span.sampled):
             fields = _guarded(describe)

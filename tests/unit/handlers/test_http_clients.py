@@ -318,3 +318,29 @@ def test_with_opentelemetry_its_span_is_the_parent(server: WebServer) -> None:
     sent = finished.get(span_id)
     assert sent is not None
     assert sent is finished[f"{ids.span_id:016x}"] or (sent.parent and sent.parent.span_id == ids.span_id)
+
+
+def test_an_application_called_in_the_same_task_is_another_one(server: WebServer, events: Events) -> None:
+    """httpx can call an ASGI application without a network: what that one calls are calls of its own."""
+    from logferry.handlers.integrations.asgi import TraceMiddleware
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        with our_urllib3.TraceClient() as client:
+            client.request("GET", f"{server.url}/inner")
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(TraceMiddleware(app))
+        async with our_httpx.AsyncTraceClient(transport=transport) as client:
+            assert (await client.get("http://shop.internal/")).status_code == 204
+
+    with context.isolated(trace_id=TRACE, span_id=SPAN):
+        asyncio.run(main())
+    _, trace_id, span_id, _ = server.seen[0].headers["traceparent"].split("-")
+    assert trace_id == TRACE
+    assert len(calls(events)) == 4
+    inner, outer = (e for e in events if e.get("kind") == "span" and e["span_kind"] == "client")
+    assert inner["span_id"] == span_id
+    assert inner["parent_id"] not in {SPAN, outer["span_id"]}
+    assert outer["parent_id"] == SPAN
