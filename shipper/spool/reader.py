@@ -17,8 +17,10 @@ Rules
 from __future__ import annotations
 
 import time
+from bisect import bisect
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
 
@@ -115,6 +117,7 @@ class Reader:
         self._base = place.offset  # file offset of the block's first byte
         self._block = b""
         self._at = 0  # offset in the block
+        self._frame: Frame | None = None  # the block's first frame
         self._carry: list[bytes] = []  # the rest of a frame of many lines, the next one last
         self._reason = "damaged"
         self._stuck: tuple[int, int, float] | None = None
@@ -143,13 +146,9 @@ class Reader:
         self.violations, self.longest = {}, 0
         while len(lines) < max_events:
             if self._carry:
-                line = self._carry[-1]
-                room -= len(line) + overhead
-                if room < 0 and lines:
+                room = self._take_carried(lines, max_events, room, overhead)
+                if room < 0:
                     break
-                self.longest = max(self.longest, len(line))
-                lines.append(self._carry.pop())
-                self.next += 1
                 continue
             left = self._take(lines, max_events, room, overhead)
             if left is None:
@@ -163,13 +162,28 @@ class Reader:
         """Let go of the segment's file and of what was read from it."""
         self._close()
         self._base, self._at, self._block = self._base + self._at, 0, b""
-        self._carry = []
+        self._frame, self._carry = None, []
 
     def _close(self) -> None:
         segment = getattr(self, "_segment", None)
         if segment is not None:
             segment.close()
         self._segment = None
+
+    def _take_carried(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int:
+        """Take lines of a frame of many; return the bytes left, less than 0 when the batch is complete."""
+        run = self._carry[len(lines) - max_events :][::-1]
+        ends = list(accumulate(len(line) + overhead for line in run))
+        left = room - ends[-1]
+        if left < 0:
+            run = run[: bisect(ends, room) or not lines]
+            left = -1
+        if run:
+            del self._carry[-len(run) :]
+            lines += run
+            self.next += len(run)
+            self.longest = max(self.longest, *map(len, run))
+        return left
 
     def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
         """Take frames off the block; return the bytes left, None when the batch is complete."""
@@ -178,7 +192,8 @@ class Reader:
             if left is None:
                 return None
             room = left
-            frame = parse(self._block, self._at, self._salt)
+            # The first one of a block was looked at when the block was read: it may be a large one.
+            frame = parse(self._block, self._at, self._salt) if self._at else self._frame
             if frame is None or frame.kind == SEAL:
                 return room
             if frame.sequence > self.next:
@@ -279,7 +294,7 @@ class Reader:
         if self._segment is None:
             return self._enter(lines, settled=settled)
         at, more = self._base + self._at, full(self._block, self._at)
-        self._base, self._at, self._block = at, 0, b""
+        self._base, self._at, self._block, self._frame = at, 0, b"", None
         block = load(self._segment, at, more=more)
         frame = parse(block, 0, self._salt)
         if frame is None:
@@ -299,7 +314,7 @@ class Reader:
             hint = self._hint()
             self._gap(frame.sequence, hint[1] if hint else "damaged")
             return self._enter(lines, settled=settled)
-        self._block = block
+        self._block, self._frame = block, frame
         self._marks.append(Place(self._number, at, self.next))
         return True
 
@@ -400,7 +415,7 @@ class Reader:
         if number != self._number:
             fresh = self._number == 0
             jumped = resume or number > self._number + 1
-            self._base, self._at, self._block = DATA, 0, b""
+            self._base, self._at, self._block, self._frame = DATA, 0, b"", None
             if fresh:
                 self._reason = "before"
             elif jumped:

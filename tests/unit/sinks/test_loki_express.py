@@ -155,7 +155,7 @@ def test_what_is_not_usual_is_left_to_the_plain_way(
 
 
 def test_a_line_that_brings_its_id_is_left_to_the_plain_way() -> None:
-    """Among lines of known form, in strict and loose chunks; an `event_id` elsewhere is a field like others."""
+    """Among lines of known form, in strict and loose chunks; elsewhere `event_id` is a field like others."""
     used = router()
     carrying = b'{"event_id":"' + b"cd" * 16 + b'-7",' + line(message="m" * 99)[1:]
     other, usual = line(event_id="cd-7", message="m" * 99), line(message="m" * 99)
