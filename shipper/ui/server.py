@@ -24,6 +24,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from ..core.filter import FilterError
+from ..diagnostics import say
 from ..store import Store, StoreError
 from .answers import Answers, plain
 from .guard import COOKIE, HEADERS, is_loopback, refusal
@@ -136,6 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(400, plain({"error": str(error)}), "application/json")
         except StoreError as error:
             self._send(503, plain({"error": str(error)}), "application/json")
+        except Exception as error:  # noqa: BLE001 - a defect of ours is said, to the browser and here
+            say("ERROR", f"page: {target.path}: {type(error).__name__}: {error}")
+            self._send(500, plain({"error": f"{type(error).__name__}: {error}"}), "application/json")
 
     def _ask(self, path: str, asked: Mapping[str, str]) -> None:
         answers = self.server.answers
