@@ -25,6 +25,9 @@ _OVERHEAD: Final = 100
 """Bytes that framing and the id add to a line; the names of the fields it has already."""
 
 
+_NO_RECORDS: Final = 422
+
+
 class OtlpSink:
     """Delivers to an OTLP receiver (a collector, or a store that speaks it) over HTTP."""
 
@@ -83,8 +86,14 @@ class OtlpSink:
                 return verdict  # halved, each half says for itself
 
     def check(self) -> Sequence[str]:
-        """Send a request without records, which every receiver answers as it would a full one."""
-        verdict = self._post(b"", 1)
+        """Send a request without records, which every receiver answers as it would a full one.
+
+        But for Loki, which wants at least one: its 422 says that it has understood.
+        """
+        answer = self._request(b"")
+        if isinstance(answer, Answer) and answer.status == _NO_RECORDS:
+            return []
+        verdict = answer if isinstance(answer, Retry) else self._judge(answer, 1)
         return [] if isinstance(verdict, Delivered) else [f"{self._name}: {_reason(verdict)}"]
 
     def close(self) -> None:
@@ -92,10 +101,13 @@ class OtlpSink:
         self._transport.close()
 
     def _post(self, body: bytes, events: int) -> Verdict:
+        answer = self._request(body)
+        return answer if isinstance(answer, Retry) else self._judge(answer, events)
+
+    def _request(self, body: bytes) -> Answer | Retry:
         if self._config.compression == "gzip":
             body = gzip.compress(body, compresslevel=1, mtime=0)
-        answer = self._transport.request("POST", LOGS_PATH, body)
-        return answer if isinstance(answer, Retry) else self._judge(answer, events)
+        return self._transport.request("POST", LOGS_PATH, body)
 
     def _judge(self, answer: Answer, events: int) -> Verdict:
         verdict, words = judge(
