@@ -87,7 +87,7 @@ export function lines(title, series, { from, to, unit, step, on, field }) {
     for (const [at, value] of one.points) {
       const gap = last === null || at - last > step * 1500;
       path += `${gap ? "M" : "L"}${place(at, from, to).toFixed(1)} ${height(value, top).toFixed(1)}`;
-      if (gap) path += "h0.01";
+      if (gap) path += "h1.5";
       last = at;
     }
     const drawn = svg("path", { class: `line c${number % 6}`, d: path, "data-series": one.name });
