@@ -27,6 +27,7 @@ from pathlib import Path
 import orjson
 
 from .durable import append, cut_torn_line, make_private, sync_directory
+from .moment import moment
 from .spool.directory import file_name
 
 __all__ = ["DeadLetter", "DeadLetters"]
@@ -181,10 +182,8 @@ class DeadLetters:
             return
         make_private(self.path.parent)
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with moment(lock):
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield True
             if new:
                 sync_directory(self.path.parent)
-        finally:
-            os.close(lock)

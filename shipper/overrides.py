@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from ..handlers import levels
+from .moment import moment
 from .spool.directory import file_name, open_private, prepare_directory, replace_file
 
 __all__ = ["LONGEST", "Override", "Overrides", "change", "read"]
@@ -72,11 +72,9 @@ def change(
 @contextmanager
 def _locked(directory: Path) -> Iterator[int]:
     fd = open_private(directory)
-    try:
+    with moment(fd):
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield fd
-    finally:
-        os.close(fd)
 
 
 class Overrides:

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ..moment import moment
+
 __all__ = ["Claim", "delivery_is_claimed", "prepare_claim"]
 
 _NAME: Final = "delivery.lock"
@@ -45,12 +47,11 @@ def delivery_is_claimed(service: Path) -> bool:
         fd = _open(service)
     except OSError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
+    with moment(fd):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
     return False
 
 

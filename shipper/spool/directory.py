@@ -22,6 +22,7 @@ import stat
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from ..core.segments import Evicted, merged
+from ..moment import moment
 from .checked import pack, unpack
 from .claim import prepare_claim
 from .segment import MemorySegment, Readable, SegmentFile, segment_name
@@ -245,6 +247,7 @@ class Home:
         self.memory: dict[int, MemorySegment] = {}
         self._keep = threading.RLock()  # no eviction leaves a file in what is being removed
         self._evicted: tuple[tuple[int, int], list[Evicted]] | None = None
+        _homes.add(self)
 
     @classmethod
     def create(
@@ -389,12 +392,11 @@ class Home:
             return False
         except OSError:
             return True
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(fd)
+        with moment(fd):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
         return False
 
     def take_lock(self) -> bool:
@@ -524,6 +526,19 @@ class Home:
 
     def __del__(self) -> None:
         self.close()
+
+
+_homes: weakref.WeakSet[Home] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Close, in the child, also those that another thread of the parent was just making or adopting."""
+    for home in list(_homes):
+        with suppress(OSError):
+            home.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _has_segments(dir_fd: int) -> bool:

@@ -20,6 +20,7 @@ import msgspec
 
 from ..diagnostics import say
 from ..model import Account
+from ..moment import moment
 from .checked import pack, unpack
 from .directory import Home, is_directory, open_private, replace_file, spool_directories
 from .scan import created_of, positions_of
@@ -81,11 +82,9 @@ def _locked(service: Path) -> Iterator[int]:
         lock = os.open(
             "ledger.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory
         )
-        try:
+        with moment(lock):
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield directory
-        finally:
-            os.close(lock)
     finally:
         os.close(directory)
 

@@ -35,6 +35,7 @@ import msgspec
 from ..core.framing import POSITIONS, encode
 from ..core.segments import Evicted, grown, merged
 from ..diagnostics import say
+from ..moment import moment
 from .directory import Home, maps_are_safe
 from .parting import keep_memory
 from .segment import (
@@ -475,9 +476,8 @@ class Supply:
     @contextmanager
     def _path_lock(self, path: Path) -> Iterator[None]:
         """Hold the path's lock, or after 20 ms go without: a stopped process must not stop the others."""
-        fd = -1
-        try:
-            fd = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with moment(fd):
             for _ in range(20):
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -485,9 +485,6 @@ class Supply:
                 except BlockingIOError:
                     time.sleep(0.001)
             yield
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
     def _evict_oldest(self, path: Path) -> bool:
         """Give up the oldest segment of who should (`share.py`); False when there is none."""

@@ -38,6 +38,8 @@ from typing import Any, Final
 
 import orjson
 
+from ..moment import moment
+
 __all__ = [
     "FreshFile",
     "Layout",
@@ -253,12 +255,10 @@ def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[
             raise
         yield False
         return
-    try:
+    with moment(fd):
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
             yield True
-    finally:
-        os.close(fd)
