@@ -47,6 +47,7 @@ _AGAIN: Final = 16  # refused lines after which it learns anew, and then twice a
 _RARELY: Final = 256  # learning costs what some fifty lines cost that go the line way
 _SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
 _MANY: Final = 16  # lines of a block
+_ROUNDS: Final = 3  # what was refused is tried again with what was learned from it
 _NUMBER: Final = re.compile(r"\$\[(\d+)\]")
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -59,6 +60,8 @@ class LineBlocks:
     parser: Parser = "auto"
     extra: Mapping[str, str] = field(default_factory=dict)
     _learned: Learned = field(default_factory=Learned)
+    _seen: Learned = field(default_factory=Learned)  # since then
+    _took: int = 0  # lines that were of the shape, since then
     _due: int = _FIRST  # lines to see until a shape is made
     _next: int = _AGAIN
     _json: JsonShape | None = None
@@ -104,21 +107,23 @@ class LineBlocks:
     # ── JSON ──
 
     def _take_json(self, parts: _Parts) -> None:
-        if b"{" not in parts.block:
-            return
-        if self._json is None:
+        if self._json is None and b"{" in parts.block:
             self._see(parts.lines)
-            if self._json is None:
+        for _ in range(_ROUNDS):
+            if self._json is None or b"{" not in parts.block:
                 return
-        rows, places, refused = self._rows(parts, self._json)
-        some = len(rows) < len(parts.lines)
-        if some:
-            parts.choose(places)
-        if rows:
-            parts.done(*self._json.take(rows, parts.lines, parts.block))
-        if some:
+            rows, places, refused = self._rows(parts, self._json)
+            self._took += len(rows)
+            some = len(rows) < len(parts.lines)
+            if some:
+                parts.choose(places)
+            if rows:
+                parts.done(*self._json.take(rows, parts.lines, parts.block))
+            if not some:
+                return
             parts.others()
-            self._see(refused)
+            if not self._see(refused):
+                return
 
     @staticmethod
     def _rows(parts: _Parts, shape: JsonShape) -> tuple[list[Any], Sequence[int], list[bytes]]:
@@ -162,22 +167,33 @@ class LineBlocks:
                 break
         return _rows_singly(lines, shape)
 
-    def _see(self, lines: Sequence[bytes]) -> None:
-        """Learn from lines that no shape takes; make one when it is time."""
+    def _see(self, lines: Sequence[bytes]) -> bool:
+        """Learn from lines that no shape takes; True: there is another one now."""
         for line in lines:
             if line.lstrip()[:1] == b"{":
-                self._learned.see(line)
+                self._seen.see(line)
                 self._due -= 1
                 if self._due <= 0:
                     break
         if self._due > 0:
-            return
+            return False
+        seen, took = self._seen, self._took
+        self._seen, self._took = Learned(), 0
         self._due = self._next
         self._next = min(2 * self._next, _RARELY)
+        if took >= seen.lines:
+            self._learned.merge(seen)
+            if self._make(self._learned):
+                return True
+        self._learned = seen  # the file has changed its ways
+        return self._make(seen)
+
+    def _make(self, learned: Learned) -> bool:
         try:
-            self._json = JsonShape(self.builder, self._prover, self._learned, self.extra)
+            self._json = JsonShape(self.builder, self._prover, learned, self.extra)
         except ValueError:  # none that fits: as before
-            return
+            return False
+        return True
 
     # ── text ──
 

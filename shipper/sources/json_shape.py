@@ -112,6 +112,17 @@ class Learned:
                 else:
                     values.add(value)
 
+    def merge(self, other: Learned) -> None:
+        """Add what another has seen."""
+        self.lines += other.lines
+        for name, types in other.names.items():
+            mine = self.names.setdefault(name, {})
+            for kind, count in types.items():
+                mine[kind] = mine.get(kind, 0) + count
+            held, more = self._values.get(name, set()), other._values[name]
+            both = None if held is None or more is None else held | more
+            self._values[name] = None if both is None or len(both) > _FEW else both
+
     def always(self, name: str) -> bool:
         """Whether every line had it."""
         return sum(self.names[name].values()) == self.lines
@@ -198,6 +209,10 @@ class JsonShape:
         self._written = (
             read if self._same_names else msgspec.defstruct("Line", entries, rename=given, **options)
         )
+        try:
+            read(**dict.fromkeys(renamed)).__class__ = self._written
+        except TypeError:  # an interpreter that does not let it
+            raise ValueError("lines under these names have no shape here") from None
         self.decoder = msgspec.json.Decoder(read)
         self._encode = msgspec.json.Encoder().encode_lines
         held = {one.name for one in self._fields}

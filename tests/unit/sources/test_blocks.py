@@ -265,6 +265,15 @@ def test_a_secret_among_the_first_lines(taken: list[bytes]) -> None:
     assert len(taken) == 15
 
 
+def test_a_file_that_changes_its_ways(taken: list[bytes]) -> None:
+    """Other names, or other types, are learned, and what was learned before is no hindrance."""
+    before = dumped([entry(i) for i in range(300)])
+    other = dumped([FORMS["other names"](i) for i in range(400)])
+    types = dumped([entry(i, note=i, order_id=None) for i in range(400)])
+    same([*before, *other, *types, *before])
+    assert len(taken) < 400
+
+
 def test_declared_types_and_dead_letters() -> None:
     """Where violations are dead letters nothing is cast."""
     builder = make(on_violation="dead_letter")
