@@ -66,7 +66,9 @@ def test_forks_while_threads_log(tmp_path: Path, evidence: Evidence) -> None:
 
 def _nobody_lives(directory: Path) -> bool:
     """Whether no process has the test's directory in its command line (`-ww`: the whole of it) any more."""
-    found = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True
+    ).stdout
     return str(directory) not in found
 
 
