@@ -36,7 +36,7 @@ _WIDTH: Final = 100
 def reference() -> str:
     """Return the page."""
     parts = [_HEAD + "\n".join(f"| {code} | {text} |" for code, text in CODES.items())]
-    root = click.Context(cli, info_name="logferry")
+    root = click.Context(cli, info_name="logferry", **cli.context_settings)
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
         assert command is not None  # it is in the list
