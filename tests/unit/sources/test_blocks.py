@@ -265,6 +265,13 @@ def test_a_secret_among_the_first_lines(taken: list[bytes]) -> None:
     assert len(taken) == 15
 
 
+def test_lines_that_end_with_cr(taken: list[bytes]) -> None:
+    """CR LF is no part of an event."""
+    same([line + b"\r" for line in dumped([entry(i) for i in range(60)])])
+    same([b"INFO text %d\r" % i for i in range(60)])
+    assert not taken
+
+
 def test_a_file_that_changes_its_ways(taken: list[bytes]) -> None:
     """Other names, or other types, are learned, and what was learned before is no hindrance."""
     before = dumped([entry(i) for i in range(300)])
