@@ -50,6 +50,8 @@ def describe(exc_info: object) -> dict[str, Any] | None:
     """
     if type(exc_info) is Described:
         return dict(exc_info)
+    error: Any
+    trace: TracebackType | None
     if type(exc_info) is tuple and len(exc_info) == 3 and type(exc_info[2]) is TracebackType:
         error, trace = exc_info[1], exc_info[2]  # what a logging call makes of anything else
     else:
