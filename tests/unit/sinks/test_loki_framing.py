@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logferry.shipper.sinks.loki.heads import Heads
@@ -69,6 +69,7 @@ lines = st.one_of(st.binary(max_size=200), st.integers(0, 20_000).map(lambda n: 
 names = st.lists(st.text(min_size=1, max_size=12), max_size=4)
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=300), st.lists(st.tuples(seconds, nanos, lines, st.dictionaries(st.text(), st.text())))
 )
@@ -116,6 +117,7 @@ odd_values = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(odd_values, min_size=3, max_size=3), max_size=5), st.integers(1, 10**19))
 def test_the_fast_way_frames_what_the_slow_way_says(rows: list[list[Any]], first: int) -> None:
     """Whatever the values are, the compiled loop and the plain mapping give the same metadata."""
@@ -132,6 +134,7 @@ def test_the_fast_way_frames_what_the_slow_way_says(rows: list[list[Any]], first
         assert all(len(value.encode()) <= VALUE_BYTES for _, value in pairs)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_metadata_never_ends_within_a_character(text: str) -> None:
     """A cut value is a beginning of the whole one, and valid UTF-8."""
@@ -151,6 +154,7 @@ def test_one_broken_line_costs_only_itself() -> None:
     assert [head and head.l0 for head in heads] == ["INFO", None, None, None, "WARNING", "ERROR"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 999_999_999), min_size=1, max_size=130))
 def test_nanoseconds_of_many_events_are_varints_of_five_bytes(nanos: list[int]) -> None:
     """Written all at once, each reads as itself."""
@@ -158,6 +162,7 @@ def test_nanoseconds_of_many_events_are_varints_of_five_bytes(nanos: list[int]) 
     assert [read_varint(one, 0) for one in framed] == [(number, 5) for number in nanos]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 999_999), min_size=1, max_size=130), st.integers(0, 870))
 def test_microseconds_that_are_digits_still_give_the_same_bytes(micros: list[int], first: int) -> None:
     """Read and framed all at once, they are what they are one by one."""
@@ -166,6 +171,7 @@ def test_microseconds_that_are_digits_still_give_the_same_bytes(micros: list[int
     assert framed_micros(digits, first) == framed_nanos(nanos)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 23), st.characters(exclude_characters="0123456789Z") | st.just("Z"))
 def test_what_are_no_microseconds_is_never_taken_for_some(place: int, odd: str) -> None:
     """One other character anywhere among those of three events."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logferry.shipper.model import Batch
@@ -56,6 +56,7 @@ def test_live_events_keep_their_order_by_stream() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4 * 10**9), st.integers(0, 999_999), st.integers(1, 10**18))
 def test_the_sequence_fills_the_nanoseconds(second: int, micros: int, sequence: int) -> None:
     """A stamp is the event's microseconds and the sequence's last three digits, for any second."""
@@ -107,6 +108,7 @@ def test_an_event_without_a_usable_time_is_refused_alone(stamp: object) -> None:
 ages = st.lists(st.floats(-2 * WEEK, 2 * WEEK) | st.integers(2, 40).map(lambda n: n * 600.0), max_size=40)
 
 
+@settings(deadline=None)
 @given(ages, st.sampled_from(["restamp", "dead_letter"]), st.lists(ages, max_size=3))
 def test_loki_takes_every_entry_that_is_sent(
     times: list[float], old_events: Any, before: list[list[float]]
