@@ -200,12 +200,14 @@ def test_killed_in_the_middle_everything_arrives(agent: Agent, aws: AwsServer, e
         here = [json.loads(line).get("n") for line in file]
     numbers = {number for number in here if number is not None}
     events = len(here)  # with the notices of the deaths
-    there, archived = aws.ids(agent.group), agent.archived()
-    lost = events - len(set(there))
+    found = [json.loads(message) for *_, message in aws.walk(agent.group)]
+    there, archived = [event["event_id"] for event in found], agent.archived()
+    lost = len(set(range(EVENTS)) - {event.get("n") for event in found})
     row_ = f"shipper killed (SIGKILL) while CloudWatch Logs and S3 take {EVENTS:,} events"
     evidence(row_, tried=2, lost=lost)
     assert numbers == set(range(EVENTS))
     assert lost == 0
+    assert len(set(there)) == events
     assert set(there) == set(archived)
     assert len(archived) == events, "S3 holds events twice"
     twice = len(there) - events

@@ -54,7 +54,7 @@ class LokiServer:
                     "per_stream_rate_limit": "1GB",
                     "per_stream_rate_limit_burst": "1GB",
                     "max_query_series": 10000,
-                    # Where Loki spreads a stream by itself it cannot tell what it has had (docs/sinks-loki.md).
+                    # Where Loki spreads a stream by itself it cannot tell what it has had already.
                     "shard_streams": {"enabled": False},
                     **(limits or {}),
                 }
