@@ -8,8 +8,8 @@ Rules
   is bound), ``tracestate`` as it came, ``X-Request-ID``, and an ``X-Trace-ID`` that came in, as it came.
   Without a trace there is no ``traceparent``. An id that could break a header is not sent.
 - The random flag, ``tracestate`` and the ids to forward are those of what came in, and only as long as its
-  trace is the one in force. They are no fields of events, so they are kept beside the bound ones in `CARRIED`,
-  a context variable that whoever binds an incoming trace sets and resets.
+  trace is the one in force. They are no fields of events, so they are kept beside the bound ones in
+  `CARRIED`, a context variable that whoever binds an incoming trace sets and resets.
 - The sampled flag is what `spans.is_sampled` says, or OpenTelemetry's where its span is active.
 - `inject` never replaces a header that is there: who sets one by hand knows why.
 """

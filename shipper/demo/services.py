@@ -169,7 +169,12 @@ def main(name: str, port: int, peer: str) -> None:
         return
     app = shop(peer) if name == "shop" else stock()
     uvicorn.run(
-        app, host=os.environ.get("SHOP_HOST", "127.0.0.1"), port=port, access_log=False, log_config=None, timeout_graceful_shutdown=3
+        app,
+        host=os.environ.get("SHOP_HOST", "127.0.0.1"),
+        port=port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=3,
     )
 
 

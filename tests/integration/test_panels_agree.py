@@ -136,9 +136,7 @@ def make_events(count: int, begin: int, environment: str) -> list[dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def world(
-    tmp_path_factory: pytest.TempPathFactory, loki: LokiServer, elasticsearch: SearchServer
-) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory, loki: LokiServer, elasticsearch: SearchServer) -> World:
     place = tmp_path_factory.mktemp("panels")
     environment = f"e{uuid.uuid4().hex[:8]}"
     stream = f"logs-{environment}-x"
