@@ -57,7 +57,13 @@ _LINE: Final = re.compile(r"[^\r\n]*?(?=\\r\\n|[\r\n]|\Z)")
 _REALM: Final = re.compile(
     r"(?i:bearer|basic|digest|negotiate|ntlm|token|api-?key|hmac|hawk|oauth|signature|aws4\S*)[ \t]"
 )
-_HARMLESS: Final = frozenset({"none", "null", "nil", "true", "false", "undefined", "str", "string", "bytes"})
+_HARMLESS: Final = frozenset(
+    {
+        *("none", "null", "nil", "true", "false", "undefined", "str", "string", "bytes"),
+        # Architectures, as package managers write them: `libsecret-1-0:amd64`.
+        *("amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x", "x86_64", "aarch64"),
+    }
+)
 _CLOSERS: Final = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -130,7 +136,7 @@ def _value(  # noqa: PLR0911 (one return for each form a value can have)
         rest = _BARE.match(text, scheme.end())
         return start, rest.end() if rest else scheme.end()
     bare = _BARE.match(text, start)
-    if bare is None or bare[0].lower() in _HARMLESS:
+    if bare is None or bare[0].lower().rstrip(".") in _HARMLESS:
         return start, start
     return start, bare.end()
 
