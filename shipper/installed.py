@@ -19,6 +19,7 @@ from ..handlers.console import ConsoleFormatter
 from ..handlers.flight import BelowLevel, FlightRecorder
 from ..handlers.forward import ForwardHandler, is_suppressed
 from ..handlers.outlet import Outlet
+from ..handlers.spans import configure_spans
 from ..handlers.stream import JsonHandler
 from .plan import Plan
 from .spool.directory import file_name
@@ -33,10 +34,9 @@ class Installed:
         self.forward = ForwardHandler(outlet, plan.builder)
         self.console: logging.Handler | None = _console(plan, before.console if before else None)
         self._filtered: list[tuple[logging.Handler, logging.Filter]] = []
-        access = {"access": plan.levels.access} if plan.levels.access else {}
-        chosen = levels.choose(
-            plan.levels.environment, plan.levels.level, loggers=plan.levels.loggers, **access
-        )
+        own = dict.fromkeys(("access", "job", "span"), plan.levels.access) if plan.levels.access else {}
+        chosen = levels.choose(plan.levels.environment, plan.levels.level, loggers=plan.levels.loggers, **own)
+        configure_spans(sample=plan.spans.sample, announce=plan.spans.announce)
         recorder = plan.levels.flight_recorder
         lowest = chosen.root if recorder is None else min(chosen.root, levels.parse(recorder))
         if lowest < chosen.root:
@@ -74,6 +74,7 @@ class Installed:
         """Take handlers, levels and hooks away."""
         root = logging.getLogger()
         self.levels.undo()
+        configure_spans()
         for handler in (self.forward, self.console):
             if handler is not None:
                 root.removeHandler(handler)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .ports import SinkKind, SourceKind
     from .spool import SpoolSettings
 
-__all__ = ["DEAD_LETTER_BYTES", "LevelPlan", "Plan", "SinkSpec", "SourceSpec"]
+__all__ = ["DEAD_LETTER_BYTES", "LevelPlan", "Plan", "SinkSpec", "SourceSpec", "SpanPlan"]
 
 DEAD_LETTER_BYTES = 64 * 1024 * 1024
 
@@ -64,6 +64,14 @@ class LevelPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanPlan:
+    """Which spans are kept, and whether their beginnings are told."""
+
+    sample: float = 1.0
+    announce: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a process needs to know to ship its records. Times are seconds, sizes bytes."""
 
@@ -73,6 +81,7 @@ class Plan:
     sinks: Sequence[SinkSpec]
     sources: Sequence[SourceSpec] = ()
     levels: LevelPlan = field(default_factory=LevelPlan)
+    spans: SpanPlan = field(default_factory=SpanPlan)
     console: Literal["pretty", "json", "off"] = "pretty"
     shutdown_timeout: float = 5.0
     dead_letters_max_bytes: int = DEAD_LETTER_BYTES

@@ -14,7 +14,7 @@ from ...handlers.redaction import RedactionError, Redactor
 from ...handlers.schema import Schema
 from ..core.filter import parse
 from ..core.sift import Routes
-from ..plan import LevelPlan, Plan, SinkSpec, SourceSpec
+from ..plan import LevelPlan, Plan, SinkSpec, SourceSpec, SpanPlan
 from ..spool.settings import SpoolSettings
 from .defaults import state_dir
 from .problems import ConfigError, Problem
@@ -55,6 +55,7 @@ def plan(config: Config) -> Plan:
             config.environment,
             config.logging.flight_recorder,
         ),
+        spans=SpanPlan(config.spans.sample, config.spans.announce),
         console=config.logging.console,
         shutdown_timeout=config.shutdown_timeout,
         dead_letters_max_bytes=config.dead_letters.max_bytes,

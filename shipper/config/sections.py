@@ -27,6 +27,7 @@ __all__ = [
     "SinkSection",
     "SourceConfig",
     "SourceSection",
+    "Spans",
     "Spool",
     "listen_address",
     "wrong_name",
@@ -102,6 +103,18 @@ class Logging:
     )
     console: Literal["pretty", "json", "off"] = setting("pretty", help="what is written to stderr as well")
     diagnostics: Level = setting("WARNING", help="the least level of logferry's own lines on stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Which spans are kept, and whether their beginnings are told."""
+
+    sample: float = setting(
+        1.0, help="the share of traces whose spans are kept, each trace whole", minimum=0.0, maximum=1.0
+    )
+    announce: bool = setting(
+        True, help="log a span's beginning as well, so that a killed process leaves no hole in the tree"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +265,7 @@ class Config:
     environment: str = setting("dev", help="dev, test, prod or your own word; decides the default level")
     version: str | None = setting(None, help="the service's version, in every event when given")
     logging: Logging = setting(factory=Logging, help="levels and the terminal")
+    spans: Spans = setting(factory=Spans, help="named stretches of time within a trace")
     schema: EventSchema = setting(factory=EventSchema, help="fields of your own")
     redact: Redact | Literal[False] = setting(
         factory=Redact, help="secrets to remove; false switches redaction off"
