@@ -8,6 +8,8 @@ MINUTES  ?= 60
 SIZE     ?= usual
 EFFORT   ?= 10
 WORKERS  ?= $(shell getconf _NPROCESSORS_ONLN)
+# Integration tests wait for servers most of their time: one more at once than there are processors.
+SERVERS  ?= $(shell expr $(WORKERS) + 1)
 
 # What failed runs once more by itself: real processes on a busy machine miss a deadline now and then. Both runs are
 # shown; what fails twice fails.
@@ -15,7 +17,7 @@ AGAIN = $(BIN)/python -m pytest -q --timeout 300 --last-failed --last-failed-no-
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test unit coverage integration lint format docs bench bench-check bench-peers bench-install \
-	bench-panels bench-slices bench-sinks bench-docs profile soak prove constraints servers clean
+	bench-panels bench-slices bench-sinks bench-docs profile soak prove stack-up stack-down stack-check constraints servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +46,7 @@ coverage: $(VENV)/stamp-dev ## branch coverage of the unit and property tests, h
 
 # Servers that cannot be had here are skipped with one line; LOGFERRY_REQUIRE_SERVERS=1 makes that a failure.
 integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kills
-	$(BIN)/python -m pytest tests/integration -q --timeout 300 || $(AGAIN) tests/integration
+	$(BIN)/python -m pytest tests/integration -q --timeout 300 -n $(SERVERS) --dist loadfile || $(AGAIN) tests/integration
 
 servers: $(VENV)/stamp-dev ## install the servers that the tests talk to, into a cache outside the repository
 	@$(BIN)/python tests/servers/install.py loki elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \

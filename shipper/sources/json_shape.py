@@ -367,7 +367,7 @@ class JsonShape:
             lines = block.split(b"\n")
         front = self._front
         if self._timed:
-            front += b'"timestamp":"%b",' % stamp(None).encode()
+            front = b'"timestamp":"%b",%b' % (stamp(None).encode(), front)  # first, as events have it
         return fronted(lines, front) if front else block, left
 
     def _check(self, rows: list[Any], odd: set[int]) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 _ID: Final = re.compile(rb"[0-9a-f]{32}-[1-9][0-9]{0,18}")
-_FORM: Final = b'{"timestamp":"'
+_FORM: Final = b'{"'  # the order of the fields is free: an agent puts what a line lacks in front
 _LARGEST: Final = 256 * 1024  # of an event; what is larger was not made by logferry
 _NO_TIME: Final = 0  # confluent_kafka.TIMESTAMP_NOT_AVAILABLE
 
@@ -99,7 +99,7 @@ def _id_of(message: Any) -> bytes:
 
 def _is_event(value: bytes) -> bool:
     """Say whether a value is an event line, whole and in its form."""
-    if not value.startswith(_FORM) or len(value) > _LARGEST or b"\n" in value:
+    if not value.startswith(_FORM) or value.startswith(ID_FRONT) or len(value) > _LARGEST or b"\n" in value:
         return False
     try:
         _DECODER.decode(value)

@@ -150,9 +150,19 @@ def test_our_own_message_is_taken_as_it_is() -> None:
     assert reader().read(Message(LINE, {"event_id": ID.encode()})) == (CARRIED, ID.encode())
 
 
+def test_the_order_of_an_events_fields_is_free() -> None:
+    """An agent puts what a line lacks in front of it: it is ours all the same, and keeps its id."""
+    line = b'{"log_file":"/x",' + LINE[1:]
+    assert reader().read(Message(line, {"event_id": ID.encode()})) == (
+        b'{"event_id":"' + ID.encode() + b'",' + line[1:],
+        ID.encode(),
+    )
+
+
 @pytest.mark.parametrize(
     "value",
     [
+        CARRIED,
         LINE[:-1],
         LINE.replace(b"INFO", b"LOUD"),
         LINE.replace(b'"m"', b'"\xff"'),
