@@ -54,6 +54,7 @@ def report(directory: Path, config: Path, store: Store, books: AuditReport, kill
             say(f"    caused by {cause['type']}: {cause['message']}")
     say("\nTry next", "bold")
     for command in (
+        "ui {config}",
         "query {config} level=ERROR",
         "query {config} 'service=shop duration_ms>500' --limit 20",
         "query {config} --sql 'FROM events SELECT level, count(*) GROUP BY 1'",
