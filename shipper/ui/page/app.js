@@ -297,7 +297,7 @@ async function trace() {
     return [name, html("span", { class: kind }, bar), html("span", {}, row.open ? "open" : `${time(row.length)}${row.failed ? " ✗" : ""}`)];
   });
   const lines_ = found.lines.map((event) => {
-    const after = found.rows.length ? `+${((Date.parse(event.timestamp) * 1000 - found.start) / 1000).toFixed(0)} ms` : "";
+    const after = found.rows.length ? `+${Math.round((Date.parse(event.timestamp) * 1000 - found.start) / 1000) || 0} ms` : "";
     return html("div", { class: `line ${event.level}` }, html("span", { class: "lvl" }, `${after.padStart(9)} ${String(event.level ?? "").padEnd(8)}`), ` ${event.service}  `, visible(event.message ?? "").slice(0, 2000));
   });
   place.replaceChildren(html("div", { class: "card" },
