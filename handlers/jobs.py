@@ -16,17 +16,16 @@ Rules
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import context
 from .clock import stamp
+from .each_call import each_call
 from .levels import JOB
 from .tracing import new_span_id, new_trace_id
 
@@ -143,21 +142,7 @@ class job:  # noqa: N801 - reads as a function: `with job(...)`, `@job(...)`
 
     def __call__(self, function: F, /) -> F:
         """Make each call of `function` a job. Raises TypeError for a generator."""
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__qualname__} is a generator: use job(...) inside it")
-        name, fields = self._name, self._fields
-
-        @functools.wraps(function)
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            with job(name, **fields):
-                return function(*args, **kwargs)
-
-        @functools.wraps(function)
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            with job(name, **fields):
-                return await function(*args, **kwargs)
-
-        return cast("F", awaited if inspect.iscoroutinefunction(function) else plain)
+        return each_call(function, lambda: job(self._name, **self._fields), "job")
 
 
 def _tell(run: Job, error: BaseException | None) -> None:

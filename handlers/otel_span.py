@@ -35,8 +35,16 @@ class OtelSpan:
         if module is None:
             return None
         try:
-            parent = module.get_current_span().get_span_context()
-            made = module.get_tracer("logferry").start_span(name, kind=module.SpanKind[kind.upper()])
+            parent, around = module.get_current_span().get_span_context(), None
+            ours = context.get_trace_context()
+            if not parent.is_valid and ours.trace_id and ours.span_id:
+                # A job's trace, or one that a request brought: OpenTelemetry knows nothing of it.
+                flags = module.TraceFlags(module.TraceFlags.SAMPLED)
+                ids = int(ours.trace_id, 16), int(ours.span_id, 16)
+                parent = module.SpanContext(*ids, is_remote=True, trace_flags=flags)
+                around = module.set_span_in_context(module.NonRecordingSpan(parent))
+            kinds = module.SpanKind
+            made = module.get_tracer("logferry").start_span(name, around, kind=kinds[kind.upper()])
             own = made.get_span_context()
             if not own.is_valid or own.span_id == parent.span_id:  # the interface alone, without an SDK
                 return None
@@ -46,10 +54,10 @@ class OtelSpan:
 
             token = otel_context.attach(module.set_span_in_context(made))
             above = f"{parent.span_id:016x}" if parent.is_valid and parent.trace_id == own.trace_id else ""
-            ids = context.TraceContext(f"{own.trace_id:032x}", f"{own.span_id:016x}", above)
+            made_ids = context.TraceContext(f"{own.trace_id:032x}", f"{own.span_id:016x}", above)
         except Exception:  # noqa: BLE001 - another library's defect is no reason to fail
             return None
-        return cls(made, token, ids)
+        return cls(made, token, made_ids)
 
     @contextmanager
     def active(self) -> Iterator[None]:

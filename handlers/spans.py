@@ -22,8 +22,6 @@ Rules
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -31,10 +29,11 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from . import context
 from .clock import stamp
+from .each_call import each_call
 from .levels import SPAN
 from .otel_span import OtelSpan
 from .plain import safe_repr
@@ -138,6 +137,7 @@ class Span:
         kind: SpanKind,
         ids: context.TraceContext,
         tags: Mapping[str, object],
+        outer: context.TraceContext,
         otel: OtelSpan | None = None,
     ) -> None:
         self.trace_id, self.span_id, self.parent_id = ids
@@ -150,7 +150,7 @@ class Span:
         self._sampled = is_sampled(self.trace_id)
         self._otel = otel
         self._before = _active.get()
-        self._outer = context.get_trace_context()
+        self._outer = outer
         context.put_trace(ids)
         _active.set(self)
         self.start_ns = time_ns()
@@ -237,13 +237,13 @@ class Span:
 def start_span(name: str, *, kind: SpanKind = "internal", tags: Mapping[str, object] | None = None) -> Span:
     """Begin a span in the trace in force and make it the active one; `finish_span` ends it."""
     given = {} if tags is None else tags
+    before = context.get_trace_context()
     otel = OtelSpan.start(name, kind, given)
     if otel is not None:
-        return Span(name, kind, otel.ids, given, otel)
-    before = context.get_trace_context()
+        return Span(name, kind, otel.ids, given, before, otel)
     trace_id = before.trace_id or new_trace_id()
     ids = context.TraceContext(trace_id, new_span_id(), before.span_id if before.trace_id else "")
-    return Span(name, kind, ids, given)
+    return Span(name, kind, ids, given, before)
 
 
 def finish_span(span: Span, error: BaseException | str | None = None) -> None:
@@ -309,18 +309,4 @@ class span:  # noqa: N801 - reads as a function: `with span(...)`, `@span(...)`
 
     def __call__(self, function: F, /) -> F:
         """Put a span of its own around each call of `function`. Raises TypeError for a generator."""
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__qualname__} is a generator: use span(...) inside it")
-        name, kind, tags = self._name, self._kind, self._tags
-
-        @functools.wraps(function)
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            with span(name, span_kind=kind, **tags):
-                return function(*args, **kwargs)
-
-        @functools.wraps(function)
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            with span(name, span_kind=kind, **tags):
-                return await function(*args, **kwargs)
-
-        return cast("F", awaited if inspect.iscoroutinefunction(function) else plain)
+        return each_call(function, lambda: span(self._name, span_kind=self._kind, **self._tags), "span")

@@ -444,6 +444,28 @@ def test_a_role_is_assumed(agent: Agent, aws: AwsServer) -> None:
     assert len(set(aws.keys) - known) == 1
 
 
+def test_several_regions_and_roles_side_by_side(agent: Agent, aws: AwsServer) -> None:
+    """Each sink signs for its own region, with the credentials of its own role; all have everything."""
+    known = set(aws.keys)
+    first = agent.config["sinks"]["cw"]
+    first["role"] = "arn:aws:iam::123456789012:role/logs"
+    agent.config["sinks"]["far"] = {
+        **first,
+        "region": "us-east-1",
+        "role": "arn:aws:iam::123456789012:role/far",
+    }
+    agent.write([row(n, time.time()) for n in range(20)])
+    agent.run("run", "--once", AWS_ENDPOINT_URL_STS=aws.url)
+    check_numbers(agent, 20)
+    assert len(set(aws.keys) - known) == 2
+    client = aws.client("logs", "us-east-1")
+    pages = client.get_paginator("filter_log_events").paginate(logGroupName=agent.group)
+    far = {json.loads(event["message"])["event_id"] for page in pages for event in page["events"]}
+    assert far == {message["event_id"] for message in agent.messages()}
+    assert len(far) == 20
+    assert agent.accounts()["far"].delivered == 20
+
+
 # ── commands ──
 
 

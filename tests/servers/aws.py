@@ -127,12 +127,12 @@ class AwsServer:
 
     # ── what it holds, read past the gate ──
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = REGION) -> Any:
         """Return a botocore client of moto's own, for looking and for meddling."""
         from botocore.session import Session
 
         keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
-        return Session().create_client(service, region_name=REGION, endpoint_url=self.moto, **keys)
+        return Session().create_client(service, region_name=region, endpoint_url=self.moto, **keys)
 
     def events(self, group: str) -> list[tuple[str, int, str]]:
         """Return what a group holds: stream, time in milliseconds, message."""

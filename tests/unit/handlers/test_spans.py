@@ -289,7 +289,9 @@ def test_tags_and_events_are_bounded(events: Events) -> None:
     assert event["span_events"][1]["number"] == 1
 
 
-def test_with_opentelemetrys_sdk_a_span_is_one_of_its_own(events: Events) -> None:
+def test_with_opentelemetrys_sdk_a_span_is_one_of_its_own(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("opentelemetry.sdk.trace")
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -297,6 +299,10 @@ def test_with_opentelemetrys_sdk_a_span_is_one_of_its_own(events: Events) -> Non
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     exporter = InMemorySpanExporter()
+    from opentelemetry.util._once import Once
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)  # for this test alone: it can be set once only
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
@@ -309,3 +315,10 @@ def test_with_opentelemetrys_sdk_a_span_is_one_of_its_own(events: Events) -> Non
     assert f"{finished.context.span_id:016x}" == ours.span_id
     assert dict(finished.attributes or {}) == {"n": 1}
     assert events.ended("ours")["parent_id"] == f"{theirs.get_span_context().span_id:016x}"
+    set_trace_context("c" * 32, "d" * 16)  # of a request, or a job: OpenTelemetry has no span here
+    with span("below ours") as below:
+        assert (below.trace_id, below.parent_id) == ("c" * 32, "d" * 16)
+    (finished,) = [s for s in exporter.get_finished_spans() if s.name == "below ours"]
+    assert f"{finished.context.trace_id:032x}" == "c" * 32
+    assert events.ended("below ours")["parent_id"] == "d" * 16
+    assert get_trace_context() == ("c" * 32, "d" * 16, "")  # what was in force before, not the span's own
