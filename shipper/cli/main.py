@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "demo": ("demo:demo", "Run a real shop under load, ship its logs and watch."),
     "tail": ("tail:tail", "Show events as they arrive in the local store."),
     "query": ("query:query", "Search the local store."),
+    "stats": ("stats:stats", "Show the panels as small charts."),
     "topology": ("topology:topology", "Show which service calls which, with rates and latencies."),
     "trace": ("trace:trace", "Show one trace: a waterfall of its spans, and its lines."),
     "ui": ("ui:ui", "Show the local store in a browser."),

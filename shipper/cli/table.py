@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["SHADES", "harmless", "plain_cell", "table_lines"]
+__all__ = ["SHADES", "cut_to", "harmless", "plain_cell", "table_lines", "width_of"]
 
 SHADES: Final = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "magenta", "DEBUG": "bright_black"}
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -73,7 +73,7 @@ def table_lines(
     ]
     heads = list(columns)
     texts = [[plain_cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(_width(text[i]) for text in [heads, *texts]) for i in range(len(columns))]
+    widths = [max(width_of(text[i]) for text in [heads, *texts]) for i in range(len(columns))]
     if width:
         fixed = [r or column in _WHOLE for r, column in zip(right, columns, strict=True)]
         widths = _fitted(widths, fixed, width)
@@ -88,8 +88,8 @@ def table_lines(
 def _line(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool], shades: Sequence[str]) -> str:
     cells = []
     for i, (text, width) in enumerate(zip(texts, widths, strict=True)):
-        cut = _cut(text, width)
-        gap = " " * (width - _width(cut))
+        cut = cut_to(text, width)
+        gap = " " * (width - width_of(cut))
         shade = shades[i] if shades else ""
         shown = (
             click.style(cut, bold=True)
@@ -130,7 +130,8 @@ def _fitted(widths: Sequence[int], fixed: Sequence[bool], width: int) -> list[in
     return fitted
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal `text` takes."""
     if text.isascii():
         return len(text)
     return sum(_columns(character) for character in text)
@@ -142,8 +143,9 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
+def cut_to(text: str, width: int) -> str:
+    """Return `text` in at most `width` columns, cut with an ellipsis."""
+    if width_of(text) <= width:
         return text
     kept, left = [], width - 1
     for character in text:
