@@ -31,7 +31,7 @@ from cache import (
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this is a script, and `servers` a package beside it
 
-from servers import debian
+from servers import browser, debian
 
 HERE = Path(__file__).parent
 
@@ -310,6 +310,7 @@ SERVERS = {
     "kafka": kafka,
     "rsyslog": rsyslog,
     "zipkin": zipkin,
+    "chromium": browser.install,
     **{name: partial(debian.install, name) for name in debian.PACKAGES},
 }
 
