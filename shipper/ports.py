@@ -147,6 +147,8 @@ class Appender(Protocol):
     ) -> int:
         """Append whole event lines in one frame with the source's `position`; return the first sequence.
 
+        An empty line stands for one that the source's transforms left out; it is counted.
+
         Blocks while the spool is full (sources wait, they do not lose), calling `waiting` again and again in
         place of a short sleep; what that raises ends the wait. When it has returned, lines and
         position survive the process together. A source that reads many things keeps a position for each

@@ -9,16 +9,24 @@ __all__ = ["Block"]
 
 
 class Block(Sequence[bytes]):
-    r"""Lines joined by `\n` (none at the end), and their number. Splits only for who looks at a line."""
+    r"""Lines joined by `\n` (none at the end), and their number. Splits only for who looks at a line.
 
-    __slots__ = ("_count", "payload")
+    `left_out` counts lines that transforms left out: a block of nothing else is still to be appended, for the
+    books, and is therefore true.
+    """
 
-    def __init__(self, payload: bytes, count: int) -> None:
+    __slots__ = ("_count", "left_out", "payload")
+
+    def __init__(self, payload: bytes, count: int, left_out: int = 0) -> None:
         self.payload = payload
+        self.left_out = left_out
         self._count = count
 
     def __len__(self) -> int:
         return self._count
+
+    def __bool__(self) -> bool:
+        return self._count > 0 or self.left_out > 0
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._lines())

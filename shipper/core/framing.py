@@ -20,9 +20,10 @@ Rules
   within an append fails the check sum.
 - After a bad frame nothing in it is believed, its length least of all: the next marker whose frame checks
   out is where reading goes on.
-- `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks; `EVENT` is
-  one line; `VIOLATION` is the reason (the prefix) and the line. The others carry no event, and their
-  sequence is the one that the next event will have.
+- `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks. `SIFTED` ones
+  too, but more events are counted than there are lines: those that transforms left out have the last
+  sequences of the frame. `EVENT` is one line; `VIOLATION` is the reason (the prefix) and the line. The others
+  carry no event, and their sequence is the one that the next event will have.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ __all__ = [
     "SEAL",
     "SHORT_HEADER",
     "SHUTDOWN",
+    "SIFTED",
     "VIOLATION",
     "Frame",
     "checksum",
@@ -59,8 +61,8 @@ HEADER_SIZE = HEADER.size
 # The same 24 bytes with marker, kind and prefix as one number, for the hot paths of one event per frame.
 SHORT_HEADER = Struct("<IIQII")
 EVENT_WORD = 0x011E
-EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN = 1, 2, 3, 4, 5, 6
-KINDS = frozenset((EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN))
+EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN, SIFTED = 1, 2, 3, 4, 5, 6, 7
+KINDS = frozenset((EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN, SIFTED))
 
 # The largest prime below 2**32, and odd factors that keep the header's fields apart.
 PRIME = 0xFFFFFFFB
@@ -128,6 +130,6 @@ def resync(block: bytes, at: int, salt: int) -> int:
 
 
 def split_prefix(payload: bytes, prefix: int) -> tuple[str, bytes]:
-    """Return source name and position from the prefix of a `LINES` frame."""
+    """Return source name and position from the prefix of a `LINES` or `SIFTED` frame."""
     name, _, position = payload[:prefix].partition(b"\0")
     return name.decode("utf-8", "replace"), position

@@ -18,7 +18,7 @@ from ..model import Account
 from .books import Books, given_out, read_books
 from .directory import Home, Owner, file_name, is_directory, name_of, spool_directories
 from .ledger import Ledger, damage, read_ledger
-from .reader import Place, Reader
+from .reader import FILTERED, LEFT_OUT, Place, Reader
 from .scan import frames, last_of
 from .segment import DATA
 
@@ -158,7 +158,7 @@ def _audit_spool(report: AuditReport, service: str, directory: Path, sinks: Sequ
         account.pending = pending
         for gap in reader.gaps:
             for reason, count in gap.reasons.items():
-                target = account.filtered if reason == "before" else account.dropped
+                target = account.filtered if reason in FILTERED else account.dropped
                 target[reason] = target.get(reason, 0) + count
         reader.close()
         if account.balance:
@@ -234,6 +234,8 @@ def _check(directory: Path, keep: Path | None) -> Verified:
     missing: dict[str, int] = {}
     for gap in reader.gaps:
         for reason, count in gap.reasons.items():
+            if reason == LEFT_OUT:
+                continue
             missing[reason] = missing.get(reason, 0) + count
     count = sum(1 for number in home.numbers() for _ in frames(home, number))
     reader.close()

@@ -5,7 +5,7 @@ Rules
   gaps that the reader found. Hence `accepted = delivered + pending + dead_lettered + filtered + dropped`.
 - `accepted` counts from the spool's first sequence, for every sink. What was gone before a new sink's
   cursor began was never meant for it: `filtered["before"]`; unless it had been given up: `dropped`, with
-  that reason.
+  that reason. What transforms left out is `filtered` for every sink.
 - A gap enters the books when everything before it is committed; when nothing is left to commit, `read`
   itself does it. So a spool whose end is a gap is drained all the same, and a segment that was passed can
   go.
@@ -27,7 +27,7 @@ from ..model import Account, Batch
 from ..ports import Outcome
 from .books import Books, BooksFile
 from .directory import Home, Shelf
-from .reader import Place, Reader
+from .reader import FILTERED, Place, Reader
 from .segment import DATA
 
 __all__ = ["SpoolCursor"]
@@ -124,7 +124,7 @@ class SpoolCursor:
         while reader.gaps and reader.gaps[0].first <= books.sequence:
             gap = reader.gaps.pop(0)
             for reason, count in gap.reasons.items():
-                target = books.filtered if reason == "before" else books.dropped
+                target = books.filtered if reason in FILTERED else books.dropped
                 target[reason] = target.get(reason, 0) + count
             books.sequence = max(books.sequence, gap.last + 1)
         place = reader.settle(books.sequence)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..core.framing import EVENT, LINES, SHUTDOWN
+from ..core.framing import EVENT, LINES, SHUTDOWN, SIFTED
 from .directory import Home
 from .scan import frames
 
@@ -74,7 +74,7 @@ def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
         for frame, block, _ in frames(home, number):
             if frame.kind == SHUTDOWN:
                 return None
-            if frame.kind not in (EVENT, LINES):
+            if frame.kind not in (EVENT, LINES, SIFTED):
                 continue
             seen = True
             for event in _events(block[frame.start + frame.prefix : frame.stop]):

@@ -5,6 +5,8 @@ Rules
   reason is what was written down (evictions, refusals), else what the reader just saw (`damaged`,
   `memory_lost`, `removed`). Events that were gone before a new reader began are `before`.
 - A batch ends at a gap, so that its sequences are a range.
+- What transforms left out has sequences behind the lines of its frame: a gap of the reason `LEFT_OUT`, which
+  is noted when those lines have been taken.
 - A bad frame, and a zero where a frame should be, mean "not yet" while the owner lives. They mean damage
   when the owner is dead, or when sound frames lie behind them for longer than `patience` seconds (an append
   that a signal interrupts is finished within microseconds). Then reading goes on at the next sound frame.
@@ -39,6 +41,7 @@ from ..core.framing import (
     SEAL,
     SHORT_HEADER,
     SHUTDOWN,
+    SIFTED,
     VIOLATION,
     Frame,
     parse,
@@ -51,12 +54,14 @@ from .blocks import end_of_content, full, load, search
 from .directory import Shelf
 from .segment import DATA, Readable, parse_header, parse_hint
 
-__all__ = ["Gap", "Place", "Reader"]
+__all__ = ["FILTERED", "LEFT_OUT", "Gap", "Place", "Reader"]
 
 
 # The hot path holds these as literals.
 assert (HEADER_SIZE, EVENT_WORD, PRIME) == (24, 0x011E, 0xFFFFFFFB)
 _STARTS = 4096
+LEFT_OUT = "transforms"
+FILTERED = frozenset({"before", LEFT_OUT})  # reasons of gaps that are no loss
 
 
 class Place(NamedTuple):
@@ -119,13 +124,14 @@ class Reader:
         self._at = 0  # offset in the block
         self._frame: Frame | None = None  # the block's first frame
         self._carry: list[bytes] = []  # the rest of a frame of many lines, the next one last
+        self._left_out = 0  # up to this sequence its frame holds no lines, behind those carried
         self._reason = "damaged"
         self._stuck: tuple[int, int, float] | None = None
         self._marks: list[Place] = [place]
 
     def here(self) -> Place:
         """Return the place behind everything that was read."""
-        if self._carry:
+        if self._carry or self._left_out:
             return self._marks[-1]._replace(sequence=self.next)
         return Place(self._number, self._base + self._at, self.next)
 
@@ -150,11 +156,16 @@ class Reader:
                 if room < 0:
                     break
                 continue
+            if self._left_out:
+                if lines:
+                    break
+                self._gap(self._left_out, LEFT_OUT)
+                self._left_out = 0
             left = self._take(lines, max_events, room, overhead)
             if left is None:
                 break
             room = left
-            if not self._carry and not self._refill(lines):
+            if not (self._carry or self._left_out) and not self._refill(lines):
                 break
         return self.next - len(lines), lines
 
@@ -162,7 +173,7 @@ class Reader:
         """Let go of the segment's file and of what was read from it."""
         self._close()
         self._base, self._at, self._block = self._base + self._at, 0, b""
-        self._frame, self._carry = None, []
+        self._frame, self._carry, self._left_out = None, [], 0
 
     def _close(self) -> None:
         segment = getattr(self, "_segment", None)
@@ -217,7 +228,7 @@ class Reader:
                 continue  # behind a gap that is in the books now
             else:
                 self._take_other(frame)
-            if self._carry:
+            if self._carry or self._left_out:
                 return room
 
     def _take_events(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
@@ -268,11 +279,15 @@ class Reader:
     def _take_other(self, frame: Frame) -> None:
         """Take a frame of many lines, one that was read before, or one without events."""
         payload = self._block[frame.start : frame.stop]
-        if frame.kind == LINES:
+        if frame.kind in {LINES, SIFTED}:
             source, position = split_prefix(payload, frame.prefix)
             if source or position:
                 self.positions[source] = position
-            fresh = payload[frame.prefix :].split(b"\n")[max(0, self.next - frame.sequence) :]
+            held = payload[frame.prefix :]
+            fresh = held.split(b"\n")[max(0, self.next - frame.sequence) :] if held else []
+            behind = frame.sequence + frame.events
+            if frame.kind == SIFTED and behind > self.next:
+                self._left_out = behind
             self._carry = fresh[::-1]
         elif frame.kind == POSITIONS:
             with suppress(msgspec.MsgspecError):

@@ -44,6 +44,7 @@ from ..core.framing import (
     PRIME,
     SHORT_HEADER,
     SHUTDOWN,
+    SIFTED,
     VIOLATION,
     encode,
 )
@@ -221,12 +222,18 @@ class Spool:
     ) -> int:
         """Append lines in one frame with the position of `source`; return the first sequence.
 
+        An empty line stands for one that transforms left out: it gets a sequence too, behind the others.
         Waits while the spool is full (`waiting` in place of a sleep) and gives up nothing of others. Raises
         SpoolClosedError, and ValueError for a position that no frame holds.
         """
         if not lines and not position and not source:
             return self._next
-        payload = lines.payload if isinstance(lines, Block) else b"\n".join(lines)
+        if isinstance(lines, Block):
+            payload, left_out = lines.payload, lines.left_out
+        else:
+            if left_out := lines.count(b""):
+                lines = [line for line in lines if line]
+            payload = b"\n".join(lines)
         if payload.count(b"\n") != len(lines) - 1 and lines:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
         prefix = source.encode() + b"\0" + position if source or position else b""
@@ -236,7 +243,9 @@ class Spool:
             with suppress(Full), self._lock:
                 if self.closed:
                     return self._inherit(lines, position, source, waiting)
-                sequence = self._place(LINES, len(prefix), prefix + payload, len(lines), evict=False)
+                kind = SIFTED if left_out else LINES
+                count = len(lines) + left_out
+                sequence = self._place(kind, len(prefix), prefix + payload, count, evict=False)
                 if position or source in (self._past or ()):
                     self._supply.positions[source] = position
                 else:
