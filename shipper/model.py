@@ -28,12 +28,22 @@ __all__ = [
     "carry",
     "event_id",
     "uncarried",
+    "writer_of",
 ]
 
 
 def event_id(spool: str, sequence: int) -> str:
     """Return the id of the event `sequence` of spool `spool` (32 hex digits)."""
     return f"{spool}-{sequence}"
+
+
+def writer_of(spool: str) -> int:
+    """Return the writer's number of spool `spool`, 0 to 255: what its last two digits say.
+
+    Spools that a service has in one place at the same time have different ones, up to 256 of them
+    (`shipper/spool/supply.py`). A store that must tell writers apart has few names for them, used again.
+    """
+    return int(spool[-2:], 16)
 
 
 ID_FRONT: Final = b'{"event_id":"'

@@ -36,7 +36,8 @@ from ..core.framing import POSITIONS, encode
 from ..core.segments import Evicted, grown, merged
 from ..diagnostics import say
 from ..moment import moment
-from .directory import Home, maps_are_safe
+from .directory import Home, file_name, maps_are_safe
+from .numbers import shares_number, with_free_number
 from .parting import keep_memory
 from .segment import (
     DATA,
@@ -454,11 +455,19 @@ class Supply:
         return made
 
     def _create(self, path: Path, spool: str, tries: int) -> Home:
-        """Make the directory; one that others look at before it is locked is left to them, for another id."""
+        """Make the directory; one that others look at before it is locked is left to them, for another id.
+
+        Its id has a number that no other spool of the service has (`numbers.py`). With one try the id stays.
+        """
+        place, again = path / file_name(self.settings.service), tries > 1
+        lot = 1
         while True:
             tries -= 1
+            if again:
+                spool = with_free_number(spool, place, lot)
+                lot *= 4
             try:
-                return Home.create(
+                made = Home.create(
                     path,
                     self.settings.service,
                     spool,
@@ -471,7 +480,15 @@ class Supply:
             except (FileExistsError, FileNotFoundError):  # taken, or put away in the moment it was made
                 if not tries:
                     raise
-                spool = uuid4().hex
+            else:
+                try:
+                    if not tries or not shares_number(spool, place):
+                        return made
+                except BaseException:  # of a signal handler
+                    made.remove()
+                    raise
+                made.remove()
+            spool = uuid4().hex
 
     @contextmanager
     def _path_lock(self, path: Path) -> Iterator[None]:

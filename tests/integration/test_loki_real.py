@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -411,6 +412,36 @@ def test_a_killed_server_loses_nothing_acknowledged(
     loki.start()
     assert sink.send(Batch(spool, range(1, 2_001), lines, attempt=2)) == Delivered()
     assert stored(loki, service, 2_000).keys() == {f"{spool}-{n}" for n in range(1, 2_001)}
+
+
+def test_writers_do_not_make_a_killed_server_forget(loki_factory: Any, make_sink: Any, service: str) -> None:
+    """Pushes of several processes at the same moment, then SIGKILL: what was acknowledged is there (docs)."""
+    loki, writers, begun = loki_factory(), 4, time.time()
+    acknowledged: list[list[str]] = [[] for _ in range(writers)]
+
+    def write(number: int) -> None:
+        spool = f"{uuid.uuid4().hex[:-2]}{number:02x}"
+        sink, first = make_sink(loki.url), 1
+        while True:
+            lines = [event(10 * n + 9, time.time(), service) for n in range(first, first + 20)]  # one stream
+            if sink.send(Batch(spool, range(first, first + 20), lines)) != Delivered():
+                return
+            acknowledged[number] += [f"{spool}-{n}" for n in range(first, first + 20)]
+            first += 20
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
+    for thread in threads:
+        thread.start()
+    time.sleep(5)  # of load: the longer, the surer it was to fail with one stream for all
+    loki.kill()
+    for thread in threads:
+        thread.join()
+    loki.start()
+    query = f'{{service="{service}"}}'
+    found = loki.entries(query, int(begun * SECOND) - SECOND, time.time_ns() + SECOND)
+    there = {labels["event_id"] for _, _, labels in found}
+    assert all(acknowledged)
+    assert not {identity for every in acknowledged for identity in every} - there
 
 
 def test_strange_events_are_stored_as_they_are(

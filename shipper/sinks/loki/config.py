@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ....handlers.schema import FIELDS
 from ...config.fields import Duration, Secret, Size, setting
 from ...config.tls import TlsConfig
-from .labels import KIND
+from .labels import KIND, WRITER
 from .metadata import wire_name
 
 __all__ = ["LokiConfig"]
@@ -24,6 +24,7 @@ __all__ = ["LokiConfig"]
 PUSH_PATH: Final = "/loki/api/v1/push"
 _LABELS: Final = 15
 _METADATA: Final = 100
+_OWN_LABELS: Final = (WRITER, "backfill")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS: Final = {
@@ -52,6 +53,9 @@ class LokiConfig:
     )
     structured_metadata: tuple[str, ...] = setting(
         _DEFAULT_METADATA, help="fields to filter by without parsing the line; event_id always is"
+    )
+    writer_label: bool = setting(
+        True, help="streams of its own for each process that writes: what Loki needs to lose none at a crash"
     )
     label_budget: int = setting(
         100, help="distinct values after which a label becomes structured metadata", minimum=1, maximum=10_000
@@ -124,15 +128,16 @@ class LokiConfig:
 
     def _labels(self) -> Iterator[str]:
         names = [wire_name(name) for name in (*self.labels, *self.static_labels)]
-        if "backfill" in names:
-            yield "labels: backfill is the sink's own"
+        for own in _OWN_LABELS:
+            if own in names:
+                yield f"labels: {own} is the sink's own"
         for name in names:
             if not name.strip("_") or name.startswith("__"):
                 yield f"labels: Loki takes no label {name!r}"
         if len({wire_name(name) for name in self.labels}) != len(self.labels):
             yield "labels: two of them have the same name for Loki"
-        if len({*names, KIND, "backfill"}) > _LABELS:
-            yield f"labels: Loki takes {_LABELS} with kind and backfill, which are the sink's own"
+        if len({*names, KIND, *_OWN_LABELS}) > _LABELS:
+            yield f"labels: Loki takes {_LABELS} with kind, writer and backfill, which are the sink's own"
         for name, value in self.static_labels.items():
             if not value or len(value.encode()) > 2048:
                 yield f"static_labels.{name}: must have 1 to 2048 bytes"

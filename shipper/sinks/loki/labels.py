@@ -2,8 +2,8 @@
 
 Rules:
 
-- A stream's labels are the configured fields that the event has, the static labels, and, for access, job and
-  span events, `kind`. Missing and empty values are left out: Loki has no empty label.
+- A stream's labels are the configured fields that the event has, the static labels, the writer's number, and,
+  for access, job and span events, `kind`. Missing and empty values are left out: Loki has no empty label.
 - A label value is at most `metadata.VALUE_BYTES` bytes (Loki refuses more than 2048).
 - Every stream has a label: without any it is `{service="unknown"}`.
 - A field that has taken more than `budget` distinct values in this process is *demoted*: from then on it is
@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from .metadata import text_of, wire_name
 
-__all__ = ["KIND", "LabelGuard", "label_text", "stream_labels"]
+__all__ = ["KIND", "WRITER", "LabelGuard", "label_text", "stream_labels"]
 
 KIND: Final = "kind"
+WRITER: Final = "writer"
 _ESCAPES: Final = str.maketrans(
     {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\x00": "\\x00"}
 )

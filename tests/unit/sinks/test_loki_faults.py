@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import socket
 import ssl
 import subprocess
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +295,20 @@ def test_a_dripping_tls_server_is_bounded_too(certificates: Path) -> None:
 def test_retry_after(value: str | None, seconds: float | None) -> None:
     """Seconds and dates are read, bounded to an hour; anything else says nothing."""
     assert retry_after(value, now=40.0) == seconds
+
+
+def test_each_writer_has_streams_of_its_own_and_a_demoted_label_is_so_for_all() -> None:
+    with FaultServer(answer(204)) as server:
+        used = sink(server.url, label_budget=2, encoding="json")
+        for number, spool in enumerate(("00" * 16, "0f" * 16, "00" * 16)):
+            assert used.send(replace(batch("INFO"), spool=spool)) == Delivered(), number
+        bodies = [orjson.loads(gzip.decompress(request.body)) for request in server.requests]
+        assert [body["streams"][0]["stream"]["writer"] for body in bodies] == ["0", "15", "0"]
+        for level in ("DEBUG", "WARNING"):
+            assert used.send(replace(batch(level), spool="00" * 16)) == Delivered()
+        assert list(used.demoted) == ["level"]
+        assert used.send(replace(batch("INFO"), spool="0f" * 16)) == Delivered()
+        last = orjson.loads(gzip.decompress(server.requests[-1].body))["streams"][0]
+        assert last["stream"] == {"service": "s", "writer": "15"}
+        assert last["values"][0][2]["level"] == "INFO"
+        used.close()

@@ -1,0 +1,35 @@
+"""Which writer's number a new spool gets: the last two digits of its id (`model.writer_of`).
+
+Rules
+- It is the lowest that no other spool of the service has in this place, dead ones that wait included: what
+  a store has under that number is written by one process at a time.
+- Nothing is locked. Whoever finds, when its directory is made, that another has the same number takes another
+  one; two who find each other do so both, and choose by lot.
+- With more than 256 spools in one place numbers are shared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import SystemRandom
+
+from ..model import writer_of
+from .directory import spool_directories
+
+__all__ = ["shares_number", "with_free_number"]
+
+_NUMBERS = 256
+_chance = SystemRandom()
+
+
+def with_free_number(spool: str, place: Path, lot: int) -> str:
+    """Return the id `spool` with a free number of `place`, by lot one of the `lot` lowest."""
+    taken = {writer_of(other.name) for other in spool_directories(place)}
+    free = [number for number in range(_NUMBERS) if number not in taken][:lot]
+    return spool if not free else f"{spool[:-2]}{_chance.choice(free):02x}"
+
+
+def shares_number(spool: str, place: Path) -> bool:
+    """Say whether another spool in `place` has the number of `spool`, although there are free ones."""
+    others = [other.name for other in spool_directories(place) if other.name != spool]
+    return len(others) < _NUMBERS and any(writer_of(other) == writer_of(spool) for other in others)
