@@ -114,7 +114,7 @@ class SinkKind(Generic[C]):
     `writes` returns the path that a sink must have for itself: two sinks with one path are a mistake of the
     configuration. `needs` names the modules that the sink cannot do without, `extra` the extra that brings
     them: where they are missing, the configuration says so before anything starts. `match` is the route of a
-    sink that takes certain events only, unless its section says another.
+    sink that takes certain events only, or what returns it, unless its section says another.
     """
 
     type: str
@@ -123,7 +123,7 @@ class SinkKind(Generic[C]):
     writes: Callable[[C], Path] | None = None
     needs: tuple[str, ...] = ()
     extra: str = ""
-    match: str = ""
+    match: str | Callable[[C], str] = ""
 
 
 class SinkFactory(Protocol[C_contra]):

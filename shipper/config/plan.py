@@ -23,7 +23,7 @@ from .sections import Spool, listen_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .sections import Config, Redact, SinkSection
+    from .sections import Config, Redact, SinkConfig, SinkSection
 
 __all__ = ["plan", "redactor", "spool_path"]
 
@@ -39,7 +39,7 @@ def plan(config: Config) -> Plan:
         builder = EventBuilder(own, cleaner, context=_nothing_bound)
         sources.append(SourceSpec(name, source.kind, source.options, builder))
     sinks = [
-        SinkSpec(name, sink.kind, sink.options, _routes(sink.common, sink.kind.match, config))
+        SinkSpec(name, sink.kind, sink.options, _routes(sink.common, _usual(sink), config))
         for name, sink in config.sinks.items()
     ]
     return Plan(
@@ -103,6 +103,12 @@ def _spool(config: Config) -> SpoolSettings:
         memory_bytes=settings.memory_bytes,
         delivery=config.delivery,
     )
+
+
+def _usual(sink: SinkConfig) -> str:
+    """Return the route that a sink has unless its section says another."""
+    match = sink.kind.match
+    return match if isinstance(match, str) else match(sink.options)
 
 
 def _routes(common: SinkSection, usual: str, config: Config) -> Routes:

@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
-import orjson
 
 from ...handlers.tracing import is_span_id, is_trace_id
 
-__all__ = ["KINDS", "OpenSpans", "Span", "Told", "read_span", "span_of"]
+__all__ = ["KINDS", "ROUTE", "OpenSpans", "Span", "Told", "event_of", "read_span", "span_of"]
 
 KINDS: Final = ("access", "job", "job_start", "span", "span_start")
+ROUTE: Final = f"kind={','.join(KINDS)}"  # of a sink that takes nothing else
 _BEGIN: Final = frozenset({"job_start", "span_start"})
 MAX_OPEN: Final = 10_000
 UNFINISHED: Final = "unfinished: no end was seen"
@@ -45,7 +45,10 @@ _TAGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of any origin. Times are microseconds since 1970; `duration` is 0 where none is known."""
+    """A span of any origin. Times are microseconds since 1970; `duration` is 0 where none is known.
+
+    `events` are times, names and further fields. `origin` is where it ran: version, environment, host.
+    """
 
     trace_id: str
     span_id: str
@@ -57,7 +60,8 @@ class Span:
     duration: int
     failed: bool
     tags: Mapping[str, Any] = field(default_factory=dict)
-    events: tuple[tuple[int, str], ...] = ()
+    events: tuple[tuple[int, str, Mapping[str, Any]], ...] = ()
+    origin: tuple[str, str, str] = ("", "", "")
 
     @property
     def key(self) -> str:
@@ -68,13 +72,19 @@ class Span:
 Told: TypeAlias = tuple[Literal["begun", "ended"], Span]
 
 
-def read_span(line: bytes) -> Told | None:
-    """Return what an event line says of a span; None when it is no span or has no ids."""
+def event_of(line: bytes) -> dict[str, Any] | None:
+    """Return an event line decoded; None when it is no JSON object."""
     try:
         event = _decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    return span_of(event) if isinstance(event, dict) else None
+    return event if isinstance(event, dict) else None
+
+
+def read_span(line: bytes) -> Told | None:
+    """Return what an event line says of a span; None when it is no span or has no ids."""
+    event = event_of(line)
+    return None if event is None else span_of(event)
 
 
 def span_of(event: Mapping[str, Any]) -> Told | None:
@@ -111,6 +121,7 @@ def span_of(event: Mapping[str, Any]) -> Told | None:
         failed,
         tags,
         _events(event.get("span_events")),
+        (_text(event, "version"), _text(event, "environment"), _text(event, "host")),
     )
     return ("begun" if event["kind"] in _BEGIN else "ended"), made
 
@@ -129,13 +140,12 @@ def _kind(event: Mapping[str, Any]) -> str:
     return kind if isinstance(kind, str) and kind in _SPAN_KINDS else "internal"
 
 
-def _events(given: Any) -> tuple[tuple[int, str], ...]:
-    found: list[tuple[int, str]] = []
+def _events(given: Any) -> tuple[tuple[int, str, Mapping[str, Any]], ...]:
+    found: list[tuple[int, str, Mapping[str, Any]]] = []
     for event in given if isinstance(given, list) else ():
         if isinstance(event, dict) and (at := _moment(event.get("at"))) is not None:
             more = {name: value for name, value in event.items() if name not in {"at", "name"}}
-            text = _text(event, "name")
-            found.append((at, f"{text} {orjson.dumps(more).decode()}" if more else text))
+            found.append((at, _text(event, "name"), more))
     return tuple(found)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...config.http import sent_headers, told_secrets
-from ...core.answers import excerpt
+from ...core.answers import answered
+from ...http_requests import HttpRequests
 from ...model import Batch, Delivered, Limits, Retry, Verdict
 from ...ports import SinkContext
-from ...transport import HttpTransport, retry_after
 from .config import HttpConfig
 from .request import make_body, make_headers
-from .verdict import hint, judge, says
+from .verdict import SERVER, hint, judge, says
 
 __all__ = ["HttpSink"]
 
@@ -32,21 +30,11 @@ class HttpSink:
         self._config = config
         self._name = context.name
         self._schema = context.schema
-        self._clock = clock
         parts = urlsplit(config.url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         usual = "application/x-ndjson" if config.body == "ndjson" else "application/json"
         self._fixed = {"Content-Type": config.content_type or usual}
-        if config.compression == "gzip":
-            self._fixed["Content-Encoding"] = "gzip"
-        self._transport = HttpTransport(
-            f"{parts.scheme}://{parts.netloc}",
-            sent_headers(config.username, config.password, config.bearer_token, config.secret_headers),
-            config.timeout,
-            config.tls.tls(),
-            extra="http",
-            secrets=told_secrets(config.password, config.bearer_token, config.secret_headers),
-        )
+        self._server = HttpRequests(config, f"{parts.scheme}://{parts.netloc}", {}, extra="http", clock=clock)
 
     @property
     def limits(self) -> Limits:
@@ -63,29 +51,26 @@ class HttpSink:
         """Send one batch as one request."""
         if not batch.lines:
             return Delivered()
-        config = self._config
+        config, server = self._config, self._server
         body = make_body(batch, config.body, ids=config.event_id)
-        if config.compression == "gzip":
-            body = gzip.compress(body, compresslevel=1, mtime=0)
         headers = self._fixed | make_headers(config.headers, batch, self._schema)
-        answer = self._transport.request(config.method, self._target, body, headers)
+        answer = server.send(self._target, body, headers, config.method)
         if isinstance(answer, Retry):
             return answer
-        after = retry_after(answer.headers.get("retry-after"), self._clock())
-        return judge(answer.status, answer.body, config.success, config.reject, after)
+        return judge(answer.status, answer.body, config.success, config.reject, server.wait(answer))
 
     def check(self) -> Sequence[str]:
         """Ask without sending anything; a server need not know the method."""
         config = self._config
-        answer = self._transport.request(config.check_method, self._target)
+        answer = self._server.ask(config.check_method, self._target)
         if isinstance(answer, Retry):
             return [f"{self._name}: {answer.reason}"]
         status = answer.status
         if says(config.success, status) or (400 <= status < 500 and status not in {401, 403, 404, 407, 410}):
             return []
-        said = f"the server answered {status}" + (f": {excerpt(answer.body)}" if answer.body.strip() else "")
+        said = answered(SERVER, status, answer.body)
         return [f"{self._name}: {said if status >= 500 else f'{hint(status)} ({said})'}"]
 
     def close(self) -> None:
         """Release the connection."""
-        self._transport.close()
+        self._server.close()

@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ...core.answers import excerpt
+from ...core.answers import advice, answered
 from ...model import Delivered, Rejected, Retry, Split
 
-__all__ = ["hint", "judge", "says"]
+__all__ = ["SERVER", "hint", "judge", "says"]
+
+SERVER: Final = "the server"
 
 _BUSY: Final = frozenset({408, 425, 429})
 
@@ -34,7 +36,7 @@ def judge(
     status: int, body: str, success: Sequence[str], reject: Sequence[str], after: float | None = None
 ) -> Delivered | Retry | Rejected | Split:
     """Return what `status` means; `after`: seconds from a Retry-After header."""
-    said = f"the server answered {status}" + (f": {excerpt(body)}" if body.strip() else "")
+    said = answered(SERVER, status, body)
     text, kind = str(status), f"{status // 100}xx"
     # A status that is named wins over its class.
     for name in (text, kind):
@@ -49,18 +51,12 @@ def judge(
     return Retry(f"{hint(status)} ({said})", after, pause=True)
 
 
-def hint(status: int) -> str:  # noqa: PLR0911 - a table
+def hint(status: int) -> str:
     """Say what to mend for a status that no event can help."""
-    if status in {401, 407}:
-        return "the server wants other credentials: see username, password, bearer_token, secret_headers"
-    if status == 403:
-        return "the credentials are known, but may not do this"
     if status in {404, 410}:
         return "nothing is there at this url"
     if status == 405:
         return "this url does not take the method: see method"
     if status == 415:
         return "the server does not take this body: see body, content_type, compression"
-    if 300 <= status < 400:
-        return "a redirect, which is not followed: set url to where it points"
-    return "neither in success nor in reject"
+    return advice(SERVER, status) or "neither in success nor in reject"

@@ -6,23 +6,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
-from ...config.fields import Duration, Secret, Size, setting
-from ...config.http import wrong_credentials, wrong_headers, wrong_url
-from ...config.tls import TlsConfig
+from ...config.fields import Duration, Size, setting
+from ...config.http_options import HttpOptions
 
-__all__ = ["LOGS_PATH", "OtlpConfig"]
+__all__ = ["LOGS_PATH", "TRACES_PATH", "OtlpConfig"]
 
 LOGS_PATH: Final = "/v1/logs"
+TRACES_PATH: Final = "/v1/traces"
 
 
 @dataclass(frozen=True, slots=True)
-class OtlpConfig:
+class OtlpConfig(HttpOptions):
     """Where the receiver is, and what it is told of each event."""
+
+    example: ClassVar[str] = "http://localhost:4318"
+    own_path: ClassVar[str] = LOGS_PATH
 
     url: str = setting(
         help="the receiver's address, with or without /v1/logs", example="http://localhost:4318"
+    )
+    signals: Literal["both", "logs", "traces"] = setting(
+        "both", help="spans go to /v1/traces and all else to /v1/logs; logs: spans too; traces: spans alone"
+    )
+    unfinished_after: Duration = setting(
+        Duration(900.0),
+        help="a span whose end has not come after this time is closed as unfinished",
+        minimum=1,
+        maximum=86_400,
     )
     body: Literal["message", "line"] = setting(
         "message", help="message: the text, with the other fields as attributes; line: the event as it is"
@@ -34,18 +46,6 @@ class OtlpConfig:
         "dead_letter",
         help="what becomes of a request of which the receiver refused a part without saying which",
     )
-    headers: Mapping[str, str] = setting(factory=dict, help="further headers of each request")
-    secret_headers: Mapping[str, Secret] = setting(
-        factory=dict, help="headers whose values are secret", example="{api-key: file:/run/secrets/key}"
-    )
-    username: str | None = setting(None, help="for basic authentication")
-    password: Secret | None = setting(None, help="for basic authentication")
-    bearer_token: Secret | None = setting(None, help="sent as Authorization: Bearer")
-    compression: Literal["none", "gzip"] = setting("gzip", help="of the request")
-    tls: TlsConfig = setting(factory=TlsConfig, help="certificates")
-    timeout: Duration = setting(
-        Duration(10.0), help="for one request, from connecting to the last byte", minimum=0.05, maximum=300
-    )
     max_batch_events: int = setting(2_000, help="records of one request", minimum=1, maximum=50_000)
     # The collector takes 20 MiB, gateways often 4.
     max_batch_bytes: Size = setting(
@@ -54,17 +54,3 @@ class OtlpConfig:
         minimum=1024,
         maximum=16 << 20,
     )
-
-    def __post_init__(self) -> None:
-        for problem in (
-            wrong_url(self.url, "http://localhost:4318"),
-            wrong_credentials(self.username, self.password, self.bearer_token),
-            wrong_headers(self.headers, self.secret_headers),
-        ):
-            if problem:
-                raise ValueError(problem)
-
-    @property
-    def base(self) -> str:
-        """The address without /v1/logs and without a final slash."""
-        return self.url.rstrip("/").removesuffix(LOGS_PATH)

@@ -10,9 +10,19 @@
     KeyValue                  { string key = 1; AnyValue value = 2 }
     AnyValue                  { string = 1 | bool = 2 | int64 = 3 | double = 4 | ArrayValue = 5 |
                                 KeyValueList = 6 }
+    Span                      { bytes trace_id = 1; bytes span_id = 2; bytes parent_span_id = 4;
+                                string name = 5; SpanKind kind = 6; fixed64 start_time_unix_nano = 7;
+                                fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9;
+                                repeated Event events = 11; Status status = 15 }
+    Event                     { fixed64 time_unix_nano = 1; string name = 2;
+                                repeated KeyValue attributes = 3 }
+    Status                    { string message = 2; StatusCode code = 3 }
     ExportLogsServiceResponse { ExportLogsPartialSuccess partial_success = 1 }
     ExportLogsPartialSuccess  { int64 rejected_log_records = 1; string error_message = 2 }
     google.rpc.Status         { int32 code = 1; string message = 2 }
+
+What carries spans is numbered as what carries log records: ExportTraceServiceRequest, ResourceSpans and
+ScopeSpans, and the response.
 
 Values are what JSON knows. An integer beyond 64 bits becomes text; null becomes an empty value.
 """
@@ -29,12 +39,14 @@ from ...core.varint import read_varint, varint
 __all__ = [
     "any_value",
     "attribute",
+    "export_request",
     "key_value",
     "level_fields",
     "log_record",
-    "logs_request",
     "partial_success",
-    "resource_logs",
+    "resource_group",
+    "span_event",
+    "span_message",
     "status_message",
     "text_value",
 ]
@@ -42,7 +54,12 @@ __all__ = [
 _TEXT, _ARRAY, _MAP = b"\x0a", b"\x2a", b"\x32"  # AnyValue's tags of what has a length
 _SCOPE: Final = b"\x0a\x0a\x0a\x08logferry"
 _LARGEST: Final = 1 << 63
-_eight: Final = struct.Struct("<Q").pack
+_pack: Final = struct.Struct("<Q").pack
+_LAST: Final = (1 << 64) - 1
+
+
+def _eight(time: int) -> bytes:
+    return _pack(min(time, _LAST))  # after the year 2554 is what the protocol has no time for
 
 
 _LENGTHS: Final = [varint(length) for length in range(2048)]  # most of them are short
@@ -129,20 +146,61 @@ def log_record(
     )
 
 
-def resource_logs(attributes: Mapping[str, Any], records: Sequence[bytes]) -> bytes:
-    """Return a ResourceLogs with one scope."""
+def span_event(time: int, name: str, attributes: Mapping[str, Any]) -> bytes:
+    """Return an Event of a Span, without its own tag and length."""
+    pairs = b"".join(_sized(b"\x1a", key_value(key, value)) for key, value in attributes.items())
+    return b"\x09%b%b%b" % (_eight(time), _sized(b"\x12", name.encode()), pairs)
+
+
+def span_message(
+    *,
+    ids: tuple[bytes, bytes, bytes],
+    name: str,
+    kind: int,
+    start: int,
+    end: int,
+    attributes: Mapping[str, Any],
+    events: Sequence[bytes],
+    error: str | None,
+) -> bytes:
+    """Return a Span; times are nanoseconds, `ids` those of trace, span and parent (`b""`: none).
+
+    `events` are of `span_event`; `error`: it failed, and with which words.
+    """
+    trace_id, span_id, parent_id = ids
+    return b"".join(
+        (
+            b"\x0a\x10" + trace_id,
+            b"\x12\x08" + span_id,
+            parent_id and b"\x22\x08" + parent_id,
+            _sized(b"\x2a", name.encode()),
+            b"\x30" + varint(kind),
+            b"\x39" + _eight(start),
+            b"\x41" + _eight(end),
+            *(_sized(b"\x4a", key_value(key, value)) for key, value in attributes.items()),
+            *(_sized(b"\x5a", event) for event in events),
+            b"" if error is None else _sized(b"\x7a", _sized(b"\x12", error.encode()) + b"\x18\x02"),
+        )
+    )
+
+
+def resource_group(attributes: Mapping[str, Any], records: Sequence[bytes]) -> bytes:
+    """Return a ResourceLogs, or a ResourceSpans, with one scope."""
     resource = b"".join(_sized(b"\x0a", key_value(name, value)) for name, value in attributes.items())
     scope = _SCOPE + b"".join(b"\x12" + varint(len(record)) + record for record in records)
     return _sized(b"\x0a", resource) + _sized(b"\x12", scope)
 
 
-def logs_request(resources: Iterable[bytes]) -> bytes:
-    """Return the whole request."""
+def export_request(resources: Iterable[bytes]) -> bytes:
+    """Return the whole request of what `resource_group` made."""
     return b"".join(_sized(b"\x0a", resource) for resource in resources)
 
 
 def partial_success(body: bytes) -> tuple[int, str]:
-    """Return how many records a response says were refused, and why. ValueError: it is no response."""
+    """Return how many records or spans a response says were refused, and why.
+
+    ValueError: it is no response.
+    """
     rejected, message = 0, ""
     for number, value in _fields(body):
         if number == 1 and isinstance(value, bytes):

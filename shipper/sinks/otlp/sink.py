@@ -1,21 +1,29 @@
-"""The driver: one request for each batch, its answer judged. Retries are the worker's."""
+"""The driver: log records and spans of a batch, one request for each; the answers judged.
+
+Rules
+- Spans go first, for a store knows a span that it gets twice by its ids: whatever becomes of the log records
+  then, nothing is there twice that need not be.
+- A receiver without a place for spans (Loki's) gets them as log records, unless it was to get spans alone.
+  It is asked again after a while.
+- Retries are the worker's.
+"""
 
 from __future__ import annotations
 
-import gzip
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ...config.http import sent_headers, told_secrets
+from ...core.spans import Span
+from ...http_requests import HttpRequests
 from ...model import Batch, Delivered, Limits, Partial, Refusal, Rejected, Retry, Split, Verdict
 from ...ports import SinkContext
-from ...transport import Answer, HttpTransport, retry_after
+from ...transport import Answer
 from ...turns import Turns
-from .config import LOGS_PATH, OtlpConfig
-from .protobuf import logs_request, resource_logs
-from .record import Recorder, Resource, resource_attributes
+from ...unfinished import Unfinished
+from .config import LOGS_PATH, TRACES_PATH, OtlpConfig
+from .parcel import Parcel, Sorter, spans_body
 from .verdict import judge
 
 __all__ = ["OtlpSink"]
@@ -24,8 +32,10 @@ _LOG: Final = logging.getLogger("logferry.sinks.otlp")
 _OVERHEAD: Final = 100
 """Bytes that framing and the id add to a line; the names of the fields it has already."""
 
-
 _NO_RECORDS: Final = 422
+_NO_TRACES: Final = frozenset({404, 405, 501})
+_ASK_AGAIN: Final = 300.0
+"""Seconds until a receiver that took no spans is given some again."""
 
 
 class OtlpSink:
@@ -37,21 +47,12 @@ class OtlpSink:
         self._config = config
         self._name = context.name
         self._clock = clock
-        self._turns = Turns()
         self._said = ""
-        self._recorder = Recorder(config.body)
-        headers = sent_headers(config.username, config.password, config.bearer_token, config.secret_headers)
-        headers |= {**config.headers, "Content-Type": "application/x-protobuf"}
-        if config.compression == "gzip":
-            headers["Content-Encoding"] = "gzip"
-        self._transport = HttpTransport(
-            config.base,
-            headers,
-            config.timeout,
-            config.tls.tls(),
-            extra="otlp",
-            secrets=told_secrets(config.password, config.bearer_token, config.secret_headers),
-        )
+        self._without_traces: float | None = None  # since when
+        self._sorter = Sorter(config.body, config.resource_attributes, Turns())
+        self._open = Unfinished(config.unfinished_after, context.state_dir, context.name, clock())
+        headers = {**config.headers, "Content-Type": "application/x-protobuf"}
+        self._server = HttpRequests(config, config.base, headers, extra="otlp", clock=clock)
 
     @property
     def limits(self) -> Limits:
@@ -65,82 +66,120 @@ class OtlpSink:
         )
 
     def send(self, batch: Batch) -> Verdict:
-        """Deliver one batch as one request."""
-        body, refused = self._encode(batch)
-        sent = len(batch) - len(refused)
-        if sent == 0:
+        """Deliver one batch: its spans, then its log records."""
+        now = self._clock()
+        parcel = self._sorter.sort(
+            batch, int(now * 1e9), spans=self._takes_spans(now), logs=self._config.signals != "traces"
+        )
+        for span in parcel.begun:
+            self._open.begin(span, now)
+        refused = dict(parcel.refused)
+        if parcel.spans:
+            verdict = self._send_spans(parcel, now)
+            if verdict is None:
+                return self.send(batch)  # all of it as log records
+            if isinstance(verdict, Partial):
+                refused |= parcel.placed(parcel.spans, verdict.refused)
+            elif not isinstance(verdict, Delivered):
+                return verdict
+        if parcel.spans or parcel.begun:
+            self._open.end(parcel.ended)
+        return self._send_records(parcel, refused, len(batch))
+
+    def tick(self) -> None:
+        """Close what is unfinished. Called by the worker between batches; what fails is tried again."""
+        due = self._open.due(self._clock(), self._config.max_batch_events)
+        if not due:
+            return
+        answer = self._post_spans(due)
+        if isinstance(answer, Retry):
+            return
+        verdict = self._judge(answer, len(due))
+        # A receiver that refuses them for good would be asked for ever: they are given up.
+        if answer.status in _NO_TRACES or not isinstance(verdict, Retry):
+            self._open.end(due)
+
+    def check(self) -> Sequence[str]:
+        """Send requests without content, which every receiver answers as it would full ones.
+
+        But for Loki, which wants at least one record (its 422 says that it has understood), and takes no
+        spans.
+        """
+        signals = self._config.signals
+        if signals != "traces" and (problem := self._problem(LOGS_PATH, {_NO_RECORDS})):
+            return [problem]
+        if signals != "logs":
+            fine = _NO_TRACES if signals == "both" else frozenset[int]()
+            if problem := self._problem(TRACES_PATH, fine):
+                return [problem]
+        return []
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._server.close()
+
+    def _problem(self, path: str, fine: set[int] | frozenset[int]) -> str:
+        answer = self._server.send(path, b"")
+        if isinstance(answer, Answer) and answer.status in fine:
+            return ""
+        verdict = answer if isinstance(answer, Retry) else self._judge(answer, 1)
+        return "" if isinstance(verdict, Delivered) else f"{self._name}: {_reason(verdict)}"
+
+    def _takes_spans(self, now: float) -> bool:
+        since = self._without_traces
+        return self._config.signals != "logs" and (since is None or abs(now - since) >= _ASK_AGAIN)
+
+    def _send_spans(self, parcel: Parcel, now: float) -> Verdict | None:
+        """Send the spans; None: the receiver takes none."""
+        answer = self._post_spans(parcel.ended)
+        if isinstance(answer, Retry):
+            return answer
+        if answer.status in _NO_TRACES and self._config.signals == "both":
+            if self._without_traces is None:
+                words = "sink %s: the receiver takes no spans (it answered %d): they go to it as log records"
+                _LOG.warning(words, self._name, answer.status)
+            self._without_traces = now
+            return None
+        verdict = self._judge(answer, len(parcel.spans))
+        if isinstance(verdict, Delivered | Partial):
+            self._without_traces = None
+        return verdict
+
+    def _post_spans(self, spans: Sequence[Span]) -> Answer | Retry:
+        return self._server.send(TRACES_PATH, spans_body(spans, self._config.resource_attributes))
+
+    def _send_records(self, parcel: Parcel, refused: dict[int, Refusal], size: int) -> Verdict:
+        """Send the log records but for what is refused already, of a batch of so many."""
+        places, body = self._sorter.records_body(parcel, refused)
+        if not places:
             return Partial(refused) if refused else Delivered()
-        verdict = self._post(body, sent)
-        if not refused:
+        answer = self._server.send(LOGS_PATH, body)
+        verdict = answer if isinstance(answer, Retry) else self._judge(answer, len(places))
+        if not refused and len(places) == size:
             return verdict
-        # The places of what was sent, among those that were not.
-        places = [index for index in range(len(batch)) if index not in refused]
         match verdict:
             case Delivered():
-                return Partial(refused)
+                return Partial(refused) if refused else verdict
             case Partial():
-                return Partial(refused | {places[i]: why for i, why in verdict.refused.items()})
+                return Partial(refused | parcel.placed(places, verdict.refused))
             case Retry():
                 return Partial(refused | dict.fromkeys(places, verdict))
             case Rejected() | Split():
                 return verdict  # halved, each half says for itself
 
-    def check(self) -> Sequence[str]:
-        """Send a request without records, which every receiver answers as it would a full one.
-
-        But for Loki, which wants at least one: its 422 says that it has understood.
-        """
-        answer = self._request(b"")
-        if isinstance(answer, Answer) and answer.status == _NO_RECORDS:
-            return []
-        verdict = answer if isinstance(answer, Retry) else self._judge(answer, 1)
-        return [] if isinstance(verdict, Delivered) else [f"{self._name}: {_reason(verdict)}"]
-
-    def close(self) -> None:
-        """Release the connection."""
-        self._transport.close()
-
-    def _post(self, body: bytes, events: int) -> Verdict:
-        answer = self._request(body)
-        return answer if isinstance(answer, Retry) else self._judge(answer, events)
-
-    def _request(self, body: bytes) -> Answer | Retry:
-        if self._config.compression == "gzip":
-            body = gzip.compress(body, compresslevel=1, mtime=0)
-        return self._transport.request("POST", LOGS_PATH, body)
-
     def _judge(self, answer: Answer, events: int) -> Verdict:
         verdict, words = judge(
             answer.status,
-            self._transport.masked_bytes(answer.content),
+            self._server.masked(answer.content),
             answer.headers.get("content-type", ""),
             events=events,
             on_partial=self._config.on_partial,
-            after=retry_after(answer.headers.get("retry-after"), self._clock()),
+            after=self._server.wait(answer),
         )
         if words and words != self._said:
             self._said = words
             _LOG.warning("sink %s: the receiver warns: %s", self._name, words)
         return verdict
-
-    def _encode(self, batch: Batch) -> tuple[bytes, dict[int, Refusal]]:
-        """Return the request, and what cannot be in it."""
-        now = int(self._clock() * 1e9)
-        groups: dict[Resource, list[bytes]] = {}
-        refused: dict[int, Refusal] = {}
-        for index, line in enumerate(batch.lines):
-            if index % 32 == 31:
-                self._turns.rest()
-            made = self._recorder.record(line, batch.event_id(index), now)
-            if made is None:
-                refused[index] = Rejected("not a JSON object")
-            else:
-                groups.setdefault(made[0], []).append(made[1])
-        fixed = self._config.resource_attributes
-        return logs_request(
-            resource_logs(resource_attributes(resource, fixed), records)
-            for resource, records in groups.items()
-        ), refused
 
 
 def _reason(verdict: Verdict) -> str:

@@ -2,7 +2,7 @@
 
 | answer | verdict |
 |---|---|
-| 200, 202, 204 | delivered; with `rejected_log_records` see below |
+| 200, 202, 204 | delivered; with `rejected_log_records` or `rejected_spans` see below |
 | other 2xx, 3xx, an answer that is not OTLP's | pause: nobody can know what became of the records |
 | 400 | rejected: several events are halved until the bad one is alone |
 | 413 | halve |
@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 import orjson
 
-from ...core.answers import excerpt
+from ...core.answers import advice, excerpt
 from ...model import Delivered, Partial, Rejected, Retry, Split, Verdict
 from .protobuf import partial_success, status_message
 
@@ -83,7 +83,8 @@ def _refused(content: bytes, content_type: str) -> tuple[int, str]:
         partial = answer.get("partialSuccess") or {} if isinstance(answer, dict) else None
         if not isinstance(partial, dict):
             raise TypeError("not OTLP's answer")
-        return int(partial.get("rejectedLogRecords") or 0), str(partial.get("errorMessage") or "")
+        refused = partial.get("rejectedLogRecords") or partial.get("rejectedSpans")
+        return int(refused or 0), str(partial.get("errorMessage") or "")
     if "protobuf" not in content_type and "octet-stream" not in content_type and content_type:
         raise ValueError("not OTLP's answer")
     return partial_success(content)
@@ -100,14 +101,8 @@ def _words(content: bytes, content_type: str) -> str:
 
 
 def _hint(status: int) -> str:
-    if status in {401, 407}:
-        return "the receiver wants other credentials: see username, password, bearer_token, secret_headers"
-    if status == 403:
-        return "the credentials are known, but may not do this"
     if status in {404, 405, 410}:
         return "there is no OTLP receiver at this url"
     if status == 415:
         return "the receiver does not take protobuf over HTTP, or not with this compression"
-    if 300 <= status < 400:
-        return "a redirect, which is not followed: set url to where it points"
-    return "not an answer that OTLP knows"
+    return advice("the receiver", status) or "not an answer that OTLP knows"

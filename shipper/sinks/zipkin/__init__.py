@@ -1,23 +1,16 @@
 """The zipkin sink: spans, access events and jobs as Zipkin's spans, in its JSON format, version 2.
 
-`config` what a user may write · `request` a span as Zipkin has it · `verdict` what an answer means · `state`
-spans that have begun, across restarts · `sink` the driver. What an event says as a span: `core/spans.py`.
+`config` what a user may write · `request` a span as Zipkin has it · `verdict` what an answer means · `sink`
+the driver. What an event says as a span: `core/spans.py`; those that have begun: `unfinished.py`.
 """
 
 from __future__ import annotations
 
-from ...core.spans import KINDS
+from ...core.spans import ROUTE
 from ...ports import SinkKind
 from .config import ZipkinConfig
 from .sink import ZipkinSink
 
 __all__ = ["SINK", "ZipkinConfig", "ZipkinSink"]
 
-SINK = SinkKind(
-    "zipkin",
-    ZipkinConfig,
-    ZipkinSink,
-    needs=("urllib3",),
-    extra="http",
-    match=f"kind={','.join(KINDS)}",
-)
+SINK = SinkKind("zipkin", ZipkinConfig, ZipkinSink, needs=("urllib3",), extra="http", match=ROUTE)

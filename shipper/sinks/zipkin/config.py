@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final
 
-from ...config.fields import Duration, Secret, Size, setting
-from ...config.http import wrong_credentials, wrong_headers, wrong_url
-from ...config.tls import TlsConfig
+from ...config.fields import Duration, Size, setting
+from ...config.http_options import HttpOptions
 
 __all__ = ["SPANS_PATH", "ZipkinConfig"]
 
@@ -18,8 +16,11 @@ SPANS_PATH: Final = "/api/v2/spans"
 
 
 @dataclass(frozen=True, slots=True)
-class ZipkinConfig:
+class ZipkinConfig(HttpOptions):
     """Where Zipkin (or what speaks its format) is, and when a span counts as unfinished."""
+
+    example: ClassVar[str] = "http://localhost:9411"
+    own_path: ClassVar[str] = SPANS_PATH
 
     url: str = setting(
         help="the server's address, with or without /api/v2/spans", example="http://localhost:9411"
@@ -30,18 +31,6 @@ class ZipkinConfig:
         minimum=1,
         maximum=86_400,
     )
-    headers: Mapping[str, str] = setting(factory=dict, help="further headers of each request")
-    secret_headers: Mapping[str, Secret] = setting(
-        factory=dict, help="headers whose values are secret", example="{api-key: file:/run/secrets/key}"
-    )
-    username: str | None = setting(None, help="for basic authentication")
-    password: Secret | None = setting(None, help="for basic authentication")
-    bearer_token: Secret | None = setting(None, help="sent as Authorization: Bearer")
-    compression: Literal["none", "gzip"] = setting("gzip", help="of the request")
-    tls: TlsConfig = setting(factory=TlsConfig, help="certificates")
-    timeout: Duration = setting(
-        Duration(10.0), help="for one request, from connecting to the last byte", minimum=0.05, maximum=300
-    )
     max_batch_events: int = setting(2_000, help="spans of one request", minimum=1, maximum=50_000)
     # Zipkin takes 10 MiB after decompression; a span is up to three times its event.
     max_batch_bytes: Size = setting(
@@ -50,17 +39,3 @@ class ZipkinConfig:
         minimum=1024,
         maximum=3 << 20,
     )
-
-    def __post_init__(self) -> None:
-        for problem in (
-            wrong_url(self.url, "http://localhost:9411"),
-            wrong_credentials(self.username, self.password, self.bearer_token),
-            wrong_headers(self.headers, self.secret_headers),
-        ):
-            if problem:
-                raise ValueError(problem)
-
-    @property
-    def base(self) -> str:
-        """The address without /api/v2/spans and without a final slash."""
-        return self.url.rstrip("/").removesuffix(SPANS_PATH)

@@ -35,7 +35,10 @@ def zipkin_span(span: Span) -> dict[str, Any]:
     if span.tags:
         made["tags"] = {name: _text(value) for name, value in span.tags.items()}
     if span.events:
-        made["annotations"] = [{"timestamp": at, "value": text[:_MAX_TAG]} for at, text in span.events]
+        made["annotations"] = [
+            {"timestamp": at, "value": (f"{name} {_text(more)}" if more else name)[:_MAX_TAG]}
+            for at, name, more in span.events
+        ]
     return made
 
 

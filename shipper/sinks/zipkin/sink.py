@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
-from ...config.http import sent_headers, told_secrets
-from ...core.answers import excerpt
-from ...core.spans import OpenSpans, Span, read_span
+from ...core.answers import answered
+from ...core.spans import Span, read_span
+from ...http_requests import HttpRequests
 from ...model import Batch, Delivered, Limits, Rejected, Retry, Split, Verdict
 from ...ports import SinkContext
-from ...transport import HttpTransport, retry_after
+from ...unfinished import Unfinished
 from .config import SPANS_PATH, ZipkinConfig
 from .request import request_body
-from .state import StateFile
 from .verdict import hint, judge
 
 __all__ = ["ZipkinSink"]
-
-_TICK: Final = 1.0  # seconds between looks at what is unfinished
 
 
 class ZipkinSink:
@@ -32,22 +27,9 @@ class ZipkinSink:
         self._config = config
         self._name = context.name
         self._clock = clock
-        self._open = OpenSpans(config.unfinished_after)
-        self._state = StateFile(context.state_dir, context.name)
-        self._state.read(self._open)
-        self._looked = clock()
-        headers = sent_headers(config.username, config.password, config.bearer_token, config.secret_headers)
-        headers |= {**config.headers, "Content-Type": "application/json"}
-        if config.compression == "gzip":
-            headers["Content-Encoding"] = "gzip"
-        self._transport = HttpTransport(
-            config.base,
-            headers,
-            config.timeout,
-            config.tls.tls(),
-            extra="http",
-            secrets=told_secrets(config.password, config.bearer_token, config.secret_headers),
-        )
+        self._open = Unfinished(config.unfinished_after, context.state_dir, context.name, clock())
+        headers = {**config.headers, "Content-Type": "application/json"}
+        self._server = HttpRequests(config, config.base, headers, extra="http", clock=clock)
 
     @property
     def limits(self) -> Limits:
@@ -59,59 +41,41 @@ class ZipkinSink:
         """Send the spans that a batch tells the end of, as one request; note those that have begun."""
         now = self._clock()
         ended: list[Span] = []
-        begun = 0
         for line in batch.lines:
-            told = read_span(line)
-            if told is None:
-                continue
-            if told[0] == "begun":
-                self._open.begin(told[1], now)
-                begun += 1
-            else:
-                ended.append(told[1])
+            match read_span(line):
+                case ("begun", span):
+                    self._open.begin(span, now)
+                case ("ended", span):
+                    ended.append(span)
         verdict = self._post(ended) if ended else Delivered()
         if isinstance(verdict, Delivered):
-            for span in ended:
-                self._open.end(span)
-            if begun or len(self._open):
-                self._state.write(self._open)
+            self._open.end(ended)
         return verdict
 
     def tick(self) -> None:
         """Close what is unfinished. Called by the worker between batches; what fails is tried again."""
-        now = self._clock()
-        if abs(now - self._looked) < _TICK:
-            return
-        self._looked = now
-        due = self._open.due(now)[: self._config.max_batch_events]
+        due = self._open.due(self._clock(), self._config.max_batch_events)
         # A server that refuses them for good would be asked for ever: they are given up.
         if due and isinstance(self._post(due), Delivered | Rejected | Split):
-            for span in due:
-                self._open.end(span)
-            self._state.write(self._open)
+            self._open.end(due)
 
     def check(self) -> Sequence[str]:
         """Send a request without spans, which every server answers as it would a full one."""
-        answer = self._transport.request("POST", SPANS_PATH, self._packed(b"[]"))
+        answer = self._server.send(SPANS_PATH, b"[]")
         if isinstance(answer, Retry):
             return [f"{self._name}: {answer.reason}"]
-        if 200 <= answer.status < 300:
+        status = answer.status
+        if 200 <= status < 300:
             return []
-        said = f"Zipkin answered {answer.status}"
-        said += f": {excerpt(answer.body)}" if answer.body.strip() else ""
-        return [f"{self._name}: {said if answer.status >= 500 else f'{hint(answer.status)} ({said})'}"]
+        said = answered("Zipkin", status, answer.body)
+        return [f"{self._name}: {said if status >= 500 else f'{hint(status)} ({said})'}"]
 
     def close(self) -> None:
         """Release the connection."""
-        self._transport.close()
+        self._server.close()
 
     def _post(self, spans: Iterable[Span]) -> Delivered | Retry | Rejected | Split:
-        answer = self._transport.request("POST", SPANS_PATH, self._packed(request_body(spans)))
+        answer = self._server.send(SPANS_PATH, request_body(spans))
         if isinstance(answer, Retry):
             return answer
-        return judge(
-            answer.status, answer.body, retry_after(answer.headers.get("retry-after"), self._clock())
-        )
-
-    def _packed(self, body: bytes) -> bytes:
-        return gzip.compress(body, compresslevel=1, mtime=0) if self._config.compression == "gzip" else body
+        return judge(answer.status, answer.body, self._server.wait(answer))

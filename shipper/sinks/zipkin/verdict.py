@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...core.answers import excerpt
+from ...core.answers import advice, answered
 from ...model import Delivered, Rejected, Retry, Split
 
 __all__ = ["hint", "judge"]
@@ -25,7 +25,7 @@ def judge(status: int, body: str, after: float | None = None) -> Delivered | Ret
     """Return what `status` means; `after`: seconds from a Retry-After header."""
     if status in _TAKEN:
         return Delivered()
-    said = f"Zipkin answered {status}" + (f": {excerpt(body)}" if body.strip() else "")
+    said = answered("Zipkin", status, body)
     if status == 400:
         return Rejected(said)
     if status == 413 or (status == 500 and "413" in body and "Too Large" in body):
@@ -37,12 +37,6 @@ def judge(status: int, body: str, after: float | None = None) -> Delivered | Ret
 
 def hint(status: int) -> str:
     """Say what to mend for a status that no span can help."""
-    if status in {401, 407}:
-        return "the server wants other credentials: see username, password, bearer_token, secret_headers"
-    if status == 403:
-        return "the credentials are known, but may not do this"
     if status in {404, 405, 410}:
         return "there is no Zipkin at this url"
-    if 300 <= status < 400:
-        return "a redirect, which is not followed: set url to where it points"
-    return "not an answer that Zipkin gives"
+    return advice("the server", status) or "not an answer that Zipkin gives"

@@ -57,7 +57,8 @@ def test_a_span_event() -> None:
     assert span == Span(
         *(TRACE, SPAN, PARENT, "db.query", "client", "shop", SECOND - 100_000, 100_500, True),
         {"host": "machine", "table": "orders", "error": "ValueError: x"},
-        ((SECOND - 50_000, 'row {"n":1}'),),
+        ((SECOND - 50_000, "row", {"n": 1}),),
+        ("", "", "machine"),
     )
 
 

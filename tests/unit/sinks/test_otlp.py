@@ -221,12 +221,12 @@ def test_what_cannot_work_is_refused(options: dict[str, Any], words: str) -> Non
 
 def test_a_group_is_a_resource() -> None:
     """MessageToDict agrees on the whole request."""
-    from logferry.shipper.sinks.otlp.protobuf import logs_request, resource_logs
+    from logferry.shipper.sinks.otlp.protobuf import export_request, resource_group
 
     made = Recorder("message").record(b'{"service":"s","message":"m"}', "u", 5)
     assert made is not None
     message = service.ExportLogsServiceRequest()
-    message.ParseFromString(logs_request([resource_logs({"service.name": "s"}, [made[1]] * 2)]))
+    message.ParseFromString(export_request([resource_group({"service.name": "s"}, [made[1]] * 2)]))
     (resource,) = MessageToDict(message)["resourceLogs"]
     assert resource["resource"] == {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}]}
     assert resource["scopeLogs"][0]["scope"] == {"name": "logferry"}
