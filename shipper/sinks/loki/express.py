@@ -31,6 +31,7 @@ import msgspec
 
 from ...model import Batch, carry
 from .heads import Head
+from .labels import written_by
 from .loop import Combination, Plan
 from .metadata import frame_pairs, openings
 from .protobuf import field_two, framed_micros, framed_nanos, open_push, seal_push, second_stamp, varint
@@ -72,18 +73,18 @@ class _Stream:
     body: bytearray = field(default_factory=bytearray)
     events: int = 0
 
-    def gather(self, pieces: int) -> None:
+    def gather(self, pieces: int, writer: str) -> None:
         """Move the chunk's entries to the body; each has so many pieces."""
         if not self.body:
-            self.body = open_push(self.text)
+            self.body = open_push(written_by(self.text, writer))
         self.events += len(self.parts) // pieces
         self.body += b"".join(self.parts)
         self.parts.clear()
 
-    def take(self) -> Framed:
+    def take(self, writer: str) -> Framed:
         """Return the push, and begin a new one."""
         seal_push(self.body)
-        framed = Framed(self.text, self.events, self.body)
+        framed = Framed(written_by(self.text, writer), self.events, self.body)
         self.body, self.events = bytearray(), 0
         return framed
 
@@ -120,7 +121,7 @@ class Express:
             if types.get(name) not in {"string", "integer", "boolean"}
         }
         self._bounds = Bounds(0.0, 0, 0)
-        self._spool = ""
+        self._spool = self._writer = ""
         self._moment = "", 0, b""  # what times of a second begin with, the second, and it framed
         self._tables: dict[int, list[bytes]] = {}
         self._wait = self._waited = 1
@@ -128,13 +129,15 @@ class Express:
         self._strict: Plan | None = None
         self._loose = self._plan(strict=False)
 
-    def frame(self, batch: Batch, bounds: Bounds, rest: Callable[[], None]) -> list[Framed] | None:
-        """Return the batch's pushes, a stream each; None: it is not the usual case."""
+    def frame(
+        self, batch: Batch, writer: str, bounds: Bounds, rest: Callable[[], None]
+    ) -> list[Framed] | None:
+        """Return the batch's pushes, a stream each, in the writer's streams; None: it is not the usual case."""
         sequences, lines = batch.sequences, batch.lines
         first, size = sequences[0], len(lines)
         if first < 1000 or sequences[-1] - first != size - 1:
             return None
-        self._bounds, self._spool = bounds, batch.spool
+        self._bounds, self._spool, self._writer = bounds, batch.spool, writer
         if self._crowded or len(self._streams) > _STREAMS:
             self._make_room()
         at = 0
@@ -148,7 +151,7 @@ class Express:
             for stream in self._streams.values():
                 stream.clear()
             return None
-        return [stream.take() for stream in self._streams.values() if stream.events]
+        return [stream.take(writer) for stream in self._streams.values() if stream.events]
 
     def _chunk(self, lines: Sequence[bytes], first: int) -> None:
         heads, plan = self._read(b"\n".join(lines))
@@ -167,7 +170,7 @@ class Express:
         plan.run(heads, lines, _TAILS[low : low + size], nanos, stamps, opening.encode(), opens, first)
         for stream in self._streams.values():
             if stream.parts:
-                stream.gather(plan.pieces)
+                stream.gather(plan.pieces, self._writer)
 
     def _read(self, block: bytes) -> tuple[Sequence[Head], Plan]:
         """Return the heads of a chunk's lines, and the plan that they are for."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from .metadata import text_of, wire_name
 
-__all__ = ["KIND", "WRITER", "LabelGuard", "label_text", "stream_labels"]
+__all__ = ["KIND", "WRITER", "LabelGuard", "label_text", "stream_labels", "written_by"]
 
 KIND: Final = "kind"
 WRITER: Final = "writer"
@@ -39,6 +39,11 @@ def stream_labels(names: Sequence[str], values: Sequence[Any], static: Mapping[s
 def label_text(labels: Mapping[str, str]) -> str:
     """Return labels as Loki reads them: `{level="INFO", service="checkout"}`."""
     return "{" + ", ".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items()) + "}"
+
+
+def written_by(text: str, writer: str) -> str:
+    """Return the text of labels with that of the writer; an empty one is none."""
+    return f'{text[:-1]}, {WRITER}="{writer}"}}' if writer else text
 
 
 @dataclass(slots=True)

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from ...model import Batch, Rejected
+from ...model import Batch, Rejected, writer_of
 from .express import Express, Framed
 from .heads import Head, Heads
-from .labels import LabelGuard, label_text, stream_labels
+from .labels import WRITER, LabelGuard, label_text, stream_labels, written_by
 from .metadata import frame_metadata, pairs_of
 from .protobuf import Row, pair
 from .timestamps import WINDOW, Bounds, Lanes, Limit, parse_timestamp
@@ -65,6 +65,7 @@ class Router:
     old_events: Literal["restamp", "dead_letter"] = "restamp"
     types: Mapping[str, str] = field(default_factory=dict)
     lanes: Lanes = field(default_factory=Lanes)
+    writers: bool = False
     _anchor: int | None = None
     _streams: dict[tuple[Any, ...], tuple[Mapping[str, str], str]] = field(default_factory=dict)
     _heads: Heads = field(init=False)
@@ -82,7 +83,7 @@ class Router:
 
     def express(self, batch: Batch, bounds: Bounds, rest: Callable[[], None]) -> list[Framed] | None:
         """Return the pushes of `batch` ready to be sent, as `route` would make them; None: not this batch."""
-        return self._express.frame(batch, bounds, rest)
+        return self._express.frame(batch, self._writer(batch), bounds, rest)
 
     def route(self, batch: Batch, bounds: Bounds) -> Route:
         """Return the pushes of `batch`, sorted by `bounds`."""
@@ -118,7 +119,7 @@ class Router:
                 None if len(line) > LINE_BYTES else head
                 for line, head in zip(batch.lines, heads, strict=True)
             ]
-        prefix, second, current = "", 0, False
+        prefix, second, current, writer = "", 0, False, self._writer(batch)
         sequences = _own_sequences(batch) if batch.carries else batch.sequences
         for head, sequence, index in zip(heads, sequences, range(len(heads)), strict=True):
             if head is None:
@@ -153,16 +154,20 @@ class Router:
                 known = self._stream(key)
                 if known is None:
                     return None
+                labels, text = known[0], written_by(known[1], writer)
                 # An empty value and none at all are two keys of one stream.
-                same = next((push for push in pushes if push.text == known[1]), None)
+                same = next((push for push in pushes if push.text == text), None)
                 if same is None:
-                    pushes.append(same := Push(*known))
+                    pushes.append(same := Push({**labels, WRITER: writer} if writer else labels, text))
                 rows = live[key] = same.rows
             rows.append((index, second, nanos))
         backfill: list[Push] = []
         if late and not self._backfill(batch, late, bounds, backfill, refused):
             return None
         return Route(backfill + pushes, refused, heads, [])
+
+    def _writer(self, batch: Batch) -> str:
+        return str(writer_of(batch.spool)) if self.writers else ""
 
     def _stream(self, key: tuple[Any, ...]) -> tuple[Mapping[str, str], str] | None:
         """Return the labels of a stream, as mapping and as text. None: one of them was demoted just now."""

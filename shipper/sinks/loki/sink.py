@@ -22,28 +22,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ....handlers.schema import FIELDS, Schema
-from ...model import (
-    Batch,
-    Delivered,
-    Limits,
-    Partial,
-    Refusal,
-    Rejected,
-    Retry,
-    Split,
-    Verdict,
-    writer_of,
-)
+from ...model import Batch, Delivered, Limits, Partial, Refusal, Rejected, Retry, Split, Verdict
 from ...ports import SinkContext
 from ...transport import Answer, HttpTransport, basic_auth, retry_after
 from ...turns import Turns
 from .config import PUSH_PATH, LokiConfig
 from .express import Framed
 from .jsonpush import json_push
-from .labels import KIND, WRITER, LabelGuard
+from .labels import KIND, LabelGuard
 from .protobuf import push_request
 from .routing import LINE_BYTES, Push, Route, Router
-from .timestamps import Bounds, Lanes, Limit
+from .timestamps import Bounds, Limit
 from .verdict import Ruling, excerpt, judge
 
 __all__ = ["LokiSink"]
@@ -56,7 +45,6 @@ _PUSH_BYTES: Final = 3_900_000
 """Loki's own 4 MiB for a message between its parts, with a margin."""
 
 _PIN_SECONDS: Final = 15 * 60
-_ROUTERS: Final = 32  # writers whose streams are known at the same time
 
 
 @dataclass(slots=True)
@@ -116,11 +104,19 @@ class LokiSink:
         self._clock = clock
         self._pin: _Pin | None = None
         self._said = 0
-        self._types = _types(context.schema)
-        self._guard = LabelGuard(config.label_budget)
-        self._limit = Limit(config.max_event_age)
-        self._lanes = Lanes()
-        self._routers: dict[str, Router] = {}  # by writer
+        # `kind` splits access, job and span events off: dashboards read them without parsing a line.
+        labels = (*config.labels, *(() if KIND in config.labels else (KIND,)))
+        metadata = tuple(n for n in config.structured_metadata if n not in labels and n != "event_id")
+        self._router = Router(
+            labels,
+            config.static_labels,
+            metadata,
+            LabelGuard(config.label_budget),
+            Limit(config.max_event_age),
+            config.old_events,
+            _types(context.schema),
+            writers=config.writer_label,
+        )
         self._turns = Turns()
         self._scratch = bytearray()
         self._transport = HttpTransport(config.base, _headers(config), config.timeout, config.tls.tls())
@@ -136,25 +132,25 @@ class LokiSink:
     @property
     def demoted(self) -> Sequence[str]:
         """Fields that are no longer labels, because they took more than `label_budget` values."""
-        return tuple(self._guard.demoted)
+        return tuple(self._router.guard.demoted)
 
     def send(self, batch: Batch) -> Verdict:
         """Deliver one batch: a push for each of its streams."""
         if not batch.lines:
             return Delivered()
-        bounds, router = self._bounds(batch), self._router(batch.spool)
+        bounds = self._bounds(batch)
         known: dict[str, Answer | Retry] = {}
         if self._config.encoding == "protobuf":
-            framed = router.express(batch, bounds, self._turns.rest)
+            framed = self._router.express(batch, bounds, self._turns.rest)
             if framed is not None and self._express(framed, known):
                 return Delivered()
-        route = router.route(batch, bounds)
+        route = self._router.route(batch, bounds)
         self._say_demoted()
         fold = _Fold(refused=dict(route.refused))
         stop: Ruling | None = None
         # What is known comes first: after a failure that concerns all of them nothing more is sent.
         for push in sorted(route.pushes, key=lambda push: push.text not in known):
-            ruling = stop or self._push(push, route, batch, router, bounds, known.get(push.text))
+            ruling = stop or self._push(push, route, batch, bounds, known.get(push.text))
             fold.take(push, ruling)
             if isinstance(ruling.verdict, Retry) and not ruling.stream:
                 stop = ruling
@@ -179,7 +175,7 @@ class LokiSink:
         first, last = batch.sequences[0], batch.sequences[-1]
         again = pin is not None and pin.spool == batch.spool and pin.first <= first and last <= pin.last
         if pin is None or not again or not 0 <= now - pin.bounds.now < _PIN_SECONDS:
-            pin = self._pin = _Pin(batch.spool, first, last, self._limit.bounds(now))
+            pin = self._pin = _Pin(batch.spool, first, last, self._router.limit.bounds(now))
         return pin.bounds
 
     def _express(self, framed: Sequence[Framed], known: dict[str, Answer | Retry]) -> bool:
@@ -194,22 +190,16 @@ class LokiSink:
         return True
 
     def _push(
-        self,
-        push: Push,
-        route: Route,
-        batch: Batch,
-        router: Router,
-        bounds: Bounds,
-        answer: Answer | Retry | None,
+        self, push: Push, route: Route, batch: Batch, bounds: Bounds, answer: Answer | Retry | None
     ) -> Ruling:
         """Send a push, unless its `answer` is known already, and judge the answer."""
-        given = self._post(push, route, batch, router) if answer is None else answer
+        given = self._post(push, route, batch) if answer is None else answer
         if isinstance(given, Ruling):
             return given
         return Ruling(given) if isinstance(given, Retry) else self._judge(given, push, batch, bounds)
 
-    def _post(self, push: Push, route: Route, batch: Batch, router: Router) -> Answer | Retry | Ruling:
-        body, headers = self._encode(push, route, batch, router)
+    def _post(self, push: Push, route: Route, batch: Batch) -> Answer | Retry | Ruling:
+        body, headers = self._encode(push, route, batch)
         events = len(push.rows)
         if len(body) > _PUSH_BYTES:
             reason = f"a push of {len(body)} bytes is more than Loki takes"
@@ -222,7 +212,7 @@ class LokiSink:
         ruling = judge(answer.status, answer.body, events=len(push.rows), attempt=batch.attempt, after=after)
         lane = push.lane if push.lane is not None and push.lane[1] >= 0 else None
         if isinstance(ruling.verdict, Delivered) and lane is not None:
-            self._lanes.stored(*lane, max(second for _, second, _ in push.rows))
+            self._router.lanes.stored(*lane, max(second for _, second, _ in push.rows))
         if answer.status == 400 and self._learn(answer.body, push, lane, bounds):
             # Sorted anew, the refused go where Loki takes them; what it has stored it drops as duplicate.
             return Ruling(Retry(f"Loki answered 400: {excerpt(answer.body)}", 0.0), stream=True)
@@ -230,23 +220,21 @@ class LokiSink:
 
     def _learn(self, body: str, push: Push, lane: tuple[str, int] | None, used: Bounds) -> bool:
         """Take what a refusal says of the server's bounds. True: sending again makes sense."""
-        if lane is not None and self._lanes.learn(*lane, body):
+        if lane is not None and self._router.lanes.learn(*lane, body):
             return True
         if lane is not None and "too far behind" in body:
             return False
-        bounds = self._limit.learn(body, used)
+        bounds = self._router.limit.learn(body, used)
         if bounds is not None and self._pin is not None:
             self._pin.bounds = bounds
         return bounds is not None and (push.lane is None or lane is not None)
 
-    def _encode(
-        self, push: Push, route: Route, batch: Batch, router: Router
-    ) -> tuple[bytes | bytearray, Mapping[str, str]]:
+    def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes | bytearray, Mapping[str, str]]:
         if self._config.encoding == "protobuf":
             return push_request(push.text, push.rows, batch.lines, route.metas), _PROTOBUF
 
         def pairs(index: int) -> dict[str, str]:
-            return router.pairs(route.heads[index], batch.event_id(index))
+            return self._router.pairs(route.heads[index], batch.event_id(index))
 
         return json_push(push, batch.lines, pairs), _JSON
 
@@ -262,41 +250,15 @@ class LokiSink:
         size = snappy.compress_raw_into(body, self._scratch)
         return bytes(memoryview(self._scratch)[:size])
 
-    def _router(self, spool: str) -> Router:
-        """Return what routes the events of a spool."""
-        config = self._config
-        writer = str(writer_of(spool)) if config.writer_label else ""
-        router = self._routers.get(writer)
-        if router is None:
-            # `kind` splits access, job and span events off: dashboards read them without parsing a line.
-            own = () if KIND in config.labels else (KIND,)
-            labels = tuple(name for name in (*config.labels, *own) if name not in self._guard.demoted)
-            metadata = *config.structured_metadata, *self._guard.demoted
-            if len(self._routers) >= _ROUTERS:
-                del self._routers[next(iter(self._routers))]
-            router = self._routers[writer] = Router(
-                labels,
-                {**config.static_labels, WRITER: writer} if writer else config.static_labels,
-                tuple(dict.fromkeys(name for name in metadata if name not in {*labels, "event_id"})),
-                self._guard,
-                self._limit,
-                config.old_events,
-                self._types,
-                self._lanes,
-            )
-        return router
-
     def _say_demoted(self) -> None:
-        if len(self._guard.demoted) > self._said:
-            self._routers.clear()  # the others are to know it
-        for name in self._guard.demoted[self._said :]:
+        for name in self._router.guard.demoted[self._said :]:
             _LOG.warning(
                 "sink %s: label %r took more than %d values and is structured metadata from now on",
                 self._name,
                 name,
                 self._config.label_budget,
             )
-        self._said = len(self._guard.demoted)
+        self._said = len(self._router.guard.demoted)
 
 
 _PROTOBUF: Final = {"Content-Type": "application/x-protobuf"}

@@ -34,6 +34,7 @@ def router(budget: int = 1000) -> Router:
         LabelGuard(budget),
         Limit(7 * 86400),
         types={field.name: field.type for field in FIELDS},
+        writers=True,
     )
 
 
