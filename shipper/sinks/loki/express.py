@@ -132,7 +132,7 @@ class Express:
     def frame(
         self, batch: Batch, writer: str, bounds: Bounds, rest: Callable[[], None]
     ) -> list[Framed] | None:
-        """Return the batch's pushes, a stream each, in the writer's streams; None: it is not the usual case."""
+        """Return the batch's pushes, a stream each, the writer's; None: it is not the usual case."""
         sequences, lines = batch.sequences, batch.lines
         first, size = sequences[0], len(lines)
         if first < 1000 or sequences[-1] - first != size - 1:

@@ -277,7 +277,7 @@ def test_a_label_past_its_budget_ends_the_fast_way_for_that_batch_only() -> None
     assert used.guard.demoted == ["service"]
     again = fast(used, batch)
     assert again is not None
-    assert list(again) == ['{cluster="one", level="INFO"}']
+    assert list(again) == ['{cluster="one", level="INFO", writer="171"}']
     found = used.route(batch, used.limit.bounds(NOW))
     push = found.pushes[0]
     assert again[push.text][1] == push_request(push.text, push.rows, batch.lines, found.metas)
