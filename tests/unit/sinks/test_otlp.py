@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,13 +14,20 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as service
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
 from opentelemetry.proto.common.v1 import common_pb2 as common
 from opentelemetry.proto.logs.v1 import logs_pb2 as logs
-from servers.otlp import plain
+from opentelemetry.proto.trace.v1 import trace_pb2 as traces
+from servers.faults import FaultServer, answer
+from servers.otlp import OtlpReceiver, message_unknown, plain
 
+from logferry.handlers import Schema
 from logferry.shipper.config.fields import Secret
-from logferry.shipper.model import Delivered, Partial, Rejected, Retry, Split
-from logferry.shipper.sinks.otlp import OtlpConfig
+from logferry.shipper.core.spans import read_span
+from logferry.shipper.model import Batch, Delivered, Partial, Rejected, Retry, Split
+from logferry.shipper.ports import SinkContext
+from logferry.shipper.sinks.otlp import OtlpConfig, OtlpSink
+from logferry.shipper.sinks.otlp.parcel import spans_body
 from logferry.shipper.sinks.otlp.protobuf import any_value, partial_success, status_message
 from logferry.shipper.sinks.otlp.record import Recorder, nanoseconds
 from logferry.shipper.sinks.otlp.verdict import judge
@@ -231,3 +240,204 @@ def test_a_group_is_a_resource() -> None:
     assert resource["resource"] == {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}]}
     assert resource["scopeLogs"][0]["scope"] == {"name": "logferry"}
     assert len(resource["scopeLogs"][0]["logRecords"]) == 2
+
+
+SPAN_EVENT: dict[str, Any] = {
+    "timestamp": "2026-01-01T00:00:01.000000Z",
+    "level": "INFO",
+    "service": "shop",
+    "environment": "prod",
+    "host": "h",
+    "version": "1.2",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "span_id": "00f067aa0ba902b7",
+    "parent_id": "1111111111111111",
+    "message": "db.query",
+    "kind": "span",
+    "span_kind": "client",
+    "started": "2026-01-01T00:00:00.900000Z",
+    "duration_ms": 100.5,
+}
+
+
+def a_batch(*events: dict[str, Any] | bytes) -> Batch:
+    lines = [event if isinstance(event, bytes) else orjson.dumps(SPAN_EVENT | event) for event in events]
+    return Batch("0" * 32, range(1, len(lines) + 1), lines)
+
+
+def a_sink(
+    server: FaultServer, state: Path | None = None, clock: Any = time.time, **options: Any
+) -> OtlpSink:
+    config = OtlpConfig(url=server.url, **{"timeout": 2.0, **options})
+    return OtlpSink(config, SinkContext("o", Schema("shop"), state), clock=clock)
+
+
+def attributes_of(message: Any) -> dict[str, Any]:
+    return {pair.key: plain(pair.value) for pair in message.attributes}
+
+
+def test_a_span_becomes_a_span() -> None:
+    """Ids, times, kind, tags, events, status and resource, as the generated classes read them."""
+    taken = OtlpReceiver()
+    with FaultServer(rest=taken) as server:
+        event = {
+            "failed": True,
+            "tags": {"table": "orders", "rows": 3, "host": "other", "error": "ValueError: x"},
+            "span_events": [{"name": "row", "at": "2026-01-01T00:00:00.950000Z", "n": 1}],
+        }
+        sink = a_sink(server, resource_attributes={"k8s.namespace.name": "shop"})
+        assert sink.send(a_batch(event, {"span_id": "2" * 16, "parent_id": ""})) == Delivered()
+        sink.close()
+    assert taken.complaints == []
+    assert taken.records == {}
+    resource, span = taken.spans[SPAN_EVENT["trace_id"], SPAN_EVENT["span_id"]]
+    assert resource == {
+        "service.name": "shop",
+        "service.version": "1.2",
+        "deployment.environment.name": "prod",
+        "host.name": "h",
+        "k8s.namespace.name": "shop",
+    }
+    assert span.parent_span_id.hex() == SPAN_EVENT["parent_id"]
+    assert (span.name, span.kind) == ("db.query", traces.Span.SPAN_KIND_CLIENT)
+    second = 1_767_225_601_000_000_000
+    assert span.start_time_unix_nano == second - 100_000_000
+    assert span.end_time_unix_nano == second + 500_000
+    assert (span.status.code, span.status.message) == (traces.Status.STATUS_CODE_ERROR, "ValueError: x")
+    assert attributes_of(span) == {"table": "orders", "rows": 3, "host": "other"}
+    (row,) = span.events
+    assert (row.name, row.time_unix_nano, attributes_of(row)) == ("row", second - 50_000_000, {"n": 1})
+    _, other = taken.spans[SPAN_EVENT["trace_id"], "2" * 16]
+    assert (other.status.code, other.parent_span_id) == (traces.Status.STATUS_CODE_UNSET, b"")
+
+
+def test_what_is_both_goes_as_both_and_what_is_neither_as_a_record() -> None:
+    """An access event and a job are log lines and spans; a span without ids is a line."""
+    taken = OtlpReceiver()
+    access = {"kind": "access", "method": "GET", "path": "/o/1", "endpoint": "/o/{id}", "status_code": 200}
+    with FaultServer(rest=taken) as server:
+        sink = a_sink(server)
+        batch = a_batch(access, {"kind": None}, {"kind": "job_start", "span_id": "3" * 16}, {"trace_id": ""})
+        assert sink.send(batch) == Delivered()
+        sink.close()
+    assert taken.complaints == []
+    assert set(taken.records) == {f"{'0' * 32}-{number}" for number in (1, 2, 3, 4)}
+    ((_, span),) = taken.spans.values()
+    assert (span.name, span.kind) == ("GET /o/{id}", traces.Span.SPAN_KIND_SERVER)
+    found = attributes_of(span)
+    assert found["http.request.method"] == "GET"
+    assert (found["url.path"], found["http.route"], found["http.response.status_code"]) == (
+        "/o/1",
+        "/o/{id}",
+        200,
+    )
+
+
+def test_a_receiver_without_a_place_for_spans_gets_them_as_records_and_is_asked_again() -> None:
+    """As Loki: nothing is lost, nothing waits. Who asked for spans alone is told to mend it."""
+    now = [1000.0]
+    taken = OtlpReceiver(traces=False)
+    with FaultServer(rest=taken) as server:
+        sink = a_sink(server, clock=lambda: now[0])
+        assert sink.check() == []
+        assert sink.send(a_batch({}, {"kind": "log"})) == Delivered()
+        assert sink.send(a_batch({})) == Delivered()
+        paths = [request.path for request in server.requests]
+        assert paths[2:] == ["/v1/traces", "/v1/logs", "/v1/logs"]
+        assert set(taken.records) == {f"{'0' * 32}-1", f"{'0' * 32}-2"}
+        taken.traces, now[0] = True, now[0] + 301
+        assert sink.send(a_batch({})) == Delivered()
+        assert len(taken.spans) == 1
+        sink.close()
+        taken.traces = False
+        alone = a_sink(server, signals="traces")
+        verdict = alone.send(a_batch({}))
+        assert isinstance(verdict, Retry)
+        assert verdict.pause
+        assert "no OTLP receiver" in alone.check()[0]
+        alone.close()
+
+
+def test_each_kind_goes_alone_where_that_is_asked_for() -> None:
+    """`logs`: spans are records. `traces`: what is no span is passed over."""
+    taken = OtlpReceiver()
+    with FaultServer(rest=taken) as server:
+        for signals in ("logs", "traces"):
+            sink = a_sink(server, signals=signals)
+            assert sink.check() == []
+            assert sink.send(a_batch({}, {"kind": "log"}, b"no object")) in (
+                Delivered(),
+                Partial({2: Rejected("not a JSON object")}),
+            )
+            sink.close()
+    assert len(taken.records) == 2
+    assert len(taken.spans) == 1
+    assert {request.path for request in server.requests} == {"/v1/logs", "/v1/traces"}
+
+
+def test_of_a_batch_whose_records_fail_the_spans_are_not_sent_again() -> None:
+    """Spans that are there are there; what is both, and every record, is sent again."""
+    taken = OtlpReceiver()
+    ok = answer(200, b"", {"Content-Type": PROTOBUF})
+    with FaultServer(ok, answer(503), rest=taken) as server:
+        sink = a_sink(server)
+        verdict = sink.send(a_batch({}, {"kind": "log"}, {"kind": "access"}))
+        sink.close()
+    assert isinstance(verdict, Partial)
+    assert {index: type(why) for index, why in verdict.refused.items()} == {1: Retry, 2: Retry}
+    with FaultServer(answer(503), rest=taken) as server:
+        sink = a_sink(server)
+        assert isinstance(sink.send(a_batch({}, {"kind": "log"})), Retry)
+        assert len(server.requests) == 1  # no second time-out for the same trouble
+        sink.close()
+
+
+def test_spans_that_are_refused_are_dead_and_their_records_go_with_them() -> None:
+    """One event has one fate: what is refused as a span is not stored as a record."""
+    taken = OtlpReceiver(refuse_span=lambda _span: True)
+    with FaultServer(rest=taken) as server:
+        sink = a_sink(server)
+        verdict = sink.send(a_batch({}, {"kind": "log"}, {"kind": "access"}, b"[]"))
+        sink.close()
+    assert isinstance(verdict, Partial)
+    assert verdict.refused.keys() == {0, 2, 3}
+    assert "refused by the test" in verdict.refused[0].reason
+    assert set(taken.records) == {f"{'0' * 32}-2"}
+
+
+def test_a_span_without_an_end_is_closed_also_by_the_next_shipper(tmp_path: Path) -> None:
+    """After the time-out, with the error in its status."""
+    now = [1000.0]
+    taken = OtlpReceiver()
+    with FaultServer(rest=taken) as server:
+        for _ in range(2):
+            sink = a_sink(server, tmp_path, lambda: now[0], unfinished_after=10.0)
+            sink.send(a_batch({"kind": "span_start"}))
+            now[0] += 4
+            sink.tick()
+            sink.close()
+        assert taken.spans == {}
+        sink = a_sink(server, tmp_path, lambda: now[0], unfinished_after=10.0)
+        now[0] += 1.5
+        sink.tick()
+        now[0] += 1.5
+        sink.tick()
+        sink.close()
+    assert taken.complaints == []
+    ((_, span),) = taken.spans.values()
+    assert span.status.message == "unfinished: no end was seen"
+    assert span.end_time_unix_nano - span.start_time_unix_nano == 10_000_000_000
+    assert len([request for request in server.requests if request.path == "/v1/traces"]) == 1
+
+
+@given(st.dictionaries(st.sampled_from([*SPAN_EVENT, "tags", "span_events", "failed", "error"]), JSON))
+@example({"timestamp": "9999-12-31T23:59:59.000000Z", "started": None})
+def test_any_values_make_a_span_that_is_read(fields: dict[str, Any]) -> None:
+    """Or none: whatever an event holds, the request can be decoded."""
+    told = read_span(json.dumps(SPAN_EVENT | fields).encode("utf-8", "surrogatepass"))
+    if told is not None:
+        message = trace_service.ExportTraceServiceRequest()
+        message.ParseFromString(spans_body([told[1]], {}))
+        (span,) = message.resource_spans[0].scope_spans[0].spans
+        assert span.name == told[1].name
+        assert not message_unknown(span)
