@@ -10,7 +10,9 @@ Rules:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .expand import ExpandError, expand
 from .fields import Duration, Secret, Size, format_duration, format_size, parse_duration, parse_size
 from .problems import closest
-from .shape import Choice, Either, ListOf, MapOf, Scalar, Section, Setting, Shape, section_of
+from .shape import Anything, Choice, Either, ListOf, MapOf, Scalar, Section, Setting, Shape, section_of
 from .tree import Items, Leaf, Mark, Node, Table
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _FALSE: Final = frozenset({"false", "no", "off"})
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})  # as YAML reads an unquoted scalar
 _SECRET_FILE: Final = "file:"  # noqa: S105 - a scheme, not a password
 _MAX_SECRET: Final = 64 * 1024
+_PLAIN_NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?\Z")
 _LONGEST_NUMBER: Final = 40  # digits; beyond that int() is slow on purpose-made input
 
 
@@ -163,6 +166,8 @@ class Binder:
         return replace(leaf, text=None if null else text, value=None)
 
     def _fit(self, shape: Shape, node: Node, mark: Mark, path: str) -> Any:
+        if isinstance(shape, Anything):
+            return self._anything(node, path)
         if isinstance(shape, Either):
             return self._either(shape, node, mark, path)
         if isinstance(shape, Section):
@@ -174,6 +179,15 @@ class Binder:
         if not isinstance(node, Leaf):
             raise _MisfitError(f"expected {expected(shape)}, not {_kind(node)}")
         return _chosen(shape, node) if isinstance(shape, Choice) else self._scalar(shape.type, node)
+
+    def _anything(self, node: Node, path: str) -> Any:
+        """Return what is written, by YAML's own rules for unquoted words."""
+        if isinstance(node, Table):
+            return self._map(MapOf(Anything()), node, path)
+        if isinstance(node, Items):
+            found = self._list(ListOf(Anything()), node, path)
+            return found if found is INVALID else list(found)
+        return _plain(node)
 
     def _map(self, shape: MapOf, node: Node, path: str) -> Any:
         entries = {
@@ -301,6 +315,21 @@ def _table(node: Node) -> Table:
     return node
 
 
+def _plain(leaf: Leaf) -> str | int | float | bool | None:
+    if isinstance(leaf.value, bool | int | float):
+        return leaf.value
+    text = leaf.text
+    if text is None or leaf.quoted:
+        return text
+    if text in {"true", "True", "TRUE", "false", "False", "FALSE"}:
+        return text.lower() == "true"
+    for kind in (int, float):
+        if _PLAIN_NUMBER.match(text) and len(text) <= _LONGEST_NUMBER:
+            with suppress(ValueError):
+                return kind(text)
+    return text
+
+
 def _written(value: str | int | bool) -> str:  # noqa: FBT001 - a value, not a switch
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -335,6 +364,8 @@ def expected(shape: Shape) -> str:
         return " or ".join(_written(value) for value in shape.values)
     if isinstance(shape, Either):
         return " or ".join(expected(option) for option in shape.options)
+    if isinstance(shape, Anything):
+        return "any value"
     return "a list" if isinstance(shape, ListOf) else "a mapping"
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..registry import BUILT_IN_SINKS, BUILT_IN_SOURCES, sink_kind, source_kind
 from .fields import Duration, Secret, Size
 from .sections import Config, SinkConfig, SinkSection, SourceConfig, SourceSection
-from .shape import Choice, Either, ListOf, MapOf, Scalar, Section, Setting, Shape, section_of
+from .shape import Anything, Choice, Either, ListOf, MapOf, Scalar, Section, Setting, Shape, section_of
 
 __all__ = ["SCHEMA_FILE", "schema", "schema_json"]
 
@@ -76,7 +76,7 @@ def _setting(setting: Setting) -> dict[str, Any]:
     return made
 
 
-def _shape(shape: Shape) -> dict[str, Any]:  # noqa: PLR0911 - one line for each shape
+def _shape(shape: Shape) -> dict[str, Any]:  # noqa: C901, PLR0911 - one line for each shape
     match shape:
         case Section(type=kind) if kind is SinkConfig:
             return _kinds(SinkSection, BUILT_IN_SINKS, sink_kind)
@@ -84,6 +84,8 @@ def _shape(shape: Shape) -> dict[str, Any]:  # noqa: PLR0911 - one line for each
             return _kinds(SourceSection, BUILT_IN_SOURCES, source_kind)
         case Section(type=kind):
             return _section(kind)
+        case Anything():
+            return {}
         case ListOf(item=item):
             return {"type": "array", "items": _shape(item)}
         case MapOf(item=item):

@@ -21,6 +21,7 @@ from .problems import ConfigError, Problem, closest, masked_line
 from .sections import Config, SinkConfig, SinkSection, SourceConfig, SourceSection, wrong_name
 from .shape import section_of
 from .tree import NOWHERE, Entry, Leaf, Mark, Table, from_python, from_yaml
+from .transform_checks import check_cases, check_transforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +165,9 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
         _understood(tree, sinks, config.schema.fields, binder)
     sources = _each(tree, "sources", binder, _source)
     if config is not INVALID and config.delivery != "thread":
+    if config is not INVALID:
+        check_transforms(tree, config, sources, binder)
+        check_cases(tree, config, binder)
         _check_delivery(tree, config, binder)
     left = config is not INVALID and config.delivery == "agent"  # the sinks are the agent's
     if not left:

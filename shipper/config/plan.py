@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...handlers.record import EventBuilder
 from ...handlers.redaction import RedactionError, Redactor
 from ...handlers.schema import Schema
+from ..builder import SourceBuilder
 from ..core.filter import parse
 from ..core.sift import Routes
 from ..plan import LevelPlan, Plan, SinkSpec, SourceSpec, SpanPlan
@@ -20,6 +21,7 @@ from .defaults import state_dir
 from .problems import ConfigError, Problem
 from .sections import Spool, listen_address
 
+from .transforms import transforms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,8 +37,7 @@ def plan(config: Config) -> Plan:
     sources = []
     for name, source in config.sources.items():
         own = _schema(config, source.common.service) if source.common.service else schema
-        # A reader of files has no request in hand: nothing bound in its thread belongs to a line.
-        builder = EventBuilder(own, cleaner, context=_nothing_bound)
+        builder = SourceBuilder(own, cleaner, transforms=transforms(config, name))
         sources.append(SourceSpec(name, source.kind, source.options, builder))
     sinks = [
         SinkSpec(name, sink.kind, sink.options, _routes(sink.common, _usual(sink), config))
@@ -132,7 +133,3 @@ def _schema(config: Config, service: str) -> Schema:
         fields=declared,
         on_violation=config.schema.on_violation,
     )
-
-
-def _nothing_bound() -> Mapping[str, object]:
-    return {}

@@ -75,7 +75,7 @@ def _kinds(title: str, common: type[Any], names: tuple[str, ...], find: Any) -> 
 def _section(shape: Shape) -> type[Any] | None:
     if isinstance(shape, Section):
         return shape.type
-    if isinstance(shape, MapOf):
+    if isinstance(shape, MapOf | ListOf):
         return _section(shape.item)
     if isinstance(shape, Either):
         return next((found for option in shape.options if (found := _section(option))), None)

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from .fields import Duration, Secret, Size, setting
 
+from .transforms import Case, Transform
 __all__ = [
     "Config",
     "DeadLetters",
@@ -222,6 +223,9 @@ class SourceSection:
         None, help="the service that the events carry; empty: the one above", check=wrong_name
     )
 
+    transforms: tuple[Transform, ...] = setting(
+        (), help="what becomes of its events, in order, before those of all sources: see `transforms` above"
+    )
 
 @dataclass(frozen=True, slots=True)
 class SinkConfig:
@@ -286,4 +290,8 @@ class Config:
     sinks: Mapping[str, SinkConfig] = setting(factory=dict, help="where records go, by names of your choice")
     sources: Mapping[str, SourceConfig] = setting(
         factory=dict, help="what is read beside the application's own log"
+    transforms: tuple[Transform, ...] = setting(
+        (), help="what becomes of the events of all sources, in order; not of the application's own records"
     )
+    )
+    tests: tuple[Case, ...] = setting((), help="examples of lines and their events, for `logferry check`")

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, 
 from .fields import Duration, Secret, Size
 
 __all__ = [
+    "Anything",
     "Choice",
     "Either",
     "ListOf",
@@ -38,6 +39,11 @@ class Scalar:
     """One of `str int float bool Path Size Duration Secret`."""
 
     type: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Any value: text, numbers, true, false, null, lists and mappings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Section:
     type: type[Any]
 
 
-Shape: TypeAlias = Scalar | Choice | ListOf | MapOf | Either | Section
+Shape: TypeAlias = Scalar | Anything | Choice | ListOf | MapOf | Either | Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,8 @@ class Setting:
 
 def shape_of(annotation: Any) -> Shape:
     """Return the shape of an annotation."""
-    if annotation in _SCALARS:
-        return Scalar(annotation)
+    if annotation is Any or annotation in _SCALARS:
+        return Anything() if annotation is Any else Scalar(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return Choice(arguments)

@@ -11,6 +11,7 @@ some hundred lines. Rules:
   names that collide with the schema's, tracebacks, text where JSON is demanded, and whatever redaction must
   look at properly. So does it take everything while something is bound to the thread, or where the redactor
   is of somebody else's making.
+- What has transforms, or an observer, goes the line way. What transforms leave out is counted in its block.
 - Order is kept. A block holds the events of at most `_AT_ONCE` lines and, unless it is a single one, no more
   than `_MAX_BYTES`.
 """
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ...handlers.typed import Prover, prover
+from ..builder import SourceBuilder
 from ..core.block import Block
 from ..core.lines import CutLine
 from ..core.parse import Parser
@@ -70,9 +72,12 @@ class LineBlocks:
     _able: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        redactor = self.builder.redactor
+        builder = self.builder
+        redactor = builder.redactor
         self._prover = None if redactor is None else prover(redactor)
         self._able = redactor is None or self._prover is not None
+        if isinstance(builder, SourceBuilder) and (builder.transforms or builder.observer is not None):
+            self._able = False
         if self._able and self.parser != "json":
             try:
                 self._text = TextShape(self.builder, self._prover, self.extra)
@@ -102,7 +107,14 @@ class LineBlocks:
                 self._take_json(parts)
             if self._text is not None and parts.places:
                 self._take_text(parts, self._text)
-        return parts.result(lambda line: event_of(self.builder, line, self.parser, self.extra))
+        return parts.result(self._line_way)
+
+    def _line_way(self, line: bytes) -> bytes | None:
+        builder = self.builder
+        event = event_of(builder, line, self.parser, self.extra)
+        if isinstance(builder, SourceBuilder) and builder.observer is not None:
+            builder.observer(line, event or None, builder.left_out if event == b"" else "")
+        return event
 
     # ── JSON ──
 
@@ -293,4 +305,7 @@ class _Parts:
                 event = line_way(line)
             if event is not None:
                 made.append(event)
-        return Block(b"\n".join(made), len(made))
+        left_out = made.count(b"")
+        if left_out:
+            made = [event for event in made if event]
+        return Block(b"\n".join(made), len(made), left_out)

@@ -1,7 +1,7 @@
 """Lines of somebody else's log → events of ours, one by one (`blocks.py`: many at once).
 
-Time, level, service and ids are taken over when they are well formed; everything else goes through the schema
-and the redaction like what an application logs.
+Time, level, service and ids are taken over when they are well formed; the source's transforms see what was
+understood; then everything goes through the schema and the redaction like what an application logs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...handlers.failure import describe_foreign
 from ...handlers.pattern import FAILS
+from ..builder import SourceBuilder
 from ..core.parse import Parsed, Parser, parse
+from .transformed import transform
 
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
@@ -26,7 +28,11 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
-    """Return the event of a parsed line."""
+    """Return the event of a parsed line; an empty one when transforms leave it out."""
+    if isinstance(builder, SourceBuilder) and builder.transforms:
+        builder.left_out = transform(builder, parsed)
+        if builder.left_out:
+            return b""
     fields = parsed.fields
     source: dict[str, Any] = {}
     for names, kind in ((TEXTS, str), (NUMBERS, int)):
@@ -55,7 +61,10 @@ def compose(builder: EventBuilder, parsed: Parsed) -> bytes:
 def event_of(
     builder: EventBuilder, line: bytes, parser: Parser = "auto", extra: Mapping[str, Any] = _NOTHING
 ) -> bytes | None:
-    """Return the event of one line or joined record, with `extra` fields; None for a blank one."""
+    """Return the event of one line or joined record, with `extra` fields; None for a blank one.
+
+    It is empty when transforms leave it out.
+    """
     parsed = parse(line, parser)
     if parsed is None:
         return None
