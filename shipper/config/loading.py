@@ -20,8 +20,8 @@ from .bind import INVALID, Binder
 from .problems import ConfigError, Problem, closest, masked_line
 from .sections import Config, SinkConfig, SinkSection, SourceConfig, SourceSection, wrong_name
 from .shape import section_of
-from .tree import NOWHERE, Entry, Leaf, Mark, Table, from_python, from_yaml
 from .transform_checks import check_cases, check_transforms
+from .tree import NOWHERE, Entry, Leaf, Mark, Table, from_python, from_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,10 +164,10 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
     if config is not INVALID:
         _understood(tree, sinks, config.schema.fields, binder)
     sources = _each(tree, "sources", binder, _source)
-    if config is not INVALID and config.delivery != "thread":
     if config is not INVALID:
         check_transforms(tree, config, sources, binder)
         check_cases(tree, config, binder)
+    if config is not INVALID and config.delivery != "thread":
         _check_delivery(tree, config, binder)
     left = config is not INVALID and config.delivery == "agent"  # the sinks are the agent's
     if not left:

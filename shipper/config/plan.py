@@ -20,8 +20,8 @@ from ..spool.settings import SpoolSettings
 from .defaults import state_dir
 from .problems import ConfigError, Problem
 from .sections import Spool, listen_address
-
 from .transforms import transforms
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from .fields import Duration, Secret, Size, setting
-
 from .transforms import Case, Transform
+
 __all__ = [
     "Config",
     "DeadLetters",
@@ -222,10 +222,10 @@ class SourceSection:
     service: str | None = setting(
         None, help="the service that the events carry; empty: the one above", check=wrong_name
     )
-
     transforms: tuple[Transform, ...] = setting(
         (), help="what becomes of its events, in order, before those of all sources: see `transforms` above"
     )
+
 
 @dataclass(frozen=True, slots=True)
 class SinkConfig:
@@ -288,10 +288,10 @@ class Config:
     dead_letters: DeadLetters = setting(factory=DeadLetters, help="what sinks refused for good")
     metrics: Metrics | None = setting(None, help="own health over HTTP; empty: off")
     sinks: Mapping[str, SinkConfig] = setting(factory=dict, help="where records go, by names of your choice")
-    sources: Mapping[str, SourceConfig] = setting(
-        factory=dict, help="what is read beside the application's own log"
     transforms: tuple[Transform, ...] = setting(
         (), help="what becomes of the events of all sources, in order; not of the application's own records"
     )
+    sources: Mapping[str, SourceConfig] = setting(
+        factory=dict, help="what is read beside the application's own log"
     )
     tests: tuple[Case, ...] = setting((), help="examples of lines and their events, for `logferry check`")
