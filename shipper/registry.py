@@ -45,6 +45,9 @@ _SOURCES: Final[Mapping[str, str]] = {
     "kafka": ".sources.kafka:SOURCE",
     "spool": ".sources.spool:SOURCE",
     "stdin": ".sources.stdin:SOURCE",
+    "tcp": ".sources.tcp:SOURCE",
+    "udp": ".sources.udp:SOURCE",
+    "unix": ".sources.unix:SOURCE",
 }
 
 BUILT_IN_SINKS: Final = tuple(sorted(_SINKS))

@@ -1,0 +1,93 @@
+"""Lines and syslog messages, as they came from a sender, as events: in order, block by block."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from ..blocks import LineBlocks
+from ..syslog.message import event_of_message
+from .identity import blocks_with_ids
+
+if TYPE_CHECKING:
+    from ....handlers.record import EventBuilder
+
+__all__ = ["Format", "Intake", "grouped", "marked"]
+
+Format: TypeAlias = Literal["auto", "json", "text", "syslog"]
+
+_FRAME_EVENTS: Final = 500
+_FRAME_BYTES: Final = 256 * 1024
+_SENDERS: Final = 64  # whose lines are told apart at a time
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+@dataclass(slots=True)
+class Intake:
+    """Makes events. One thread uses it; many connections may share it."""
+
+    builder: EventBuilder
+    format: Format
+    clock: Callable[[], float] = time.time
+    _blocks: dict[str, LineBlocks] = field(default_factory=dict)  # by sender, the latest last
+
+    def events(self, records: Sequence[bytes], sender: str = "") -> Iterator[Sequence[bytes]]:
+        """Yield the events of lines and messages that came from `sender` (empty: from this machine)."""
+        extra = marked(sender)
+        if self.format in {"auto", "syslog"}:
+            yield from self._mixed(records, extra, sender)
+        else:
+            yield from blocks_with_ids(records, self._lines(sender, extra))
+
+    def _mixed(
+        self, records: Sequence[bytes], extra: Mapping[str, str], sender: str
+    ) -> Iterator[Sequence[bytes]]:
+        """Yield the events of records of which some, or all, are syslog messages."""
+        always = self.format == "syslog"
+        if not always and not any(record.startswith(b"<") for record in records):
+            yield from blocks_with_ids(records, self._lines(sender, extra))
+            return
+        at = 0
+        while at < len(records):
+            start = at
+            if always or records[at].startswith(b"<"):
+                while at < len(records) and (always or records[at].startswith(b"<")):
+                    at += 1
+                now = self.clock()
+                made = (event_of_message(self.builder, one, now, extra) for one in records[start:at])
+                yield from grouped(event for event in made if event is not None)
+            else:
+                while at < len(records) and not records[at].startswith(b"<"):
+                    at += 1
+                yield from blocks_with_ids(records[start:at], self._lines(sender, extra))
+
+    def _lines(self, sender: str, extra: Mapping[str, str]) -> LineBlocks:
+        found = self._blocks.pop(sender, None)
+        if found is None:
+            parser: Literal["auto", "json", "text"] = "auto" if self.format == "syslog" else self.format
+            found = LineBlocks(self.builder, parser, extra)
+            if len(self._blocks) >= _SENDERS:
+                del self._blocks[next(iter(self._blocks))]
+        self._blocks[sender] = found
+        return found
+
+
+def marked(sender: str) -> Mapping[str, str]:
+    """Return the fields that say from which other machine something came."""
+    return {"sender": sender} if sender else _NOTHING
+
+
+def grouped(events: Iterator[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield events in groups that fit a frame of the spool."""
+    group: list[bytes] = []
+    size = 0
+    for event in events:
+        if group and (len(group) >= _FRAME_EVENTS or size + len(event) > _FRAME_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(event)
+        size += len(event)
+    if group:
+        yield group

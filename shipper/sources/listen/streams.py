@@ -1,0 +1,212 @@
+"""Connections to a source: accepted one by one, bounded in number, each served by one task.
+
+Rules
+
+- Above `most` connections the next one is closed at once, and it is said. (Left in the system's queue it
+  would look to its sender as if it were heard.)
+- Asked to end, nobody is accepted any more. Each connection gets `_LAST` seconds to come to the end of what
+  it is at (`busy`), is read no further, and ends when what was read is in the spool, within `_GRACE` seconds.
+- What a connection does costs only this one: a reset, a TLS error, garbage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...diagnostics import say
+from .loop import Ending
+
+__all__ = ["Connection", "serve"]
+
+_READ: Final = 64 * 1024
+_ARRIVED: Final = 4 * _READ  # what a reader holds at most, and some
+_HANDSHAKE: Final = 10.0
+_LAST: Final = 1.0
+_GRACE: Final = 30.0  # the pipeline waits for no longer than its own bound
+_TURN: Final = 0.01
+_CROWDED: Final = 1.0  # seconds to wait when there are no descriptors left
+_USUAL: Final = (OSError, ssl.SSLError, asyncio.IncompleteReadError, TimeoutError)
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One sender. `busy`: it is in the middle of something, and wants to read on."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    peer: str  # its address; empty for this machine
+    busy: bool = False
+    ended: bool = False  # only what has arrived is read
+    _rest: int = _ARRIVED
+    _reading: asyncio.Task[Any] | None = None
+
+    async def read(self, seconds: float | None = None) -> bytes:
+        """Return what comes next; empty at the end. `TimeoutError`: nothing within `seconds`."""
+        if self.is_ended():
+            return await self._read_rest()
+        task = self._reading = asyncio.current_task()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.reader.read(_READ)
+        except asyncio.CancelledError:
+            if not self.is_ended() or task is None or task.uncancel():
+                raise
+        finally:
+            self._reading = None
+        return await self._read_rest()
+
+    def is_ended(self) -> bool:
+        """Whether only what has arrived is read; a call, as it changes while others run."""
+        return self.ended
+
+    async def _read_rest(self) -> bytes:
+        """Return what has arrived already."""
+        if self._rest <= 0:
+            return b""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                data = await self.reader.read(_READ)
+                self._rest -= len(data)
+                return data
+        return b""
+
+    async def write(self, data: bytes, seconds: float) -> None:
+        """Send, and wait until there is room for more. `TimeoutError`: it is not taken."""
+        self.writer.write(data)
+        async with asyncio.timeout(seconds):
+            await self.writer.drain()
+
+    def end(self) -> None:
+        """Read no more than what has arrived."""
+        if not self.ended:
+            self.ended = True
+            if self._reading is not None:
+                self._reading.cancel()
+
+
+Serve = Callable[[Connection], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Listener:
+    """The state of one `serve`."""
+
+    name: str
+    handle: Serve
+    most: int
+    context: ssl.SSLContext | None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    open: set[Connection] = field(default_factory=set)
+    failure: BaseException | None = None
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+            except OSError as error:
+                say("WARNING", f"source {self.name}: cannot accept: {error.strerror}", f"{self.name} accept")
+                await asyncio.sleep(_CROWDED)
+                continue
+            if len(self.tasks) >= self.most:
+                sock.close()
+                text = f"source {self.name}: more than {self.most} connections: one was closed"
+                say("WARNING", text, f"{self.name} connections")
+                continue
+            peer = address[0] if isinstance(address, tuple) else ""
+            task = loop.create_task(self.one(sock, peer))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def one(self, sock: socket.socket, peer: str) -> None:
+        """Serve one connection to its end."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        try:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            wait = _HANDSHAKE if self.context else None
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, sock, ssl=self.context, ssl_handshake_timeout=wait
+            )
+        except _USUAL as error:
+            sock.close()
+            if self.context is not None:
+                say(
+                    "WARNING", f"source {self.name}: no TLS with {peer}: {_reason(error)}", f"{self.name} tls"
+                )
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        connection = Connection(reader, writer, peer)
+        self.open.add(connection)
+        try:
+            await self.handle(connection)
+        except _USUAL:
+            pass  # the sender's end, or nothing came in time
+        except Exception as error:  # noqa: BLE001 - raised by `serve`
+            self.failure = self.failure or error
+            self.failed.set()
+        finally:
+            self.open.discard(connection)
+            writer.close()
+            with suppress(*_USUAL):
+                async with asyncio.timeout(_LAST):
+                    await writer.wait_closed()
+            transport.abort()
+
+    async def finish(self) -> None:
+        """End all connections."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LAST
+        while any(connection.busy for connection in self.open) and loop.time() < deadline:
+            for connection in list(self.open):
+                if not connection.busy:
+                    connection.end()
+            await asyncio.sleep(_TURN)
+        for connection in list(self.open):
+            connection.end()
+        if self.tasks:
+            _, late = await asyncio.wait(self.tasks, timeout=_GRACE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+async def serve(
+    listener: socket.socket,
+    handle: Serve,
+    ending: Ending,
+    *,
+    name: str,
+    most: int,
+    context: ssl.SSLContext | None = None,
+) -> None:
+    """Serve connections with `handle` until it is to end. Raises what `handle` raised that is no I/O."""
+    state = _Listener(name, handle, most, context)
+    accepting = asyncio.create_task(state.accept(listener))
+    waiting = asyncio.create_task(ending.wait())
+    failing = asyncio.create_task(state.failed.wait())
+    try:
+        await asyncio.wait({accepting, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (accepting, waiting, failing):
+            task.cancel()
+        await asyncio.gather(accepting, waiting, failing, return_exceptions=True)
+        listener.close()
+        await state.finish()
+    if state.failure is not None:
+        raise state.failure
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return str(error) or type(error).__name__
