@@ -31,12 +31,14 @@ from threading import get_ident
 from typing import Any, Final, TypeAlias
 
 from ..handlers.forward import ForwardHandler
+from ..handlers.outlet import Outlet
 from .config import Config, load
 from .config.plan import plan as plan_of
 from .courier.choose import Shipping, shipping
 from .diagnostics import set_level
 from .installed import Installed
 from .plan import Plan
+from .span_outlet import SpanOutlet, with_spans_to
 
 __all__ = ["Handler", "configure", "current", "flush", "shutdown"]
 
@@ -48,6 +50,7 @@ class _Running:
     config: Config
     plan: Plan
     pipeline: Shipping
+    outlet: Outlet  # the pipeline's, or one in front of it
     installed: Installed | None = None  # handlers, levels and hooks, where `configure` was called
 
     def remove(self) -> None:
@@ -55,6 +58,12 @@ class _Running:
         if self.installed is not None:
             self.installed.remove()
             self.installed = None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let go of what stands in front of the pipeline's outlet; what is offered to it goes through."""
+        if isinstance(self.outlet, SpanOutlet):
+            self.outlet.close()
 
 
 _PATIENCE: Final = 60.0  # seconds for a shutdown that another thread is at: its own bound is there before
@@ -139,7 +148,7 @@ class Handler(ForwardHandler):
         checked = load(config)
         with _lock:
             running = _ensure(checked, install=False)
-        super().__init__(running.pipeline.outlet, running.plan.builder, level)
+        super().__init__(running.outlet, running.plan.builder, level)
 
 
 def _ensure(config: Config, *, install: bool) -> _Running:
@@ -148,17 +157,19 @@ def _ensure(config: Config, *, install: bool) -> _Running:
     before = _running
     if before is not None and before.config == config and before.pipeline.running:
         if install and before.installed is None:
-            before.installed = Installed(before.plan, before.pipeline.outlet)
+            before.installed = Installed(before.plan, before.outlet)
         return before
     made = plan_of(config)
     set_level(made.diagnostics_level)
-    new = _running = _Running(config, made, shipping(config, made))
+    pipeline = shipping(config, made)
+    new = _running = _Running(config, made, pipeline, with_spans_to(made.spans.to, pipeline.outlet))
     was = None if before is None else before.installed
     if install or was is not None:
-        new.installed = Installed(made, new.pipeline.outlet, was)
+        new.installed = Installed(made, new.outlet, was)
     if before is not None:
         new.pipeline.succeed(before.pipeline)
         before.pipeline.shutdown()
+        before.let_go()
     new.pipeline.end = partial(_shutdown, exiting=True)  # a signal that comes meanwhile waits for it
     new.pipeline.start()
     _at_the_end()

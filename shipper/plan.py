@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..handlers.record import EventBuilder
     from ..handlers.schema import Schema
+    from .core.span_target import SpanTarget
     from .ports import SinkKind, SourceKind
     from .spool import SpoolSettings
 
@@ -65,10 +66,11 @@ class LevelPlan:
 
 @dataclass(frozen=True, slots=True)
 class SpanPlan:
-    """Which spans are kept, and whether their beginnings are told."""
+    """Which spans are kept, whether their beginnings are told, and where they go (None: the spool)."""
 
     sample: float = 1.0
     announce: bool = True
+    to: SpanTarget = None
 
 
 @dataclass(frozen=True, slots=True)

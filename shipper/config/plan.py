@@ -15,6 +15,7 @@ from ...handlers.schema import Schema
 from ..builder import SourceBuilder
 from ..core.filter import parse
 from ..core.sift import Routes
+from ..core.span_target import span_target
 from ..plan import LevelPlan, Plan, SinkSpec, SourceSpec, SpanPlan
 from ..spool.settings import SpoolSettings
 from .defaults import state_dir
@@ -56,7 +57,7 @@ def plan(config: Config) -> Plan:
             config.environment,
             config.logging.flight_recorder,
         ),
-        spans=SpanPlan(config.spans.sample, config.spans.announce),
+        spans=SpanPlan(config.spans.sample, config.spans.announce, span_target(config.spans.to)),
         console=config.logging.console,
         shutdown_timeout=config.shutdown_timeout,
         dead_letters_max_bytes=config.dead_letters.max_bytes,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from ..core.span_target import SPOOL, wrong_target
 from .fields import Duration, Secret, Size, setting
 from .transforms import Case, Transform
 
@@ -108,13 +109,19 @@ class Logging:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Which spans are kept, and whether their beginnings are told."""
+    """Which spans are kept, whether their beginnings are told, and which way they go."""
 
     sample: float = setting(
         1.0, help="the share of traces whose spans are kept, each trace whole", minimum=0.0, maximum=1.0
     )
     announce: bool = setting(
         True, help="log a span's beginning as well, so that a killed process leaves no hole in the tree"
+    )
+    to: str = setting(
+        SPOOL,
+        help="spool: the way of all events; or a port or a file beside it, for a shipper elsewhere",
+        check=wrong_target,
+        example="udp://127.0.0.1:9411",
     )
 
 
