@@ -30,7 +30,8 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import NamedTuple
-from zlib import crc32
+
+from .crc import crc32
 
 __all__ = [
     "EVENT",

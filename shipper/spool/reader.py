@@ -24,10 +24,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import accumulate
 from typing import NamedTuple
-from zlib import crc32
 
 import msgspec
 
+from ..core.crc import crc32
 from ..core.framing import (
     COUNT_FACTOR,
     EVENT,

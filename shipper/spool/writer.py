@@ -31,10 +31,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
-from zlib import crc32
 
 from ...handlers.outlet import Outlet, Violation
 from ..core.block import Block
+from ..core.crc import crc32
 from ..core.framing import (
     EVENT,
     EVENT_WORD,
