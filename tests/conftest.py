@@ -26,6 +26,7 @@ from servers.elasticsearch import ElasticsearchServer, SearchServer
 from servers.kafka import KafkaServer
 from servers.loki import LokiServer
 from servers.opensearch import OpenSearchServer
+from servers.zipkin import ZipkinServer
 
 __all__ = ["evidence"]  # a fixture, for every test file
 
@@ -116,3 +117,11 @@ def loki_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def loki(loki_factory: Callable[..., LokiServer]) -> LokiServer:
     """Loki with room for many events; tests keep apart by a label of their own."""
     return loki_factory()
+
+
+@pytest.fixture(scope="session")
+def zipkin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipkinServer]:
+    """A Zipkin; tests keep apart by their traces."""
+    require("zipkin")
+    with ZipkinServer(tmp_path_factory.mktemp("zipkin")) as server:
+        yield server

@@ -1,19 +1,26 @@
-"""Spans in a real Zipkin, of programs that end and of one that is killed: the trees are those that were."""
+"""Spans in a real Zipkin, of programs that end and of one that is killed: the trees are those that were.
+
+They come there straight, and through a shipper that collects them by UDP, from a file and from Kafka, which
+sends them on as OTLP as well, to a receiver that decodes with OpenTelemetry's own classes.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 import pytest
-from servers.cache import binary
+import yaml
+from servers.faults import FaultServer
+from servers.otlp import OtlpReceiver
 from servers.zipkin import ZipkinServer
 
 from logferry.handlers import Schema
@@ -21,7 +28,10 @@ from logferry.shipper.model import Batch, Delivered, Split
 from logferry.shipper.ports import SinkContext
 from logferry.shipper.sinks.zipkin import ZipkinConfig, ZipkinSink
 
-pytestmark = pytest.mark.integration
+if TYPE_CHECKING:
+    from servers.kafka import KafkaServer
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 T = TypeVar("T")
 
@@ -52,19 +62,6 @@ else:
         print(step.trace_id, step.span_id, flush=True)
         time.sleep(600)
 """
-
-
-@pytest.fixture(scope="module")
-def zipkin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipkinServer]:
-    if not binary("zipkin").exists():
-        message = (
-            "zipkin is not installed: python tests/servers/install.py zipkin (needs Maven and Java, once)"
-        )
-        if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-    with ZipkinServer(tmp_path_factory.mktemp("zipkin")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -139,6 +136,114 @@ def test_what_a_killed_program_left_open_is_closed_as_unfinished(
     for name in ("step", "nightly"):
         assert spans[name]["tags"]["error"] == "unfinished: no end was seen"
         assert spans[name]["duration"] == 2_000_000
+
+
+WAYS = ["udp", "file", pytest.param("kafka", marks=pytest.mark.server("kafka"))]
+
+
+class Shipper:
+    """A program with its own spool, and a shipper beside it that collects the spans by `way`."""
+
+    def __init__(self, way: str, place: Path, kafka: Callable[[], KafkaServer]) -> None:
+        self.place, self.way, self.port = place, way, 0
+        program: dict[str, Any] = {"here": {"type": "local", "path": "logs", "compact": "off"}}
+        self.spans: dict[str, Any] = {}
+        self.source: dict[str, Any]
+        match way:
+            case "udp":
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.bind(("127.0.0.1", 0))
+                    self.port = sock.getsockname()[1]
+                self.spans["to"] = f"udp://127.0.0.1:{self.port}"
+                self.source = {"type": "udp", "listen": f"127.0.0.1:{self.port}"}
+            case "file":
+                self.spans["to"] = f"file://{place}/spans.ndjson"
+                self.source = {"type": "file", "include": [f"{place}/*.ndjson"], "parser": "json"}
+            case _:
+                server = kafka()
+                brokers, topic = [server.bootstrap], server.create(f"spans-{uuid.uuid4().hex}")
+                only = "kind=span,span_start"
+                program["spans"] = {"type": "kafka", "brokers": brokers, "topic": topic, "match": only}
+                self.source = {"type": "kafka", "brokers": brokers, "topics": [topic], "group": topic}
+        self.configure("program.yaml", service="shop", spans=self.spans, sinks=program)
+
+    def configure(self, name: str, **sections: Any) -> None:
+        spool = {"path": str(self.place / f"spool-{name}")}
+        common = {"environment": "prod", "logging": {"console": "off"}, "spool": spool}
+        (self.place / name).write_text(yaml.safe_dump(common | sections))
+
+    def collect(self, sinks: dict[str, Any]) -> subprocess.Popen[bytes]:
+        self.configure("shipper.yaml", service="collector", sources={"spans": self.source}, sinks=sinks)
+        command = [sys.executable, "-m", "logferry", "run", "-c", "shipper.yaml"]
+        with (self.place / "shipper.log").open("wb") as log:
+            return subprocess.Popen(command, cwd=self.place, stdout=log, stderr=log)
+
+    def listening(self) -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind(("127.0.0.1", self.port))
+            except OSError:
+                return True
+        return self.port == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_shipper_collects_spans_and_sends_them_on(
+    way: str, tmp_path: Path, zipkin: ZipkinServer, request: pytest.FixtureRequest
+) -> None:
+    """By UDP, from a file, from Kafka, to Zipkin and as OTLP: the same trees, also of what was killed."""
+    shipper = Shipper(way, tmp_path, lambda: request.getfixturevalue("kafka"))
+    (tmp_path / "program.py").write_text(PROGRAM.replace("logferry.yaml", "program.yaml"))
+    taken, count = OtlpReceiver(), 20
+    with FaultServer(rest=taken) as server:
+        sinks = {
+            "zipkin": {"type": "zipkin", "url": zipkin.url, "unfinished_after": "3s"},
+            "otlp": {"type": "otlp", "url": server.url, "unfinished_after": "3s"},
+        }
+        running = [shipper.collect(sinks)]
+        try:
+            wait_for(shipper.listening, bool)
+
+            def program(*words: str) -> subprocess.Popen[str]:
+                command = [sys.executable, "program.py", *words]
+                running.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True))
+                return running[-1]
+
+            out, _ = program("shop", str(count)).communicate(timeout=60)
+            killed = program("job")
+            assert killed.stdout is not None
+            left = killed.stdout.readline().split()
+            ids = [line.split() for line in out.splitlines()]
+            assert len(ids) == count
+            for trace_id, span_id in ids:
+                spans = by_name(wait_for(lambda: zipkin.trace(trace_id), lambda found: len(found) == 3))  # noqa: B023
+                also_there = lambda: [found for trace, found in list(taken.spans) if trace == trace_id]  # noqa: B023, E731
+                wait_for(also_there, lambda found: len(found) == 3)
+                assert spans["order"]["id"] == span_id
+                for name, one in spans.items():
+                    resource, also = taken.spans[trace_id, one["id"]]
+                    assert one["localEndpoint"]["serviceName"] == resource["service.name"] == "shop"
+                    assert also.name == name
+                    assert also.parent_span_id.hex() == one.get("parentId", "")
+                    assert also.start_time_unix_nano // 1000 == one["timestamp"]
+                    assert also.status.message == one.get("tags", {}).get("error", "")
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            if way == "kafka":  # what waited in the spool is delivered by the next start
+                program("job")
+            wait_for(lambda: zipkin.trace(left[0]), bool)
+            _, closed = wait_for(lambda: taken.spans.get((left[0], left[1])), bool)
+            assert closed.status.message == "unfinished: no end was seen"
+            assert taken.complaints == []
+            logged = b"".join(file.read_bytes() for file in (tmp_path / "logs").rglob("*.ndjson"))
+            assert b"order 19" in logged
+            assert (b'"kind":"span"' in logged) is (way == "kafka")
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+                if process.stdout is not None:
+                    process.stdout.close()
 
 
 def span(number: int, **more: Any) -> bytes:
