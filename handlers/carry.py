@@ -25,12 +25,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from . import context
 from .propagation import CARRIED, entered_fields, extract, outgoing
-from .spans import SpanKind, decide, is_sampled, span
+from .spans import Span, SpanKind, decide, is_sampled, set_active, span
 from .tracing import Incoming, format_traceparent, new_span_id, new_trace_id
 
 __all__ = [
     "Carrier",
     "Received",
+    "about",
     "extract_headers",
     "from_environ",
     "inject_headers",
@@ -98,7 +99,7 @@ class Received:
     `begin`, then `end` in the same task.
     """
 
-    __slots__ = ("_before", "_carried", "_fields", "_incoming", "_span")
+    __slots__ = ("_active", "_before", "_carried", "_fields", "_incoming", "_span")
 
     def __init__(
         self, incoming: Incoming, name: str, fields: Mapping[str, object], kind: SpanKind = "consumer"
@@ -108,16 +109,14 @@ class Received:
         self._span = span(name, span_kind=kind)
         self._before: context.Fields | None = None
         self._carried: Incoming | None = None
+        self._active: Span | None = None
 
     def begin(self) -> None:
         """Bind the message's trace."""
         incoming = self._incoming
         self._before, self._carried = context.raw(), CARRIED.get()
-        mine = entered_fields(incoming)
-        mine["span_id"] = incoming.parent_id  # the sender's, which our own span gets as its parent
-        mine.pop("parent_id", None)
-        rest = {name: value for name, value in self._before.items() if name not in _OF_ONE_MESSAGE}
-        context.replace({**rest, **{name: value for name, value in mine.items() if value}, **self._fields})
+        self._active = set_active(None)
+        context.replace(_of_message(incoming, self._before, self._fields))
         CARRIED.set(incoming)
         decide(incoming.trace_id, incoming.sampled)
         self._span.__enter__()
@@ -129,7 +128,40 @@ class Received:
             self._span.__exit__(None if error is None else type(error), error, None)
             decide("", None)
             CARRIED.set(self._carried)
+            set_active(self._active)  # whatever was begun inside and never ended
+            self._active = None
             context.restore(before)
+
+
+def _of_message(
+    incoming: Incoming, before: Mapping[str, object], fields: Mapping[str, object]
+) -> dict[str, object]:
+    """Return what is bound for a message: the span is its sender's, which our own one gets as its parent."""
+    mine = entered_fields(incoming)
+    mine["span_id"] = incoming.parent_id
+    mine.pop("parent_id", None)
+    rest = {name: value for name, value in before.items() if name not in _OF_ONE_MESSAGE}
+    return {**rest, **{name: value for name, value in mine.items() if value}, **fields}
+
+
+@contextmanager
+def about(carrier: Carrier, **fields: object) -> Iterator[None]:
+    """Say something about a message that is handled elsewhere: in its trace, as its sender would.
+
+    Nothing is bound where the message has no trace.
+    """
+    incoming = extract_headers(carrier)
+    if not incoming.trace_id:
+        yield
+        return
+    before, carried = context.raw(), CARRIED.get()
+    context.replace(_of_message(incoming, before, fields))
+    CARRIED.set(incoming)
+    try:
+        yield
+    finally:
+        CARRIED.set(carried)
+        context.restore(before)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from . import context
 from .clock import stamp
 from .each_call import each_call
 from .levels import JOB
+from .spans import Span, active_span, set_active
 from .tracing import new_span_id, new_trace_id
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class job:  # noqa: N801 - reads as a function: `with job(...)`, `@job(...)`
     def __init__(self, name: str, /, **fields: object) -> None:
         self._name = name
         self._fields = fields
-        self._entered: list[tuple[Job, AbstractContextManager[Any], Any]] = []
+        self._entered: list[tuple[Job, AbstractContextManager[Any], Any, Span | None]] = []
 
     def __enter__(self) -> Job:
         around = context.get_trace_context()
@@ -111,7 +112,7 @@ class job:  # noqa: N801 - reads as a function: `with job(...)`, `@job(...)`
         inside.__enter__()
         context.put_trace(ids)
         made = Job(self._name)
-        self._entered.append((made, inside, _current.set(made)))
+        self._entered.append((made, inside, _current.set(made), active_span()))
         extra = {"kind": "job_start", "job": made.name, "started": made.started}
         _log.info("%s begins", made.name, extra=extra)
         return made
@@ -122,11 +123,12 @@ class job:  # noqa: N801 - reads as a function: `with job(...)`, `@job(...)`
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        made, inside, token = self._entered.pop()
+        made, inside, token, around = self._entered.pop()
         try:
             _tell(made, error)
         finally:
             _current.reset(token)
+            set_active(around)  # whatever the job began and never ended
             inside.__exit__(None, None, None)
 
     async def __aenter__(self) -> Job:

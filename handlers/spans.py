@@ -15,6 +15,10 @@ Rules
   id alone, equally in every service. What is not sampled is bound and passed on, and not logged, unless it
   fails.
 - With OpenTelemetry's SDK in the process a span is one of its spans, too, and has its ids.
+- The end of a block is the end of what was begun inside it: a span that nobody has finished there is not
+  active any more (it may still be finished).
+- A request or a message begins without an active span; a span that it never ends is forgotten with it: the
+  next one in the same thread is neither its child nor holds it in memory.
 - Time is taken from the monotonic clock; a clock that jumps changes no duration. A span may be finished from
   another thread or task than the one that began it; finishing twice does nothing.
 - Nothing here raises into the application, but for a decorated generator: what its span is, is ambiguous.
@@ -50,6 +54,7 @@ __all__ = [
     "decide",
     "finish_span",
     "is_sampled",
+    "set_active",
     "span",
     "start_span",
 ]
@@ -108,6 +113,17 @@ def is_sampled(trace_id: str = "") -> bool:
 def active_span() -> Span | None:
     """Return the span that is active here."""
     return _active.get()
+
+
+def set_active(span: Span | None) -> Span | None:
+    """Make a span the active one, or none, where a request or a message begins or ends; return the former.
+
+    What is bound is left as it is.
+    """
+    former = _active.get()
+    if former is not span:
+        _active.set(span)
+    return former
 
 
 class Span:
@@ -251,6 +267,18 @@ def finish_span(span: Span, error: BaseException | str | None = None) -> None:
     span.finish(error)
 
 
+def _end_inside(span: Span) -> None:
+    """Make `span` the active one again where what is active was begun inside it."""
+    inner = _active.get()
+    if inner is span:
+        return
+    while inner is not None and inner is not span:
+        inner = inner._before  # noqa: SLF001 - of this module
+    if inner is span:
+        _active.set(span)
+        context.put_trace(context.TraceContext(span.trace_id, span.span_id, span.parent_id))
+
+
 def _distance() -> int:
     """Return the `stacklevel` of the first caller outside this module, as seen from our caller."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001 - as logging finds its callers
@@ -291,6 +319,7 @@ class span:  # noqa: N801 - reads as a function: `with span(...)`, `@span(...)`
         traceback: TracebackType | None,
     ) -> None:
         made = self._entered.pop()
+        _end_inside(made)
         if error is not None and not isinstance(error, Exception):
             made.set_tag("ended_by", type(error).__name__)  # cancelled, or the process ends: no failure
             error = None

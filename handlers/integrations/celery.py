@@ -10,6 +10,8 @@ Rules
 - A task's run is one context: its trace, a span, `task_name` and `task_id`; nothing remains afterwards. Who
   calls eagerly (`apply`, `task_always_eager`) finds his own context as it was.
 - A task that nobody's trace has called (beat) begins one.
+- What the worker's main process says of a task (received, out of time, killed) is in the task's trace, too
+  (`_celery_worker.py`), where neither the application nor the task has a strategy or a request of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ..tracing import parse_traceparent
 from ._needs import missing
 
 try:
-    from celery import signals
+    from celery import Task, signals
 except ImportError as error:
     raise missing("celery", "celery", error) from error
 
@@ -70,14 +72,27 @@ _HOOKS: Final = (
     (signals.task_postrun, _end),
 )
 
+# Where the worker's main process handles a task: Celery's own name, and ours in its place.
+_OURS: Final = "logferry.handlers.integrations._celery_worker:"
+_PARTS: Final = {
+    "Strategy": ("celery.worker.strategy:default", f"{_OURS}strategy"),
+    "Request": ("celery.worker.request:Request", f"{_OURS}TraceRequest"),
+}
+
 
 def install() -> None:
     """Carry the trace for every task of the process."""
+    for name, (theirs, ours) in _PARTS.items():
+        if getattr(Task, name, None) == theirs:
+            setattr(Task, name, ours)
     for signal, hook in _HOOKS:
         signal.connect(hook, weak=False, dispatch_uid=f"logferry-{hook.__name__}")
 
 
 def uninstall() -> None:
     """Undo `install`."""
+    for name, (theirs, ours) in _PARTS.items():
+        if getattr(Task, name, None) == ours:
+            setattr(Task, name, theirs)
     for signal, hook in _HOOKS:
         signal.disconnect(hook, dispatch_uid=f"logferry-{hook.__name__}")

@@ -31,9 +31,9 @@ except ImportError as error:
 
 import asyncio
 
-from .. import context
 from ..request.environ import Tee, made
 from ..request.exchange import Exchange
+from ..request.inside import Inside
 from ..request.policy import Options, Policy
 from ..request.told import tell_once
 
@@ -125,7 +125,6 @@ def _watched(exchange: Exchange, response: Any) -> Any:
     """Give an answer its ids, and log its event when Django closes it."""
     exchange.status = response.status_code
     response["X-Request-ID"], response["traceparent"] = exchange.answer_headers()
-    inside = context.raw()
     if not response.streaming:
         exchange.bytes = len(response.content)
     elif getattr(response, "file_to_stream", None) is not None:  # the server sends it by itself
@@ -133,7 +132,7 @@ def _watched(exchange: Exchange, response: Any) -> Any:
         exchange.bytes = int(size) if size.isdecimal() else 0
     else:
         steps = _async_steps if getattr(response, "is_async", False) else _steps
-        response.streaming_content = steps(exchange, response.streaming_content, inside)
+        response.streaming_content = steps(exchange, response.streaming_content, Inside())
     close = response.close
 
     def closed() -> None:
@@ -147,44 +146,36 @@ def _watched(exchange: Exchange, response: Any) -> Any:
     return response
 
 
-def _steps(exchange: Exchange, content: Any, inside: context.Fields) -> Iterator[bytes]:
+def _steps(exchange: Exchange, content: Any, inside: Inside) -> Iterator[bytes]:
     steps = iter(content)
     while True:
-        former = context.raw()
-        context.restore(inside)
-        try:
-            data = next(steps)
-        except StopIteration:
-            exchange.end()
-            return
-        except BaseException as error:
-            exchange.fail(error)
-            raise
-        finally:
-            inside = context.raw()
-            context.restore(former)
+        with inside:
+            try:
+                data = next(steps)
+            except StopIteration:
+                exchange.end()
+                return
+            except BaseException as error:
+                exchange.fail(error)
+                raise
         exchange.bytes += len(data)
         yield data
 
 
-async def _async_steps(exchange: Exchange, content: Any, inside: context.Fields) -> AsyncIterator[bytes]:
+async def _async_steps(exchange: Exchange, content: Any, inside: Inside) -> AsyncIterator[bytes]:
     steps = aiter(content)
     while True:
-        former = context.raw()
-        context.restore(inside)
-        try:
-            data = await anext(steps)
-        except StopAsyncIteration:
-            exchange.end()
-            return
-        except asyncio.CancelledError:
-            exchange.went_away()
-            raise
-        except BaseException as error:
-            exchange.fail(error)
-            raise
-        finally:
-            inside = context.raw()
-            context.restore(former)
+        with inside:
+            try:
+                data = await anext(steps)
+            except StopAsyncIteration:
+                exchange.end()
+                return
+            except asyncio.CancelledError:
+                exchange.went_away()
+                raise
+            except BaseException as error:
+                exchange.fail(error)
+                raise
         exchange.bytes += len(data)
         yield data

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, TypeAlias, Unpack
 
-from .. import context
 from ..request.environ import EXCHANGE, Tee, made, path_of
 from ..request.exchange import Exchange
+from ..request.inside import Inside
 from ..request.policy import Options, Policy
 from ..request.told import tell_once
 
@@ -67,7 +67,7 @@ class TraceMiddleware:
                 raise
             found = answer.apologise()
         finally:
-            answer.inside = context.raw()
+            answer.inside = Inside()
             exchange.leave()
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(found, wrapper) and answer.watch(found):
@@ -85,7 +85,7 @@ class _Answer:
         self._exchange = exchange
         self._start_response = start_response
         self._steps: Iterator[bytes] | None = None
-        self.inside = context.raw()
+        self.inside = Inside()
         self._closed = False
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Any:
@@ -142,24 +142,20 @@ class _Answer:
 
     def __next__(self) -> bytes:
         exchange = self._exchange
-        former = context.raw()
-        context.restore(self.inside)
-        try:
-            if self._steps is None:
-                self._steps = iter(self.content)
-            data = next(self._steps)
-            exchange.bytes += len(data)
-            return data
-        except StopIteration:
-            exchange.end()
-            exchange.report()
-            raise
-        except BaseException as error:
-            exchange.fail(error)
-            raise
-        finally:
-            self.inside = context.raw()
-            context.restore(former)
+        with self.inside:
+            try:
+                if self._steps is None:
+                    self._steps = iter(self.content)
+                data = next(self._steps)
+                exchange.bytes += len(data)
+                return data
+            except StopIteration:
+                exchange.end()
+                exchange.report()
+                raise
+            except BaseException as error:
+                exchange.fail(error)
+                raise
 
     def close(self) -> None:
         """End the request: the server has sent everything, or given up."""
@@ -167,14 +163,12 @@ class _Answer:
             return
         self._closed = True
         close = getattr(self.content, "close", None)
-        former = context.raw()
-        context.restore(self.inside)
-        try:
-            if close is not None:
-                close()
-        except Exception as error:
-            self._exchange.fail(error)
-            raise
-        finally:
-            self._exchange.report()
-            context.restore(former)
+        with self.inside:
+            try:
+                if close is not None:
+                    close()
+            except Exception as error:
+                self._exchange.fail(error)
+                raise
+            finally:
+                self._exchange.report()

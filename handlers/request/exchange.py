@@ -21,7 +21,7 @@ from typing import Final
 from .. import context
 from ..levels import ACCESS
 from ..propagation import CARRIED, entered_fields
-from ..spans import decide, is_sampled
+from ..spans import decide, is_sampled, set_active
 from ..tracing import from_headers
 from .body import Body
 from .policy import Policy
@@ -50,7 +50,7 @@ class Exchange:
     __slots__ = (
         *("body", "bytes", "endpoint", "error", "gone", "method", "path", "peer", "policy", "query"),
         *("read", "request", "status", "_answer", "_begun", "_carried", "_ended", "_fields", "_former"),
-        *("_ids", "_incoming", "_reported"),
+        *("_active", "_ids", "_incoming", "_reported"),
     )
 
     def __init__(
@@ -84,6 +84,7 @@ class Exchange:
         self._ids = ids = entered_fields(incoming)
         self._former = former = context.raw()
         self._carried = CARRIED.get()
+        self._active = set_active(None)
         if incoming.trace_id or self._carried is not None:
             CARRIED.set(incoming)
         if incoming.sampled is not None:
@@ -244,6 +245,8 @@ class Exchange:
         if not self._reported:
             self.note()
         context.restore(self._former)
+        set_active(self._active)
+        self._active = None
         if CARRIED.get() is not self._carried:
             CARRIED.set(self._carried)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -240,15 +241,16 @@ def celery(redis_server: Redis, tmp_path_factory: pytest.TempPathFactory) -> Ite
     command = [sys.executable, "-m", "celery", "-A", "trace_tasks", "worker", "-c", "2", "-l", "INFO"]
     os.environ["TRACE_REDIS"] = redis_server.url
     sys.path.insert(0, str(ROOT / "tests/programs"))
+    lines = log.with_name("lines.jsonl")
+    environment = {**environ(redis_server), "TRACE_LINES": str(lines)}
     with log.open("wb") as output:
-        worker = subprocess.Popen(
-            command, env=environ(redis_server), cwd=log.parent, stdout=output, stderr=output
-        )
+        worker = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=output)
     try:
         import trace_tasks
 
+        trace_tasks.lines = lines
         deadline = time.monotonic() + 60
-        while b"ready." not in log.read_bytes():
+        while not lines.exists() or b"ready." not in lines.read_bytes():
             assert time.monotonic() < deadline, log.read_text()
             assert worker.poll() is None, log.read_text()
             time.sleep(0.05)
@@ -317,6 +319,37 @@ def test_celery_chains_groups_and_chords(celery: Any) -> None:
     assert inner["parent_id"] == outer["span_id"]
     for seen in (*links, *in_chord, outer, inner, *(one for part in grouped.get(timeout=60) for one in part)):
         check(seen, trace_id)
+
+
+def worker_lines(celery: Any, of: str, task_id: str, words: str) -> list[dict[str, Any]]:
+    """Wait for what the worker's process `of` says with `words`; return all that it has said of the task."""
+    deadline = time.monotonic() + 60
+    while True:
+        written = celery.lines.read_text().split("\n")[:-1]
+        events = [json.loads(line) for line in written if task_id in line]
+        found = [event for event in events if event["logger"].startswith(of)]
+        if any(words in json.dumps(event) for event in found):
+            return found
+        assert time.monotonic() < deadline, events
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("tell", "received"), ("killed", "WorkerLostError"), ("slow", "Hard time limit")]
+)
+def test_celery_main_process_tells_in_the_trace(celery: Any, task: str, words: str) -> None:
+    """What only the main process can say of a task (its process is gone) is in the task's trace."""
+    trace_id = trace()
+    with bound_trace(trace_id):
+        asked = getattr(celery, task).delay()
+    for event in worker_lines(celery, "celery.worker", asked.id, words):
+        assert (event["trace_id"], event["span_id"]) == (trace_id, SPAN), event
+        assert event["request_id"] == f"r-{trace_id[:8]}"
+        assert (event["task_name"], event["task_id"]) == (f"trace_tasks.{task}", asked.id)
+    with bound_trace(trace_id):
+        assert celery.tell.delay().get(timeout=60)
+    last = [json.loads(line) for line in celery.lines.read_text().split("\n")[:-1]]
+    assert all(event["trace_id"] == "" for event in last if "task_id" not in event), last
 
 
 def test_rabbitmq_with_pika(rabbit: Rabbitmq) -> None:

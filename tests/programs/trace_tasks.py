@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 
 from logferry.handlers import context
 from logferry.handlers.integrations import celery as traced
@@ -20,6 +23,16 @@ app.conf.update(
     result_chord_retry_interval=0.1,
 )
 traced.install()
+
+
+@signals.setup_logging.connect
+def log_to_a_file(**_: Any) -> None:
+    """Write the lines of the worker's main process, and of its children, where TRACE_LINES says."""
+    from logferry.handlers.stream import JsonHandler
+
+    root = logging.getLogger()
+    root.addHandler(JsonHandler(filename=os.environ["TRACE_LINES"], service="worker"))
+    root.setLevel(logging.INFO)
 
 
 def told() -> dict[str, str]:
@@ -54,3 +67,15 @@ def parent() -> Any:
 def failing() -> None:
     """Fail."""
     raise ZeroDivisionError("in the task")
+
+
+@app.task
+def killed() -> None:
+    """Be killed, as for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(time_limit=1)
+def slow() -> None:
+    """Take longer than allowed."""
+    time.sleep(60)
