@@ -1,4 +1,4 @@
-"""`logferry check`: every mistake of the configuration, and with `--connect` of sinks and sources."""
+"""`logferry check`: every mistake of the configuration, its tests, a sample, and sinks and sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 
 from .codes import PROBLEMS, USAGE
 from .common import config_option, report_config
-from .output import Output, harmless, stdout
+from .examples import UnknownSourceError, run_tests, show_sample, spec_of
+from .output import Output, harmless, stdout, warn
 
 if TYPE_CHECKING:
     from ..config import ConfigError
@@ -21,24 +22,54 @@ __all__ = ["check"]
 @click.command(short_help="Find every mistake in the configuration.")
 @config_option
 @click.option("--connect", is_flag=True, help="Try sinks and sources: address, credentials, permissions.")
-def check(config_path: str | None, connect: bool) -> None:  # noqa: FBT001 - click's signature
-    """Find every mistake in the configuration; with --connect try sinks and sources as well.
+@click.option(
+    "--input", "sample", metavar="FILE", help="Show what each line of a file becomes ('-': standard input)."
+)
+@click.option("--source", help="Whose lines those of --input are; not needed where there is one source.")
+def check(config_path: str | None, connect: bool, sample: str | None, source: str | None) -> None:  # noqa: FBT001 - click's signature
+    """Find every mistake in the configuration, and try its tests; with --connect sinks and sources as well.
 
-    Exits with 2 when the configuration has a mistake, with 1 when a sink or a source cannot be used.
+    With --input it shows what the lines of a sample become instead: read, parsed, transformed, checked and
+    redacted as `run` does it, but kept and sent nowhere.
+
+    Exits with 2 when the configuration has a mistake, with 1 when a test fails or a sink or a source cannot
+    be used.
     """
     from ..config import ConfigError, load
     from ..config.plan import plan
 
     out = stdout()
     try:
-        made = plan(load(config_path))
+        config = load(config_path)
+        made = plan(config)
     except ConfigError as error:
         _show(out, error)
         raise SystemExit(USAGE) from None
+    if sample is not None or source is not None:
+        _sample(out, made, sample, source)
+        return
     if out.people:
         out.line("the configuration is good", "green")
-    if connect and not _connect(out, made):
+    good = run_tests(out, made, config.tests)
+    if (connect and not _connect(out, made)) or not good:
         raise SystemExit(PROBLEMS)
+
+
+def _sample(out: Output, made: Plan, sample: str | None, source: str | None) -> None:
+    """Show what the lines of a sample become."""
+    from ..preview import CannotTryError
+
+    if sample is None:
+        warn("--source says whose lines the sample has; name a file with --input")
+        raise SystemExit(USAGE)
+    try:
+        show_sample(out, spec_of(made, source), sample)
+    except UnknownSourceError as error:
+        warn(str(error))
+        raise SystemExit(USAGE) from None
+    except CannotTryError as error:
+        warn(str(error))
+        raise SystemExit(PROBLEMS) from None
 
 
 def _show(out: Output, error: ConfigError) -> None:

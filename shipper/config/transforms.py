@@ -40,7 +40,7 @@ class Transform:
     )
     mask: tuple[str, ...] | Mapping[str, str] | None = setting(
         None,
-        help="fields whose values become ***, or fields with the regular expression (RE2) of what does",
+        help="fields whose values become [REDACTED], or fields with an expression (RE2) of what does",
         example="{message: 'card=\\S+'}",
     )
     drop: str | None = setting(

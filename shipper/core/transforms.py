@@ -34,9 +34,9 @@ from .patterns import replacer
 __all__ = ["ACTIONS", "NOTHING", "Rule", "TransformError", "Transforms", "compile_rules"]
 
 ACTIONS: Final = ("add", "rename", "move", "remove", "cast", "mask", "drop", "keep", "sample")
-MASK: Final = "***"
+MASK: Final = "[REDACTED]"
 _ALWAYS: Final = frozenset({"timestamp", "level", "service", "environment", "host"})
-_KEPT: Final = frozenset({"ERROR", "CRITICAL"})
+_KEPT: Final = ("ERROR", "CRITICAL")  # compared, not hashed: a level may be anything here
 
 Step: TypeAlias = Callable[[Event], bool]
 """Changes an event; False: it is left out."""

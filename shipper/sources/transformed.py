@@ -1,7 +1,7 @@
 """A parsed line as transforms see it, an event's fields by their names, and back.
 
 What was not changed goes back as it was. What was, is read as if a line had said it: a level in any form, a
-time, ids that are well formed. What is none of these stays a field under its name, and the schema decides.
+time, ids that are well formed. A line that says no time has none here. What is none of these stays a field under its name, and the schema decides.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ def transform(builder: SourceBuilder, parsed: Parsed) -> str:
     """Apply the builder's transforms to a parsed line; return which one leaves it out, `""`: none does."""
     schema = builder.schema
     given = {
-        "timestamp": stamp(parsed.timestamp),
         "level": parsed.level,
         "service": parsed.service or schema.service,
         "trace_id": parsed.trace_id,
@@ -35,6 +34,8 @@ def transform(builder: SourceBuilder, parsed: Parsed) -> str:
         "message": parsed.message,
         "logger": parsed.logger,
     }
+    if parsed.timestamp is not None:
+        given["timestamp"] = stamp(parsed.timestamp)
     known = {"environment": schema.environment, "host": schema.host, "version": schema.version}
     event: dict[str, Any] = {**known, **parsed.fields, **given}
     kept = {name: parsed.fields[name] for name in given if name in parsed.fields}
@@ -62,7 +63,7 @@ def _take_back(parsed: Parsed, event: dict[str, Any], given: Mapping[str, Any]) 
             setattr(parsed, name, _text(value))
     for name, (read, otherwise) in _READ.items():
         value = event.pop(name, "")
-        if value is given[name]:
+        if value is given.get(name, ""):
             continue
         understood = read(value)
         if understood is not None:
@@ -75,7 +76,7 @@ def _take_back(parsed: Parsed, event: dict[str, Any], given: Mapping[str, Any]) 
     error = event.get("error")
     if error is None:
         parsed.error = {}
-    elif error == parsed.error:
+    elif parsed.error and error == parsed.error:
         del event["error"]
     else:
         parsed.error = take_error(event)

@@ -61,6 +61,7 @@ PAGES = (
     "docs/sinks-s3.md",
     "docs/sinks-syslog.md",
     "docs/tracing.md",
+    "docs/transforms.md",
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+Z?")
 NOT_RUN = {"", "text"}  # no language: output, LogQL, layouts on the disk
