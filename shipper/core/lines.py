@@ -5,36 +5,53 @@ Rules:
 - A line longer than `max_line_bytes` is cut there: a `CutLine` that knows how many bytes it lost. The rest is
   skipped as it comes in, never held.
 - `size(line)` is what a line took in the file; sizes of lines given out and `pending` add up to what was fed.
+  What was written in another encoding knows it (`took`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
-__all__ = ["CutLine", "LineSplitter", "size", "sizes"]
+__all__ = ["CutLine", "LineSplitter", "RecodedLine", "size", "sizes"]
+
+_PLAIN: Final = frozenset((bytes,))
 
 
 class CutLine(bytes):
     """A line that was too long: its beginning, and the number of bytes that are missing behind it."""
 
     lost: int
+    took: int
 
-    def __new__(cls, line: bytes, lost: int) -> Self:
+    def __new__(cls, line: bytes, lost: int, took: int | None = None) -> Self:
         """Mark `line` as having lost `lost` bytes."""
         self = super().__new__(cls, line)
         self.lost = lost
+        self.took = len(line) + 1 + lost if took is None else took
+        return self
+
+
+class RecodedLine(bytes):
+    """A line in UTF-8 that was something else in the file, where it took `took` bytes with its break."""
+
+    took: int
+
+    def __new__(cls, line: bytes, took: int) -> Self:
+        """Note what `line` took."""
+        self = super().__new__(cls, line)
+        self.took = took
         return self
 
 
 def size(line: bytes) -> int:
     """Return the bytes that a line given out by the splitter took, line break included."""
-    return len(line) + 1 + (line.lost if isinstance(line, CutLine) else 0)
+    return line.took if isinstance(line, CutLine | RecodedLine) else len(line) + 1
 
 
 def sizes(lines: Sequence[bytes]) -> int:
     """Return the bytes that lines given out by the splitter took together."""
-    if CutLine in set(map(type, lines)):
+    if not _PLAIN.issuperset(map(type, lines)):
         return sum(map(size, lines))
     return sum(map(len, lines)) + len(lines)
 
@@ -43,6 +60,7 @@ class LineSplitter:
     """Splits a stream of bytes into lines of at most `max_line_bytes`."""
 
     __slots__ = ("_lost", "_max", "_rest")
+    newline = 1  # the bytes that a line break takes
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max = max_line_bytes

@@ -1,18 +1,23 @@
 """Which file is this, and from where on is it new? Pure decisions about files that are written and rotated.
 
 Rules:
-- A file is known by device, inode and a fingerprint: a hash of its first bytes. The inode alone is not
-  enough, for it is used again; the fingerprint alone is not, for files may begin alike.
-- Renamed: the same inode with the same beginning goes on at its offset, under whatever name.
-- Truncated (shorter than the offset), or another beginning: a new file, read from its start. What a
-  truncation removed before it was read is lost at the file, not here.
+- A file is known by device, inode and fingerprints: a hash of its first bytes, and one of those before the
+  place that has been reached. The inode alone is not enough, for it is used again; the beginning alone is
+  not, for files may begin alike.
+- Renamed: the same inode with the same content goes on at its offset, under whatever name.
+- Truncated (shorter than the offset), or another content: a new file, read from its start. What a
+  truncation removed before it was read is lost at the file, not here, unless a copy holds it.
+- A copy (copy-and-truncate, or compressed) goes on where its original was left. It has a name that rotation
+  makes of the original's, and holds the same bytes before the same place.
 - When in doubt a file is read again: a repeated line can be seen, a lost one cannot.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -20,18 +25,39 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["FINGERPRINT_BYTES", "Position", "decode", "encode", "fingerprint", "is_log_text", "resume_at"]
+__all__ = [
+    "FINGERPRINT_BYTES",
+    "TAIL_BYTES",
+    "Position",
+    "decode",
+    "encode",
+    "fingerprint",
+    "fits",
+    "is_copy_name",
+    "is_log_text",
+    "packed_as",
+    "resume",
+]
 
 FINGERPRINT_BYTES: Final = 256
+TAIL_BYTES: Final = 128
 _VERSION: Final = 1
-_BINARY: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"PAR1")
+_MAGIC: Final = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"\xfd7zXZ\x00": "xz"}
+_BINARY: Final = (b"BZh", b"PK\x03\x04", b"PAR1", *_MAGIC)
+_WIDE: Final = (b"\xff\xfe", b"\xfe\xff")  # a text in UTF-16 begins so, and is full of NUL
+_ENDINGS: Final = (".gz", ".zst", ".zstd", ".xz")
+_ROTATED: Final = re.compile(r"(?:[-._]\d[\dT:._-]*)+\Z")  # .1  -20261121  .2026-11-20_10
+_SEPARATES: Final = frozenset("-._")
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far a file has been read: `offset` bytes of the file that `device`, `inode` and beginning name.
 
-    `length` is how many bytes the fingerprint covers: a short file has a short one, which grows with it.
+    `length` is how many bytes the fingerprint covers: a short file has a short one, which grows with it. So
+    does `tail_length` for `tail`, the hash of what stands before the offset. Of a compressed file the
+    content counts, and `packed` is the file's size when it was read to its end (-1: it was not yet).
+    `over`: the file has gone on with other content.
     """
 
     path: str
@@ -40,6 +66,14 @@ class Position:
     fingerprint: str
     length: int
     offset: int
+    tail: str = ""
+    tail_length: int = 0
+    packed: int = 0
+    over: bool = False
+
+    def ended(self) -> Position:
+        """Return it as that of a content which the file has no more."""
+        return replace(self, over=True)
 
 
 def fingerprint(head: bytes) -> str:
@@ -49,31 +83,75 @@ def fingerprint(head: bytes) -> str:
 
 def is_log_text(head: bytes) -> bool:
     """Whether a file that begins with `head` is text, not something compressed or binary."""
-    return b"\0" not in head and not head.startswith(_BINARY)
+    return head.startswith(_WIDE) or (b"\0" not in head and not head.startswith(_BINARY))
 
 
-def resume_at(
-    known: Iterable[Position], device: int, inode: int, size: int, read_head: Callable[[int], bytes]
-) -> int:
-    """Return the offset to go on from in the file that is (`device`, `inode`) and `size` bytes long.
+def packed_as(head: bytes) -> str:
+    """Return how a file that begins with `head` is compressed (`gz`, `zst`, `xz`); `""`: it is not."""
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
 
-    `read_head(n)` returns its first n bytes. A device number may change with a mount, so the inode and the
-    beginning decide, and the device only between several that fit.
+
+def fits(position: Position, size: int, read: Callable[[int, int], bytes]) -> bool:
+    """Whether a content of `size` bytes is the one of `position`, as far as that goes.
+
+    `read(at, n)` returns n bytes of it.
+    """
+    if position.offset > size or position.length > size:
+        return False
+    if fingerprint(read(0, position.length)) != position.fingerprint:
+        return False
+    length = position.tail_length
+    return not length or fingerprint(read(position.offset - length, length)) == position.tail
+
+
+def resume(
+    known: Iterable[Position], device: int, inode: int, size: int, read: Callable[[int, int], bytes]
+) -> Position | None:
+    """Return the position to go on from in the file that is (`device`, `inode`) and `size` bytes long.
+
+    A device number may change with a mount, so the inode and the content decide, and the device only between
+    several that fit.
     """
     best: Position | None = None
     for position in known:
-        if position.inode != inode or position.offset > size or position.length > size:
+        if position.inode != inode or not fits(position, size, read):
             continue
-        if fingerprint(read_head(position.length)) != position.fingerprint:
-            continue
-        if best is None or position.device == device:
+        if best is None or (position.device == device, position.offset) >= (
+            best.device == device,
+            best.offset,
+        ):
             best = position
-    return 0 if best is None else best.offset
+    return best
+
+
+def is_copy_name(path: str, original: str, *, packed: bool = False) -> bool:
+    """Whether rotation makes such a name of the original's: `app.log` → `app.log.1`, `app-20261121.log`.
+
+    What a compressed file was called before may be rotated already: `app.log.1` → `app.log.2.gz`.
+    """
+    new, old = PurePath(path), PurePath(original)
+    if packed:
+        name = new.name
+        for ending in _ENDINGS:
+            name = name.removesuffix(ending)
+        return _ROTATED.sub("", name) == _ROTATED.sub("", old.name) or _extends(name, old)
+    return new.parent == old.parent and new.name != old.name and _extends(new.name, old)
+
+
+def _extends(name: str, old: PurePath) -> bool:
+    for stem, ending in ((old.name, ""), (old.stem, old.suffix)):
+        if name.startswith(stem) and name.endswith(ending) and name[len(stem) : len(stem) + 1] in _SEPARATES:
+            return True
+    return False
 
 
 def encode(source: str, positions: Iterable[Position]) -> bytes:
     """Return the positions of all files of `source` as the bytes that are stored with an append."""
-    rows = [[p.path, p.device, p.inode, p.fingerprint, p.length, p.offset] for p in positions]
+    rows = []
+    for p in positions:
+        row: list[object] = [p.path, p.device, p.inode, p.fingerprint, p.length, p.offset]
+        row += [p.tail, p.tail_length]
+        rows.append([*row, p.packed, p.over] if p.packed or p.over else row)
     return orjson.dumps({"v": _VERSION, "source": source, "files": rows})
 
 

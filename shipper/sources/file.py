@@ -1,119 +1,54 @@
 """Files: read to their ends once, or followed through growth, rotation and truncation.
 
 Rules:
-- The position of every file is stored in the same append as the lines before it: after a kill nothing is lost
-  and nothing repeated in the spool.
+- The position of every file is stored in the same append as the lines before it (`file_places.py`): after a
+  kill nothing is lost and nothing repeated in the spool.
+- What a path is decides `file_enter.py`; what has been read of a file knows `file_tail.py`.
+- Everybody has a turn: of each file a bounded part is read, then the next one's. So a flood does not keep a
+  trickle waiting, and memory is the same whatever waits to be read.
 - A line without its end waits for it; with `once`, and when a rotated file is left for good, it is taken as
   it stands.
 - A rotated file (renamed, removed) is read to its end through the descriptor that is still open, then left
-  after `close_after`. A truncated one is read from its start.
-- Compressed and binary files, and links to nothing that a pattern found, are passed over with a warning. What
-  cannot be read does not keep the rest from being read; with `once` it makes `run` raise `SourceError` at the
-  end.
-- At most `_DESCRIPTORS` followed files stay open: beyond that the longest quiet are closed and looked at with
-  the patterns. Of those, what is written between the last look and a rotation is read only under a name
-  that the patterns find.
+  after `close_after`. A truncated one is read from its start. What had been read of its last line waits as
+  long for a copy of it, which has the whole line.
+- What cannot be read does not keep the rest from being read; with `once` it makes `run` raise `SourceError`
+  at the end.
+- At most `max_open_files` stay open: of more the longest quiet are closed. Of those, what is written between
+  the last look and a rotation is read only under a name that the patterns find.
+- A file that is quiet is watched, and costs nothing (`file_watch.py`); without a watch it is looked at.
 """
-
-# ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import os
 import threading
 import time
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from ..config.fields import Duration, Size, setting
-from ..core.lines import LineSplitter, sizes
-from ..core.multiline import TracebackJoiner
-from ..core.tail import (
-    FINGERPRINT_BYTES,
-    Position,
-    decode,
-    encode,
-    fingerprint,
-    is_log_text,
-    resume_at,
-)
 from ..diagnostics import say
 from ..ports import SourceContext, SourceKind
-from .blocks import LineBlocks
 from .errors import SourceError
+from .file_config import FileConfig
+from .file_enter import Entrance, Packed
+from .file_find import Patterns
+from .file_packed import DamagedError, PackedTail
+from .file_places import Places
+from .file_tail import CHUNK, ChangedError, Tail
+from .file_watch import Noticed, Watcher, watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = ["SOURCE", "FileConfig", "FileSource"]
 
-_CHUNK: Final = 256 * 1024
-_MANY: Final = 1_000  # positions beyond which those of files that are gone are forgotten
-_DESCRIPTORS: Final = 256
+_TURN: Final = 4 * CHUNK
 _SELDOM: Final = 1.0  # seconds between two looks at a file that has long been quiet
 _PATIENCE: Final = 40  # it is looked at again after this part of the time that it has been quiet
-
-
-@dataclass(frozen=True, slots=True)
-class FileConfig:
-    """Which files, and how their lines are read."""
-
-    include: tuple[Path, ...] = setting(
-        help="files to read; `*`, `?`, `[]`, `**` work", example="[/var/log/app/*.log]"
-    )
-    exclude: tuple[str, ...] = setting((), help="patterns of paths or names to leave out", example="['*.gz']")
-    parser: Literal["auto", "json", "text"] = setting(
-        "auto", help="auto: JSON field by field, the rest as text"
-    )
-    multiline: Literal["python"] | None = setting(
-        None, help="python: join tracebacks and indented lines with the line before"
-    )
-    max_line_bytes: Size = setting(Size(256 << 10), help="longer lines are cut and marked", minimum=64)
-    poll_interval: Duration = setting(
-        Duration(0.25),
-        help="how often followed files are looked at; what has been quiet for long, once a second",
-        minimum=0.01,
-    )
-    scan_interval: Duration = setting(Duration(2.0), help="how often new files are looked for", minimum=0.01)
-    close_after: Duration = setting(Duration(5.0), help="how long a rotated file may still grow", minimum=0)
-    from_end: bool = setting(
-        False, help="begin at the end of files that are there at the first start (when following)"
-    )
-
-    def __post_init__(self) -> None:
-        if not self.include:
-            raise ValueError("include is empty; name at least one file or pattern")
-
-
-@dataclass(slots=True)
-class _Open:
-    """A file being read. `offset` is behind the last line that has been handed to the batch."""
-
-    path: Path
-    stream: BinaryIO
-    device: int
-    inode: int
-    offset: int
-    splitter: LineSplitter
-    joiner: TracebackJoiner | None
-    lines: LineBlocks
-    at: int = 0  # behind the last byte that has been read
-    head: bytes = b""
-    grown: float = 0.0
-    due: float = 0.0  # when it is looked at next
-    left: bool = False
-
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.device, self.inode
-
-    def position(self) -> Position:
-        length = min(len(self.head), FINGERPRINT_BYTES)
-        return Position(str(self.path), self.device, self.inode, fingerprint(self.head), length, self.offset)
+_LOOKS: Final = 1_000  # at so many files a second, however many there are
+_QUIET: Final = 1.0  # seconds without growth after which a file is watched, and joined lines are given out
+_SAFETY: Final = 60.0  # seconds between two looks for new files although they would be told
+_SHARE: Final = 10  # looking for files takes one part of so many of the time that names come and go
+_LITTLE: Final = 100  # and where nobody tells, one of so many
 
 
 @dataclass(slots=True)
@@ -122,32 +57,41 @@ class FileSource:
 
     config: FileConfig
     context: SourceContext
-    _known: dict[tuple[int, int], Position] = field(default_factory=dict)
-    _stored: dict[int, list[Position]] = field(default_factory=dict)  # as at the start, by inode
-    _open: dict[tuple[int, int], _Open] = field(default_factory=dict)
-    _quiet: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # closed: size and time
-    _passed: set[str] = field(default_factory=set)
-    _dangling: set[Path] = field(default_factory=set)
     _failures: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _tails: dict[tuple[int, int], Tail] = field(default_factory=dict)
+    _opened: dict[tuple[int, int], Tail] = field(default_factory=dict)  # the longest unused first
+    _awake: dict[tuple[int, int], Tail] = field(default_factory=dict)
+    _paths: dict[str, Tail] = field(default_factory=dict)
+    _broken: list[tuple[float, Tail]] = field(default_factory=list)  # truncated within a line; until when
+    _packed: list[Packed] = field(default_factory=list)
+    _unpacking: PackedTail | None = None
+    _stuck: float = 0.0  # since when that does not go on
+    _scan_at: float = 0.0
+    _scan_again: float = 0.0
+    _places: Places = field(init=False)
+    _patterns: Patterns = field(init=False)
+    _entrance: Entrance = field(init=False)
+    _watch: Watcher = field(init=False)
 
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
-        stored = [p for held in self.context.appender.positions().values() for p in decode(held)]
-        self._known = {(p.device, p.inode): p for p in stored}
-        self._stored = {}
-        for position in stored:
-            self._stored.setdefault(position.inode, []).append(position)
-        self._quiet.clear()
+        self._places = Places(self.context.name, self.context.appender)
+        self._patterns = Patterns(self.config.include, self.config.exclude)
+        self._entrance = Entrance(
+            self.config, self.context, self._places, self._patterns, self._tails, self._fail
+        )
         try:
             if once:
                 self._run_once()
             else:
-                self._follow(skip_old=self.config.from_end and not stored)
+                self._watch = watcher(self.config.watch, self._stop)
+                try:
+                    self._follow(skip_old=self.config.start_at == "end" and not len(self._places))
+                finally:
+                    self._watch.close()
         finally:
-            for file in self._open.values():
-                file.stream.close()
-            self._open.clear()
+            self._close()
         if once and self._failures:
             raise SourceError("; ".join(self._failures))
 
@@ -155,258 +99,337 @@ class FileSource:
         """Ask `run` to return after the chunk at hand."""
         self._stop.set()
 
-    def _paths(self) -> Iterator[Path]:
-        seen = set()
-        for pattern in self.config.include:
-            text = str(pattern)
-            # Path.glob takes relative patterns only; these are absolute.
-            names = glob.iglob(text, recursive=True) if glob.has_magic(text) else [text]  # noqa: PTH207 - as said
-            for name in names:
-                if name not in seen and not self._excluded(name):
-                    seen.add(name)
-                    yield Path(name)
+    def _close(self) -> None:
+        for tail in self._opened.values():
+            tail.close()
+        if self._unpacking is not None:
+            self._unpacking.close()
+            self._unpacking = None
+        for known in (self._tails, self._opened, self._awake, self._paths):
+            known.clear()
+        self._broken.clear()
+        self._packed.clear()
 
-    def _excluded(self, name: str) -> bool:
-        base = Path(name).name
-        return any(fnmatch(name, pattern) or fnmatch(base, pattern) for pattern in self.config.exclude)
+    # ── once ──
 
     def _run_once(self) -> None:
-        files = []
-        for path in self._paths():
-            try:
-                stat = path.stat()
-            except OSError as error:
-                if not self._is_gone(path, error):
-                    self._fail(path, error)
-                continue
-            if path.is_file():
-                files.append((stat.st_mtime, str(path), path))
-        if not files and not self._failures:
+        found = []
+        for path in self._patterns.paths():
+            facts = self._entrance.facts(path)
+            if facts is not None:
+                found.append((facts.st_mtime, path, facts))
+        if not found and not self._failures:
             patterns = ", ".join(map(str, self.config.include))
             self._failures.append(f"no file matches {patterns}")
-        for _, _, path in sorted(files):  # the oldest first: a rotated series is in the order of its times
+        for _, path, facts in sorted(
+            found
+        ):  # the oldest first: a rotated series is in the order of its times
+            entered = self._entrance.enter(path, facts)
+            if isinstance(entered, Tail):
+                self._read_whole(entered)
+            elif entered is not None:
+                self._unpack_whole(entered)
             if self._stop.is_set():
                 return
-            file = self._enter(path)
-            if file is not None:
-                self._read(file)
-                if not self._stop.is_set():
-                    self._finish(file)
-                self._leave(file)
+
+    def _read_whole(self, tail: Tail) -> None:
+        try:
+            while not self._stop.is_set() and tail.read(CHUNK):
+                pass
+            if not self._stop.is_set():
+                tail.finish()
+        except ChangedError:
+            self._failures.append(f"{tail.path} was truncated while it was read")
+        except OSError as error:
+            self._fail(tail.path, error)
+        finally:
+            tail.close()
+
+    def _unpack_whole(self, found: Packed) -> None:
+        tail = self._entrance.enter_packed(found)
+        if tail is None:
+            return
+        try:
+            while not self._stop.is_set() and tail.turn(CHUNK):
+                pass
+            if not self._stop.is_set():
+                if not tail.whole:
+                    tail.decide()
+                    while tail.turn(CHUNK):
+                        pass
+                    self._failures.append(f"{tail.path} ends in the middle")
+                tail.finish()
+        except DamagedError as error:
+            self._failures.append(f"{tail.path} is damaged: {error}")
+            tail.finish()
+        except OSError as error:
+            self._fail(tail.path, error)
+        finally:
+            tail.close()
+
+    # ── following ──
 
     def _follow(self, *, skip_old: bool) -> None:
-        scanned = -self.config.scan_interval
+        noticed = Noticed()
         while not self._stop.is_set():
             now = time.monotonic()
-            if now - scanned >= self.config.scan_interval:
-                scanned = now
-                paths = list(self._paths())
-                for path in paths:
-                    self._enter(path, at_end=skip_old)
-                    self._make_room()
+            self._wake(noticed, now)
+            if now >= self._scan_at:
+                self._scan(now, at_end=skip_old)
                 skip_old = False
-                self._forget(paths)
-            busy = False
-            for file in list(self._open.values()):
-                if now < file.due:
-                    continue
-                busy |= self._look(file, now)
-                file.due = now + min(_SELDOM, (now - file.grown) / _PATIENCE)
-                if self._stop.is_set():
-                    return
-            if not busy:
-                self._stop.wait(self.config.poll_interval)
+            busy = self._turns(now)
+            busy |= self._unpack(now)
+            self._give_up_broken(now)
+            noticed = self._watch.wait(0.0 if busy else self._pause(time.monotonic()))
+        self._give_up_broken(float("inf"))
 
-    def _forget(self, paths: list[Path]) -> None:
-        """Drop positions of files that are gone, once there are many."""
-        if len(self._known) <= _MANY:
-            return
-        here = set()
-        for path in paths:
-            with contextlib.suppress(OSError):
-                stat = path.stat()
-                here.add((stat.st_dev, stat.st_ino))
-        for key in [key for key in self._known if key not in here and key not in self._open]:
-            del self._known[key]
-            self._quiet.pop(key, None)
-            self.context.appender.append([], b"", _part(key))
+    def _pause(self, now: float) -> float:
+        """Return how long there is nothing to do."""
+        due = [
+            self._scan_at,
+            *(tail.due for tail in self._awake.values()),
+            *(until for until, _ in self._broken),
+        ]
+        if self._unpacking is not None:
+            due.append(now + self.config.poll_interval)
+        return max(0.001, min(due) - now)
 
-    def _look(self, file: _Open, now: float) -> bool:
-        """Read what is new in a followed file; leave it when it was rotated away and grows no more."""
-        try:
-            length = self._length(file)
-        except OSError as error:
-            self._fail(file.path, error)
-            return False
-        if length < file.at:
-            say("WARNING", f"{file.path} was truncated: reading it from its start")
-            self._finish(file)
-            self._restart(file)
-        if length != file.at and self._read(file):
-            file.grown = now
-            return True
-        if file.joiner is not None and file.joiner.pending and now - file.grown > 1.0:
-            self._join_rest(file)
-        if file.left and now - file.grown >= self.config.close_after:
-            self._finish(file)
-            self._leave(file)
-        return False
+    def _wake(self, noticed: Noticed, now: float) -> None:
+        if noticed.names or noticed.lost:
+            self._scan_at = min(self._scan_at, max(now, self._scan_again))
+        some = self._paths.values() if noticed.lost else map(self._paths.get, noticed.files)
+        for tail in list(some):
+            if tail is not None:
+                self._look_at(tail)
 
-    @staticmethod
-    def _length(file: _Open) -> int:
-        """Return how long a file is now, and note whether it has left its name; mostly one system call."""
-        try:
-            here = os.stat(file.path)  # noqa: PTH116 - half of what `Path.stat` costs, for each file at each look
-        except FileNotFoundError:
-            file.left = True
-        else:
-            file.left = (here.st_dev, here.st_ino) != (file.device, file.inode)
-            if not file.left:
-                return here.st_size
-        return os.fstat(file.stream.fileno()).st_size
+    def _look_at(self, tail: Tail) -> None:
+        tail.due = 0.0
+        self._awake[tail.key] = tail
 
-    def _enter(self, path: Path, *, at_end: bool = False) -> _Open | None:
-        """Open a file at the place where it was left; None when it is open, passed over or unreadable."""
-        name = str(path)
-        if name in self._passed:
-            return None
-        try:
-            stat = path.stat()
-            key = (stat.st_dev, stat.st_ino)
-            if key in self._open or not path.is_file():
-                return None
-            if self._quiet.pop(key, None) == (stat.st_size, stat.st_mtime_ns):
-                self._quiet[key] = stat.st_size, stat.st_mtime_ns
-                return None
-            stream = path.open("rb", buffering=0)
-        except OSError as error:
-            if not self._is_gone(path, error):
-                self._fail(path, error)
-            return None
-        stat = os.fstat(stream.fileno())
-        key = (stat.st_dev, stat.st_ino)
-        head = stream.read(FINGERPRINT_BYTES) or b""
-        if not is_log_text(head):
-            stream.close()
-            self._passed.add(name)
-            say("WARNING", f"{path} is compressed or binary: passed over")
-            return None
-        known = [self._known[key]] if key in self._known else self._stored.get(key[1], [])
-        offset = resume_at(known, *key, stat.st_size, lambda length: head[:length])
-        begun = at_end and not offset and stat.st_size > 0
-        if begun:
-            offset = stat.st_size
-        stream.seek(offset)
-        lines = LineBlocks(self.context.builder, self.config.parser, {"log_file": name})
-        file = _Open(
-            path, stream, *key, offset, *self._fresh(), lines, offset, head=head, grown=time.monotonic()
-        )
-        self._open[key] = file
-        if begun:  # else a restart before its first line would begin at its start
-            self._known[key] = file.position()
-            self.context.appender.append([], encode(self.context.name, [file.position()]), _part(key))
-        return file
-
-    def _is_gone(self, path: Path, error: OSError) -> bool:
-        """Whether a pattern found what is not there: a link to nothing, or a file removed meanwhile."""
-        if not isinstance(error, FileNotFoundError) or path in self.config.include:
-            return False
-        if path.is_symlink() and path not in self._dangling:
-            self._dangling.add(path)
-            say("WARNING", f"{path} is a link to nothing: passed over")
-        return True
-
-    def _make_room(self) -> None:
-        """Close the file that was quiet for longest, once more are open than may be."""
-        if len(self._open) <= _DESCRIPTORS:
-            return
-        here = [file for file in self._open.values() if not file.left]
-        if len(here) <= _DESCRIPTORS:
-            return
-        file = min(here, key=lambda one: one.grown)
-        self._read(file)
+    def _scan(self, now: float, *, at_end: bool) -> None:
+        """Find what is new, and what is no more."""
+        watched = self._watch.watch_directories(self._patterns.directories())
+        here = self._find(at_end=at_end)
         if self._stop.is_set():
             return
-        self._join_rest(file)
-        # what was read, not how long it is now: a file that has grown meanwhile is opened at the next look
-        self._quiet[file.key] = file.at, os.fstat(file.stream.fileno()).st_mtime_ns
-        self._leave(file)
+        for key, tail in self._tails.items():
+            if key not in here:
+                self._look_at(tail)
+        if at_end:
+            self._pass_over_packed()
+        self._entrance.forget(here)
+        self._places.forget(here)
+        took = time.monotonic() - now
+        self._scan_again = now + took * _SHARE
+        self._scan_at = now + (_SAFETY if watched else max(self.config.scan_interval, took * _LITTLE))
 
-    def _fresh(self) -> tuple[LineSplitter, TracebackJoiner | None]:
-        limit = self.config.max_line_bytes
-        return LineSplitter(limit), TracebackJoiner(limit) if self.config.multiline else None
-
-    def _restart(self, file: _Open) -> None:
-        file.stream.seek(0)
-        file.head = file.stream.read(FINGERPRINT_BYTES) or b""
-        file.stream.seek(0)
-        file.offset = file.at = 0
-        file.splitter, file.joiner = self._fresh()
-
-    def _read(self, file: _Open) -> bool:
-        """Read to the present end; whether there was anything."""
-        found = False
-        while not self._stop.is_set():
-            try:
-                chunk = file.stream.read(_CHUNK)
-            except OSError as error:
-                self._fail(file.path, error)
+    def _find(self, *, at_end: bool) -> set[tuple[int, int]]:
+        """Enter what is new; return all files there are."""
+        here = set()
+        waiting = {packed.path for packed in self._packed}
+        for path in self._patterns.paths():
+            facts = self._entrance.facts(path)
+            if facts is None:
+                continue
+            key = facts.st_dev, facts.st_ino
+            here.add(key)
+            if key in self._tails or path in waiting:
+                continue
+            entered = self._entrance.enter(path, facts, at_end=at_end)
+            if isinstance(entered, Tail):
+                self._follow_tail(entered)
+            elif entered is not None and not self._is_unpacked(key):
+                self._packed.append(entered)
+            if self._stop.is_set():
                 break
-            if not chunk:
-                break
-            if len(file.head) < FINGERPRINT_BYTES:
-                file.head = os.pread(file.stream.fileno(), FINGERPRINT_BYTES, 0)
-            found = True
-            file.at += len(chunk)
-            self._take(file, file.splitter.feed(chunk))
-        return found
+        self._packed.sort(key=lambda packed: packed.written, reverse=True)
+        return here
 
-    def _take(self, file: _Open, lines: list[bytes]) -> None:
-        if file.joiner is None:
-            self._append(file, lines, lambda start, stop: sizes(lines[start:stop]))
+    def _follow_tail(self, tail: Tail) -> None:
+        if tail.copy_of:
+            self._settle_original(tail.copy_of)
+        self._tails[tail.key] = self._paths[tail.path] = tail
+        self._opened[tail.key] = tail
+        self._look_at(tail)
+        self._make_room()
+
+    def _settle_original(self, part: str) -> None:
+        """Read no more of what a copy goes on with, also if it is not known yet that it was truncated."""
+        for tail in self._tails.values():
+            if tail.part == part and tail.file is not None:
+                self._changed(tail)
+                break
+        self._broken = [(until, tail) for until, tail in self._broken if tail.part != part]
+
+    def _turns(self, now: float) -> bool:
+        """Give each file that is due its turn; whether any had something."""
+        busy = False
+        for tail in list(self._awake.values()):
+            if now < tail.due:
+                continue
+            if self._turn(tail, now):
+                busy = True
+            if self._stop.is_set():
+                break
+        return busy
+
+    def _turn(self, tail: Tail, now: float) -> bool:
+        """Give a file its turn; whether there was anything to read."""
+        try:
+            read = self._read(tail)
+        except ChangedError:
+            say("WARNING", f"{tail.path} was truncated: reading it from its start")
+            self._changed(tail)
+            return True
+        except OSError as error:
+            if tail.file is None and isinstance(error, FileNotFoundError):
+                self._leave(tail)
+                return False
+            self._fail(tail.path, error)
+            tail.due = now + _SELDOM
+            return False
+        if read:
+            tail.grown, tail.due = now, 0.0
+        elif tail.left and self._is_done(tail, now):
+            self._leave(tail)
         else:
-            self._append_joined(file, [group for line in lines for group in file.joiner.feed(line)])
+            self._rest_awhile(tail, now)
+        return read > 0
 
-    def _append_joined(self, file: _Open, groups: Sequence[tuple[bytes, int]]) -> None:
-        lengths = [length for _, length in groups]
-        self._append(file, [record for record, _ in groups], lambda start, stop: sum(lengths[start:stop]))
+    def _read(self, tail: Tail) -> int:
+        """Read what is new in a file, or a part of it. Raises OSError and ChangedError."""
+        length = tail.length()
+        if tail.file is None:
+            if tail.left or length == tail.at:
+                return 0
+            if not tail.reopen():
+                tail.left = tail.left or time.monotonic()
+                return 0
+            self._opened[tail.key] = tail
+            self._make_room()
+        if length < tail.at:
+            raise ChangedError
+        read = tail.read(_TURN) if length != tail.at else 0
+        if read:
+            self._opened[tail.key] = self._opened.pop(tail.key)
+        return read
 
-    def _append(self, file: _Open, records: Sequence[bytes], took: Callable[[int, int], int]) -> None:
-        """Append the events of lines or joined records; `took` tells the bytes of some in the file."""
-        at = 0
-        for block, taken in file.lines.blocks(records):
-            file.offset += took(at, at + taken)
-            at += taken
-            if block:
-                held = self._known[file.key] = file.position()
-                self.context.appender.append(block, encode(self.context.name, [held]), _part(file.key))
+    def _is_done(self, tail: Tail, now: float) -> bool:
+        """Whether a rotated file grows no more; then its last line is complete."""
+        if tail.file is not None:
+            if now - max(tail.grown, tail.left) < self.config.close_after:
+                return False
+            tail.finish()
+        return True
 
-    def _join_rest(self, file: _Open) -> None:
-        if file.joiner is not None:
-            self._append_joined(file, file.joiner.flush())
+    def _rest_awhile(self, tail: Tail, now: float) -> None:
+        """Say when a file is looked at again: when it is told to have changed, or in a while."""
+        quiet = now - tail.grown
+        if quiet > _QUIET and tail.file is not None and tail.feed.joining:
+            tail.join_rest()
+        settled = not tail.left and quiet > _QUIET
+        # Looked at once more after the watch has begun: what was written in between would not be told.
+        if settled and self._watch.watch_file(tail.path) and tail.length() == tail.at and not tail.left:
+            self._awake.pop(tail.key, None)
+            return
+        seldom = max(_SELDOM, len(self._awake) / _LOOKS)
+        tail.due = now + max(self.config.poll_interval, min(seldom, quiet / _PATIENCE))
 
-    def _finish(self, file: _Open) -> None:
-        """Take the last line although it has no end: there will be none."""
-        if file.splitter.pending:
-            file.offset -= 1  # its size will count a line break that is not there
-        self._take(file, file.splitter.flush())
-        self._join_rest(file)
+    def _changed(self, tail: Tail) -> None:
+        """Read a file that holds another content from its start."""
+        heir = tail.heir(self._places.fresh(*tail.key))
+        if tail.feed.pending:
+            self._broken.append((time.monotonic() + self.config.close_after, tail))
+        self._tails[heir.key] = self._opened[heir.key] = self._paths[heir.path] = heir
+        self._look_at(heir)
+        self._scan_at = 0.0  # for a copy of what was there
 
-    def _leave(self, file: _Open) -> None:
-        file.stream.close()
-        self._known[file.key] = file.position()
-        del self._open[file.key]
+    def _leave(self, tail: Tail) -> None:
+        """Close a file for good, and see under which names it is found."""
+        tail.close()
+        for known in (self._tails, self._opened, self._awake):
+            known.pop(tail.key, None)
+        if self._paths.get(tail.path) is tail:
+            del self._paths[tail.path]
+        self._scan_at = min(self._scan_at, max(time.monotonic(), self._scan_again))
 
-    def _fail(self, path: Path, error: OSError) -> None:
+    def _give_up_broken(self, now: float) -> None:
+        """Take the beginnings of lines whose ends no copy has."""
+        for until, tail in self._broken:
+            if until <= now:
+                tail.finish()
+        self._broken = [(until, tail) for until, tail in self._broken if until > now]
+
+    def _make_room(self) -> None:
+        """Close the files that were quiet for longest, while more are open than may be."""
+        over = len(self._opened) - self.config.max_open_files
+        if over <= 0:
+            return
+        for tail in list(self._here())[:over]:
+            tail.rest()
+            del self._opened[tail.key]
+
+    def _here(self) -> Iterator[Tail]:
+        last = next(reversed(self._opened.values()))
+        for tail in self._opened.values():
+            if not tail.left and tail is not last:
+                yield tail
+
+    # ── compressed ──
+
+    def _pass_over_packed(self) -> None:
+        """Note that the compressed files that are there are not to be read."""
+        for packed in self._packed:
+            opened = self._entrance.enter_packed(packed, at_end=True)
+            if opened is not None:
+                opened.close()
+        self._packed.clear()
+
+    def _is_unpacked(self, key: tuple[int, int]) -> bool:
+        return self._unpacking is not None and self._unpacking.key == key
+
+    def _unpack(self, now: float) -> bool:
+        """Read a part of the oldest compressed file; whether there was anything."""
+        tail = self._unpacking
+        if tail is None:
+            if not self._packed:
+                return False
+            tail = self._unpacking = self._entrance.enter_packed(self._packed.pop())
+            self._stuck = 0.0
+            return True
+        try:
+            if tail.turn(_TURN):
+                self._stuck = 0.0
+                return True
+            if not tail.whole:
+                self._stuck = self._stuck or now
+                if now - self._stuck < self.config.close_after:
+                    return False
+                if not tail.decided:
+                    tail.decide()
+                    return True
+                say("WARNING", f"{tail.path} ends in the middle")
+        except DamagedError as error:
+            say("WARNING", f"{tail.path} is damaged: {error}")
+        except OSError as error:
+            self._fail(tail.path, error)
+        self._finish_packed(tail)
+        return True
+
+    def _finish_packed(self, tail: PackedTail) -> None:
+        tail.finish()
+        try:
+            self._entrance.settle(tail.key, tail.facts())
+        except OSError as error:
+            self._fail(tail.path, error)
+        tail.close()
+        self._unpacking = None
+
+    def _fail(self, path: str, error: OSError) -> None:
         text = f"cannot read {path}: {error.strerror or error}"
         if text not in self._failures:
             self._failures.append(text)
             say("WARNING", text)
-
-
-def _part(key: tuple[int, int]) -> str:
-    """Return the name under which a file's position is kept."""
-    return f"{key[0]:x}-{key[1]:x}"
 
 
 def _build(config: FileConfig, context: SourceContext, /) -> FileSource:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logferry.shipper.core.tail import Position, decode, encode, fingerprint, is_log_text, resume_at
+from logferry.shipper.core.tail import (
+    Position,
+    decode,
+    encode,
+    fingerprint,
+    is_copy_name,
+    is_log_text,
+    packed_as,
+    resume,
+)
 
 HEAD = b"first line\nsecond line\n"
 
@@ -23,7 +32,8 @@ def known(**changes: object) -> Position:
 
 
 def resumed(*positions: Position, device: int = 1, inode: int = 2, content: bytes = HEAD) -> int:
-    return resume_at(positions, device, inode, len(content), lambda length: content[:length])
+    found = resume(positions, device, inode, len(content), lambda at, length: content[at : at + length])
+    return 0 if found is None else found.offset
 
 
 def test_the_same_file_goes_on() -> None:
@@ -40,6 +50,29 @@ def test_another_file_begins_at_its_start() -> None:
     assert resumed(known(offset=100)) == 0
     assert resumed(known(), content=HEAD[:5]) == 0
     assert resumed() == 0
+
+
+def test_the_same_beginning_is_not_enough() -> None:
+    """What stands before the place counts as well: a file that was written anew may begin alike."""
+    place = known(tail=fingerprint(b"line\n"), tail_length=5)
+    assert resumed(place) == 11
+    assert resumed(place, content=b"first lime\nsecond line\n") == 0
+
+
+def test_names_of_copies() -> None:
+    """What rotation calls a copy, and what merely looks like it."""
+    for name in ("app.log.1", "app.log-20261121", "app-20261121.log", "app.log.2026-11-21_10"):
+        assert is_copy_name(f"/l/{name}", "/l/app.log"), name
+    for name in ("app.log", "app2.log", "other.log", "app.txt"):
+        assert not is_copy_name(f"/l/{name}", "/l/app.log"), name
+    assert not is_copy_name("/l/app.log.2026-11-21", "/l/app.log.2026-11-20")
+    assert not is_copy_name("/l/web-2.log", "/l/web-1.log")
+    assert not is_copy_name("/m/app.log.1", "/l/app.log")
+    for name in ("app.log.2.gz", "app.log.gz", "app-2026-11-21.log.xz"):
+        assert is_copy_name(f"/l/{name}", "/l/app.log", packed=True), name
+    assert is_copy_name("/l/app.log.2.gz", "/l/app.log.1", packed=True)
+    assert is_copy_name("/l/0.log.20261121-101010.gz", "/l/0.log", packed=True)
+    assert not is_copy_name("/l/web-2.log.gz", "/l/web-1.log", packed=True)
 
 
 def test_of_two_that_fit_the_device_decides() -> None:
@@ -65,3 +98,5 @@ def test_what_is_text() -> None:
     assert is_log_text(b"")
     assert not is_log_text(b"\x1f\x8b\x08")
     assert not is_log_text(b"a\0b")
+    assert is_log_text("hällo".encode("utf-16"))
+    assert [packed_as(head) for head in (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"x")] == ["gz", "zst", ""]

@@ -1,0 +1,74 @@
+"""The bytes of one file → blocks of events, each with the bytes of the file that it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..core.encodings import splitter_for
+from ..core.lines import sizes
+from ..core.multiline import TracebackJoiner
+from .blocks import LineBlocks
+
+if TYPE_CHECKING:
+    from ...handlers.record import EventBuilder
+    from ..core.block import Block
+    from .file_config import FileConfig
+
+__all__ = ["Feed"]
+
+
+class Feed:
+    """Splits, joins and parses what one file holds. `encoding` is as `begins_with` names it."""
+
+    __slots__ = ("_blocks", "_joiner", "_splitter")
+
+    def __init__(
+        self, config: FileConfig, builder: EventBuilder, extra: Mapping[str, str], encoding: str
+    ) -> None:
+        self._blocks = LineBlocks(builder, config.parser, extra)
+        self._splitter = splitter_for(encoding, config.max_line_bytes)
+        self._joiner = TracebackJoiner(config.max_line_bytes) if config.multiline else None
+
+    @property
+    def joining(self) -> bool:
+        """Whether lines wait for those that may belong to them."""
+        return self._joiner is not None and self._joiner.pending > 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything that was fed has not been given out."""
+        return self._splitter.pending > 0 or self.joining
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[Block, int]]:
+        """Take what comes next in the file; yield what that completes."""
+        return self._take(self._splitter.feed(chunk))
+
+    def joined(self) -> Iterator[tuple[Block, int]]:
+        """Yield the lines that were waited with."""
+        if self._joiner is None:
+            return iter(())
+        return self._blocks_of(self._joiner.flush())
+
+    def rest(self) -> Iterator[tuple[Block, int]]:
+        """Yield all that there is, the last line although it has no end."""
+        missing = self._splitter.newline if self._splitter.pending else 0
+        lines = self._splitter.flush()
+        found = [*self._take(lines), *self.joined()]
+        for at, (block, taken) in enumerate(found):
+            yield block, taken - (missing if at == len(found) - 1 else 0)
+
+    def _take(self, lines: Sequence[bytes]) -> Iterator[tuple[Block, int]]:
+        if self._joiner is not None:
+            return self._blocks_of([group for line in lines for group in self._joiner.feed(line)])
+        return self._made(lines, lambda start, stop: sizes(lines[start:stop]))
+
+    def _blocks_of(self, groups: Sequence[tuple[bytes, int]]) -> Iterator[tuple[Block, int]]:
+        lengths = [length for _, length in groups]
+        return self._made([record for record, _ in groups], lambda start, stop: sum(lengths[start:stop]))
+
+    def _made(self, records: Sequence[bytes], took: Callable[[int, int], int]) -> Iterator[tuple[Block, int]]:
+        at = 0
+        for block, count in self._blocks.blocks(records):
+            yield block, took(at, at + count)
+            at += count

@@ -1,0 +1,67 @@
+"""A file source over a spool that a test can look into."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from logferry.handlers.record import EventBuilder
+from logferry.handlers.schema import Schema
+from logferry.shipper.config.fields import Duration
+from logferry.shipper.ports import SourceContext
+from logferry.shipper.sources.file import FileConfig, FileSource
+
+__all__ = ["Kept", "KilledError", "source", "until"]
+
+
+class Kept:
+    """An appender that keeps lines and position in one step, as the spool does."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.places: dict[str, bytes] = {}
+        self.fail_after: int | None = None
+
+    def append(self, lines: Sequence[bytes], position: bytes = b"", part: str = "") -> int:
+        if self.fail_after is not None and lines:
+            self.fail_after -= 1
+            if self.fail_after < 0:
+                raise KilledError
+        self.lines += lines
+        self.places[part] = position
+        return len(self.lines)
+
+    def last_position(self, source: str) -> bytes:
+        return self.places.get("", b"")
+
+    def positions(self) -> dict[str, bytes]:
+        return dict(self.places)
+
+    @property
+    def messages(self) -> list[str]:
+        return [json.loads(line)["message"] for line in self.lines]
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL between two appends."""
+
+
+def source(kept: Kept, *include: Path, **options: Any) -> FileSource:
+    builder = EventBuilder(Schema("files", host="h"))
+    quick: dict[str, Any] = {
+        "poll_interval": Duration(0.01),
+        "scan_interval": Duration(0.02),
+        "close_after": Duration(0.05),
+        **options,
+    }
+    return FileSource(FileConfig(include, **quick), SourceContext("app", builder, kept))
+
+
+def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.005)

@@ -1,0 +1,282 @@
+"""Rotation of every kind, followed and found after a restart: every line once."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import shutil
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backports import zstd
+from programs.followed import Kept, source, until
+
+
+@contextmanager
+def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
+    """Follow files until the end of the block."""
+    running = source(kept, *include, **options)
+    thread = threading.Thread(target=running.run, kwargs={"once": False})
+    thread.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def came(kept: Kept, *messages: str) -> None:
+    """Wait until all of these are there, and see that nothing else is."""
+    until(lambda: len(kept.messages) >= len(messages), lambda: kept.messages)
+    assert sorted(kept.messages) == sorted(messages)
+
+
+@pytest.fixture(params=["auto", "poll"])
+def watch(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+LONG = [f"line {number} {'x' * 40}" for number in range(40)]
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "zst": zstd.compress,
+}
+
+
+def write(path: Path, *lines: str, mode: str = "a") -> None:
+    with path.open(mode) as file:
+        file.write("".join(f"{line}\n" for line in lines))
+
+
+def test_a_truncated_file_that_has_grown_beyond_its_old_end(tmp_path: Path, watch: str) -> None:
+    """Not its length, its content shows that it is another one."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, "one", "two")
+    with followed(kept, path, watch=watch):
+        came(kept, "one", "two")
+        with path.open("r+") as file:
+            file.truncate()
+            file.write("three\nfour\nfive\n")
+        came(kept, "one", "two", "three", "four", "five")
+
+
+def test_copy_and_truncate_while_it_is_followed(tmp_path: Path, watch: str) -> None:
+    """The copy is no new file; what had been read of its last line is read there to its end."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, *LONG)
+    with followed(kept, tmp_path / "app.log*", watch=watch, close_after=30.0) as running:
+        came(kept, *LONG)
+        with path.open("a") as file:
+            file.write("a line wi")
+        until(lambda: [t.at for t in running._tails.values()] == [path.stat().st_size], lambda: "unread")
+        with path.open("a") as file:
+            file.write("th an end\n")
+            file.flush()
+            shutil.copy(path, tmp_path / "app.log.1")
+            os.truncate(path, 0)
+        write(path, "new")
+        came(kept, *LONG, "a line with an end", "new")
+        write(path, "newer")
+        came(kept, *LONG, "a line with an end", "new", "newer")
+
+
+def test_a_copy_that_is_never_truncated_is_not_read(tmp_path: Path, watch: str) -> None:
+    """`cp app.log app.log.bak`; but another file that begins alike is read as soon as it differs."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, *LONG)
+    with followed(kept, tmp_path / "*.log*", watch=watch):
+        came(kept, *LONG)
+        shutil.copy(path, tmp_path / "app.log.bak")
+        shutil.copy(path, tmp_path / "app.log.2")
+        write(tmp_path / "app.log.2", "differs")
+        write(path, "new")
+        came(kept, *LONG, *LONG, "differs", "new")
+
+
+def test_two_files_with_the_same_content_are_two(tmp_path: Path) -> None:
+    """Equal files are copies only under names that rotation makes."""
+    kept = Kept()
+    write(tmp_path / "web-1.log", "starting")
+    write(tmp_path / "web-2.log", "starting")
+    with followed(kept, tmp_path / "*.log"):
+        came(kept, "starting", "starting")
+
+
+def test_a_file_that_is_removed_and_made_again(tmp_path: Path, watch: str) -> None:
+    """What stood in it before it was removed is read, and the new one from its start."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, "one")
+    with followed(kept, path, watch=watch):
+        came(kept, "one")
+        with path.open("a") as file:
+            path.unlink()
+            write(path, "three")
+            file.write("two\n")
+        came(kept, "one", "two", "three")
+
+
+def test_an_inode_that_is_used_again(tmp_path: Path) -> None:
+    """The inode of a removed file, in a new one: its content decides."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, "one")
+    source(kept, path).run(once=True)
+    with path.open("r+") as file:  # the same inode in any file system: as good as another file
+        file.truncate()
+        file.write("another\nand more\n")
+    source(kept, path).run(once=True)
+    assert kept.messages == ["one", "another", "and more"]
+
+
+def test_a_date_in_the_name_and_a_link_that_moves(tmp_path: Path, watch: str) -> None:
+    """A new file every day, and `current.log`, which leads to the newest: each is read once."""
+    kept, link = Kept(), tmp_path / "current.log"
+    write(tmp_path / "app-2026-11-20.log", "one")
+    link.symlink_to("app-2026-11-20.log")
+    with followed(kept, tmp_path / "*.log", watch=watch):
+        came(kept, "one")
+        write(tmp_path / "app-2026-11-21.log", "two")
+        link.unlink()
+        link.symlink_to("app-2026-11-21.log")
+        came(kept, "one", "two")
+        write(link, "three")
+        write(tmp_path / "app-2026-11-20.log", "late")
+        came(kept, "one", "two", "three", "late")
+
+
+def test_only_a_link_that_moves(tmp_path: Path, watch: str) -> None:
+    """The pattern finds the link alone."""
+    kept, link = Kept(), tmp_path / "current.log"
+    for name in ("a", "b"):
+        write(tmp_path / name, f"in {name}")
+    link.symlink_to("a")
+    with followed(kept, link, watch=watch):
+        came(kept, "in a")
+        (tmp_path / "next").symlink_to("b")
+        (tmp_path / "next").rename(link)
+        came(kept, "in a", "in b")
+        write(tmp_path / "b", "more")
+        came(kept, "in a", "in b", "more")
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_a_compressed_predecessor_is_not_read_again(tmp_path: Path, kind: str) -> None:
+    """Rotated and compressed while nobody looked: only what had not been read is read from it, once."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, *LONG[:30])
+    source(kept, tmp_path / "app.log*").run(once=True)
+    write(path, *LONG[30:])
+    packed = tmp_path / f"app.log.2.{kind}"
+    packed.write_bytes(PACKERS[kind](path.read_bytes()))
+    path.unlink()
+    write(path, "new")
+    for _ in range(2):
+        source(kept, tmp_path / "app.log*").run(once=True)
+        assert sorted(kept.messages) == sorted([*LONG, "new"])
+    packed.rename(tmp_path / f"app.log.3.{kind}")
+    source(kept, tmp_path / "app.log*").run(once=True)
+    assert len(kept.messages) == len(LONG) + 1
+
+
+def test_compressed_while_it_is_followed(tmp_path: Path, watch: str) -> None:
+    """rename, compress, remove, as logrotate does it."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, *LONG)
+    with followed(kept, tmp_path / "app.log*", watch=watch):
+        came(kept, *LONG)
+        path.rename(tmp_path / "app.log.1")
+        write(path, "new")
+        content = gzip.compress((tmp_path / "app.log.1").read_bytes())
+        (tmp_path / "app.log.1.gz").write_bytes(content[:100])
+        came(kept, *LONG, "new")
+        (tmp_path / "app.log.1.gz").write_bytes(content)
+        (tmp_path / "app.log.1").unlink()
+        (tmp_path / "old.log.gz").write_bytes(content)
+        write(path, "newer")
+        came(kept, *LONG, "new", "newer")
+        time.sleep(0.3)  # nothing more may come
+        came(kept, *LONG, "new", "newer")
+
+
+def test_archives_of_before_are_read_whole(tmp_path: Path) -> None:
+    """Several streams behind one another, an end that is missing, and what is no archive at all."""
+    kept = Kept()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one\ntw") + gzip.compress(b"o\nthree"))
+    (tmp_path / "b.xz").write_bytes(lzma.compress(b"four\n" * 3))
+    (tmp_path / "c.zst").write_bytes(zstd.compress(b"five\n") + zstd.compress(b"six\n"))
+    (tmp_path / "d.bz2").write_bytes(bz2.compress(b"seven\n"))
+    source(kept, tmp_path / "*").run(once=True)
+    assert kept.messages == ["one", "two", "three", "four", "four", "four", "five", "six"]
+    (tmp_path / "e.gz").write_bytes(gzip.compress("".join(LONG).encode())[:-9])
+    (tmp_path / "f.gz").write_bytes(b"\x1f\x8b\x08\x00garbage")
+    with pytest.raises(Exception, match=r"e\.gz ends in the middle.*f\.gz"):
+        source(kept, tmp_path / "*").run(once=True)
+
+
+def test_a_bomb_is_taken_in_pieces(tmp_path: Path) -> None:
+    """A line of 64 MiB in an archive of 64 KiB: cut, in bounded memory."""
+    kept = Kept()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * (64 << 20) + b"\nend\n"))
+    tracemalloc.start()
+    source(kept, tmp_path / "a.gz").run(once=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept.messages[1:] == ["end"]
+    assert json.loads(kept.lines[0])["line_cut_bytes"] == (64 << 20) - (256 << 10)
+    assert peak < 8 << 20
+
+
+def test_encodings(tmp_path: Path) -> None:
+    """UTF-16 by its mark or by name, latin-1, and bytes that are none: nothing is dropped or guessed."""
+    kept = Kept()
+    (tmp_path / "a").write_bytes("größe\n€ 3\n😀".encode("utf-16"))
+    (tmp_path / "b").write_bytes("\ufefföl\n".encode())
+    (tmp_path / "c").write_bytes(b"bad \xff byte\n")
+    source(kept, tmp_path / "?").run(once=True)
+    assert kept.messages == ["größe", "€ 3", "😀", "öl", "bad \ufffd byte"]
+    with (tmp_path / "a").open("ab") as file:
+        file.write("\nlater\n".encode("utf-16-le"))
+    source(kept, tmp_path / "a").run(once=True)
+    assert kept.messages[5:] == ["later"]
+    other = Kept()
+    (tmp_path / "d").write_bytes("grün\n".encode("utf-16-le"))
+    source(other, tmp_path / "d", encoding="utf-16").run(once=True)
+    (tmp_path / "e").write_bytes("grün\n".encode("latin-1"))
+    source(other, tmp_path / "e", encoding="latin-1").run(once=True)
+    assert other.messages == ["grün", "grün"]
+
+
+def test_what_is_older_is_begun_at_its_end(tmp_path: Path) -> None:
+    """`ignore_older` is about files that are new to it."""
+    kept = Kept()
+    write(tmp_path / "old.log", "old")
+    write(tmp_path / "new.log", "new")
+    os.utime(tmp_path / "old.log", (1e9, 1e9))
+    (tmp_path / "old.log.1.gz").write_bytes(gzip.compress(b"older\n"))
+    os.utime(tmp_path / "old.log.1.gz", (1e9, 1e9))
+    with followed(kept, tmp_path / "*.log*", ignore_older=3600.0):
+        came(kept, "new")
+        write(tmp_path / "old.log", "newer")
+        came(kept, "new", "newer")
+
+
+def test_a_flood_does_not_keep_a_trickle_waiting(tmp_path: Path) -> None:
+    """While 64 MiB wait in one file, a line of another one comes after a bounded part of them."""
+    kept = Kept()
+    (tmp_path / "a-flood.log").write_bytes(b"flood\n" * (16 << 20 >> 2))
+    write(tmp_path / "z-trickle.log", "trickle")
+    with followed(kept, tmp_path / "*.log"):
+        until(lambda: b"trickle" in b"".join(kept.lines[-400_000:]), lambda: len(kept.lines))
+        place = next(number for number, line in enumerate(kept.lines) if b"trickle" in line)
+    assert place < 400_000
