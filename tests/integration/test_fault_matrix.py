@@ -129,6 +129,7 @@ def servers(
         "kafka": kafka,
         "otlp": receiver,
         "http": receiver,
+        "zipkin": receiver,
         "syslog": syslog,
         "local": lambda: None,
         "file": lambda: None,

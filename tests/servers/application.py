@@ -35,6 +35,7 @@ class Application:
             text=True,
         )
         self.numbers = 0  # of the records logged: each has its own, from 0
+        self.trace = ""  # records are the spans of this trace, whose ids are their numbers and one
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +79,8 @@ class Application:
         With `long`, number 7 of each `every` is so many bytes longer than the others.
         """
         first, self.numbers = self.numbers, self.numbers + count
-        figures: dict[str, float] = self.ask("log", first=first, count=count, long=long, every=every)
+        facts = {"first": first, "count": count, "long": long, "every": every, "trace": self.trace}
+        figures: dict[str, float] = self.ask("log", **facts)
         return figures
 
     def settle(self, sinks: Sequence[str], seconds: float) -> float:
@@ -165,13 +167,19 @@ class _Commands:
     def configure(self, config: dict[str, Any]) -> None:
         self.logferry.configure(config)
 
-    def log(self, first: int, count: int, long: int, every: int) -> dict[str, float]:
+    def log(self, first: int, count: int, long: int, every: int, trace: str) -> dict[str, float]:
+        from logferry.handlers.context import TraceContext, put_trace
+
         clock, times = time.perf_counter, []
         for number in range(first, first + count):
             call = self.logger.error if number % 10 == 0 else self.logger.info
             note = "é" * (number % 60) + "x" * (long if number % every == 7 else 0)
+            extra: dict[str, Any] = {"n": number, "note": note}
+            if trace:
+                put_trace(TraceContext(trace, f"{number + 1:016x}", ""))
+                extra |= {"kind": "span", "tags": {"note": note}}
             begun = clock()
-            call("order %s created", number, extra={"n": number, "note": note})
+            call("order %s created", number, extra=extra)
             times.append(clock() - begun)
             if number % 10 == 0:
                 time.sleep(0.0005)  # as an application: it does something else too

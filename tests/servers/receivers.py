@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from .faults import Behaviour, Connection, FaultServer, Request, answer
 
-__all__ = ["HttpReceiver", "Receiver"]
+__all__ = ["HttpReceiver", "Receiver", "ZipkinReceiver"]
 
 
 class Receiver:
@@ -66,3 +67,34 @@ class HttpReceiver:
             return answer(400, b"an event is not as agreed")(connection, request)
         self.ids.update(event["event_id"] for event in events)
         return answer(200)(connection, request)
+
+
+_TRACE, _SPAN = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
+
+
+class ZipkinReceiver:
+    """Takes spans as Zipkin does, and as strictly: what it has twice is merged; 400 for all with a bad one.
+
+    `bad` decides what it minds beside what Zipkin minds.
+    """
+
+    def __init__(self, bad: Callable[[Mapping[str, Any]], bool] = lambda _span: False) -> None:
+        self.bad = bad
+        self.spans: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def __call__(self, connection: Connection, request: Request) -> bool:
+        if (request.method, request.path) != ("POST", "/api/v2/spans"):
+            return answer(404, b"no such thing")(connection, request)
+        body = request.body
+        if request.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        spans = json.loads(body)
+        if not all(map(self._good, spans)):
+            return answer(400, b"malformed reading List<Span> from json")(connection, request)
+        self.spans.update({(span["traceId"], span["id"]): span for span in spans})
+        return answer(202)(connection, request)
+
+    def _good(self, span: Mapping[str, Any]) -> bool:
+        ids = _TRACE.fullmatch(span["traceId"]) and _SPAN.fullmatch(span["id"]) and int(span["id"], 16)
+        texts = all(isinstance(value, str) for value in span.get("tags", {}).values())
+        return bool(ids) and texts and span["duration"] > 0 and not self.bad(span)

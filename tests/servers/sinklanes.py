@@ -28,7 +28,7 @@ from .lane import Lane
 from .namespace import own_disks
 from .otlp import OtlpReceiver, plain
 from .proxy import FaultProxy
-from .receivers import HttpReceiver
+from .receivers import HttpReceiver, ZipkinReceiver
 from .stream import StreamProxy
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "SinkLane",
     "SyslogLane",
     "Tally",
+    "ZipkinLane",
 ]
 
 LONG = 40_000
@@ -101,6 +102,15 @@ class SinkLane(Lane):
     @property
     def sinks(self) -> Sequence[str]:
         return (self.sink, "here", "mem")
+
+    def known(self) -> dict[int, str]:
+        """Return the ids of records by their numbers, as the local store has them."""
+        events = (
+            json.loads(line)
+            for file in (self.store / "fresh").glob("*.ndjson")
+            for line in file.read_bytes().splitlines()
+        )
+        return {event["n"]: event["event_id"] for event in events}
 
     def words(self, status: int) -> bytes:
         """Return an answer's body as this server words it."""
@@ -376,6 +386,30 @@ class HttpLane(ReceiverLane):
         return list(self.taken.ids.elements())
 
 
+class ZipkinLane(ReceiverLane):
+    """The program's records are spans of one trace; Zipkin knows a span that it gets twice."""
+
+    sink = "zipkin"
+    may_repeat = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.app.trace = uuid.uuid4().hex
+
+    def behave(self, *, mind: bool) -> None:
+        # What a tag holds is cut at 4,096 characters.
+        self.taken = ZipkinReceiver(lambda span: mind and len(span.get("tags", {}).get("note", "")) >= 4_096)
+        self.server.become(self.taken)
+
+    def sink_config(self) -> dict[str, Any]:
+        return {"type": "zipkin", "url": self.proxy.url}
+
+    def stored_there(self, at_least: int) -> list[str]:
+        assert {trace for trace, _ in self.taken.spans} == {self.app.trace}
+        known = self.known()
+        return [known[int(span, 16) - 1] for _, span in self.taken.spans]
+
+
 class KafkaLane(SinkLane):
     """A topic for each fault. The broker's doors are this lane's: by address, and by a name of its own."""
 
@@ -504,10 +538,7 @@ class FileLane(DiskLane):
         return {"type": "file", "path": str(self.place / "app.ndjson")}
 
     def stored_there(self, at_least: int) -> list[str]:
-        known = {}
-        for file in (self.store / "fresh").glob("*.ndjson"):
-            events = (json.loads(line) for line in file.read_bytes().splitlines())
-            known.update({event["n"]: event["event_id"] for event in events})
+        known = self.known()
         lines = [line for file in self.place.glob("app*.ndjson") for line in file.read_bytes().splitlines()]
         return [known[json.loads(line)["n"]] for line in lines]
 
@@ -522,6 +553,7 @@ LANES: Mapping[str, Callable[..., SinkLane]] = {
         KafkaLane,
         OtlpLane,
         HttpLane,
+        ZipkinLane,
         SyslogLane,
         LocalLane,
         FileLane,
