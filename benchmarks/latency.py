@@ -4,9 +4,10 @@
                                  [--sinks healthy hang ...] [--threads 1 4] [--tracebacks 50] [--json FILE]
 
 Each case is a process of its own: a number of threads log `--rate` records a second together, each waiting
-for its next one, as services do. Cases take turns. A row is one round, whole: of all rounds of its case the
-one with the median p99, so that no figures of different runs stand side by side. `down`: nothing
-listens there.
+for its next one, as services do; a second with a handler that does nothing (the floor), a second with ours, in
+turns, `--seconds` of each: a machine's speed changes from second to second, and from process to process. A row
+is one round, whole: of all rounds of its case the one with the median p99, so that no figures of different runs
+stand side by side. `down`: nothing listens there.
 Every `--tracebacks`th record has a traceback (0: none), which is then most of what p99 shows.
 "memory" is what the process has grown by since before the first record; "delivered" is what the server has
 counted; "idle" is CPU time per second afterwards, with nothing to do. The budget for p99 is six times the
@@ -26,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from machine import write
@@ -69,64 +71,88 @@ def resident() -> int:
 
 
 def one(sink: str, threads: int, arguments: argparse.Namespace) -> None:
-    """Measure one case in this process; print its figures as JSON."""
-    log = logging.getLogger("shop.api")
-    logging.getLogger().setLevel(logging.INFO)
+    """Measure one case in this process; print its figures and its floor's as JSON."""
+    log, root = logging.getLogger("shop.api"), logging.getLogger()
+    root.setLevel(logging.INFO)
     place = tempfile.mkdtemp(prefix="logferry-bench-")
     start = resident()
-    if sink == "floor":
-        logging.getLogger().addHandler(Nothing())
-    else:
-        import logferry
+    import logferry
 
-        logferry.configure(
-            {
-                "service": "bench",
-                "logging": {"level": "INFO", "console": "off"},
-                "spool": {"path": f"{place}/spool"},
-                "delivery": arguments.delivery[0],
-                "sinks": {"loki": {"type": "loki", "url": arguments.url, "timeout": "2s"}},
-            }
-        )
+    logferry.configure(
+        {
+            "service": "bench",
+            "logging": {"level": "INFO", "console": "off"},
+            "spool": {"path": f"{place}/spool"},
+            "delivery": arguments.delivery[0],
+            "sinks": {"loki": {"type": "loki", "url": arguments.url, "timeout": "2s"}},
+        }
+    )
     log_paced(log, WARM, 0.0002, [], arguments.tracebacks)
     time.sleep(1)
-    records = int(arguments.rate * arguments.seconds) // threads
-    times: list[list[int]] = [[] for _ in range(threads)]
-    cpu = time.process_time()
-    workers = [
-        threading.Thread(
-            target=log_paced, args=(log, records, threads / arguments.rate, mine, arguments.tracebacks)
-        )
-        for mine in times
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    delivered = sink != "healthy" or logferry.flush(60)
-    cpu = time.process_time() - cpu
-    every = sorted(t for mine in times for t in mine)
-    figures: dict[str, float] = {
-        key: every[min(len(every) - 1, int(len(every) * share))] / 1000 for key, share in PERCENTILES.items()
-    }
-    figures |= {
-        "cpu": cpu / len(every) * 1e6,
+    ours, nobody = Measured(list(root.handlers)), Measured([Nothing()])
+    for _ in range(max(1, round(arguments.seconds))):
+        for measured in (nobody, ours):
+            root.handlers[:] = measured.handlers
+            measured.second(log, threads, arguments)
+            if measured is ours and sink == "healthy":
+                before = time.process_time()
+                if not logferry.flush(60):
+                    raise SystemExit("not everything was delivered")
+                measured.cpu += time.process_time() - before
+    figures = ours.figures() | {
         "memory": (resident() - start) / 1024,
-        "records": len(every) + WARM,
+        "records": len(ours.every) + WARM,
     }
     idle = time.process_time()
     time.sleep(arguments.idle)
     figures["idle"] = (time.process_time() - idle) / arguments.idle * 1e6
-    print(json.dumps(figures), flush=True)
-    if sink != "floor" and arguments.delivery[0] == "process":
+    print(json.dumps({"ours": figures, "floor": nobody.figures()}), flush=True)
+    if arguments.delivery[0] == "process":
         Helper(Path(place)).end()
     shutil.rmtree(place, ignore_errors=True)
-    os._exit(not delivered)  # a sink that hangs is no matter of latency
+    os._exit(0)  # a sink that hangs is no matter of latency
 
 
-def case(sink: str, threads: int, delivery: str, arguments: argparse.Namespace, server: Server) -> Row:
-    """Have one case measured in a process of its own."""
-    if sink not in {"floor", "down"}:
+@dataclass(slots=True)
+class Measured:
+    """What calls have taken with these handlers: nanoseconds each, and seconds of CPU time in all."""
+
+    handlers: list[logging.Handler]
+    every: list[int] = field(default_factory=list)
+    cpu: float = 0.0
+
+    def second(self, log: logging.Logger, threads: int, arguments: argparse.Namespace) -> None:
+        """Log for a second."""
+        records = int(arguments.rate) // threads
+        times: list[list[int]] = [[] for _ in range(threads)]
+        every = threads / arguments.rate
+        workers = [
+            threading.Thread(target=log_paced, args=(log, records, every, mine, arguments.tracebacks))
+            for mine in times
+        ]
+        before = time.process_time()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        self.cpu += time.process_time() - before
+        self.every += [taken for mine in times for taken in mine]
+
+    def figures(self) -> dict[str, float]:
+        """Return the percentiles (µs) and the CPU time of a record (µs)."""
+        every = sorted(self.every)
+        figures = {
+            key: every[min(len(every) - 1, int(len(every) * share))] / 1000
+            for key, share in PERCENTILES.items()
+        }
+        return figures | {"cpu": self.cpu / len(every) * 1e6}
+
+
+def case(
+    sink: str, threads: int, delivery: str, arguments: argparse.Namespace, server: Server
+) -> tuple[Row, Row]:
+    """Have one case measured in a process of its own; return its row and its floor's."""
+    if sink != "down":
         server.mode(sink)
     url = "http://127.0.0.1:9" if sink == "down" else server.url
     command = [sys.executable, __file__, "--sink", sink, "--threads", str(threads), "--url", url]
@@ -136,31 +162,28 @@ def case(sink: str, threads: int, delivery: str, arguments: argparse.Namespace, 
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{sink}: not everything was delivered\n{done.stderr}")
-    figures = json.loads(done.stdout.splitlines()[-1])
+    both = json.loads(done.stdout.splitlines()[-1])
+    figures, floor = both["ours"], both["floor"]
+    compare(figures, floor)
     if sink == "healthy":
         figures["delivered"] = server.events() / figures["records"]
-    name = f"{sink}, {threads} thread{'s' * (threads > 1)}"
-    return Row(SECTION, f"{name}, delivery: process" if delivery == "process" else name, figures)
+    kind = f"{threads} thread{'s' * (threads > 1)}"
+    name = f"{sink}, {kind}, delivery: process" if delivery == "process" else f"{sink}, {kind}"
+    return Row(SECTION, name, figures), Row(SECTION, f"floor, {kind}", floor)
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
-    """Run all cases in turn; return the median round of each, with the ratios to the floor's."""
+    """Run all cases in turn; return the median round of each, and of their floors."""
     found: dict[str, list[Row]] = {}
-    floors: dict[str, str] = {}
     with Server() as server:
         for _ in range(arguments.rounds):
             for threads in arguments.threads:
-                floor = case("floor", threads, "thread", arguments, server)
-                found.setdefault(floor.name, []).append(floor)
                 for delivery in arguments.delivery:
                     for sink in arguments.sinks:
-                        row = case(sink, threads, delivery, arguments, server)
+                        row, floor = case(sink, threads, delivery, arguments, server)
+                        found.setdefault(floor.name, []).append(floor)
                         found.setdefault(row.name, []).append(row)
-                        floors[row.name] = floor.name
-    middle = {name: median(rows) for name, rows in found.items()}
-    for name, floor_name in floors.items():
-        compare(middle[name].figures, middle[floor_name].figures)
-    return list(middle.values())
+    return [median(rows) for rows in found.values()]
 
 
 def median(rows: Sequence[Row]) -> Row:

@@ -3,11 +3,11 @@
     python benchmarks/record.py [--records 200000] [--rounds 3] [--only NAME]... [--json FILE]
 
 Every way to a sink logs the same access-like records (ten extras, two per cent with a traceback) in a process
-of its own, in turns with the floor, the standard library's call with a handler that does nothing: 5,000 records
-of the floor, 10,000 of the way up to the last acknowledged delivery, and again. A machine's speed changes from
-second to second, and from process to process; what stands beside each other was measured beside each other. The
-ratio is that of all turns; of `--rounds` processes the one with the smallest counts. "in one go" is the way
-without turns: all records at once, as fast as they can be logged, in a process of its own like its floor.
+of its own, in turns with the floor, the standard library's call with a handler that does nothing: 5,000
+records of the floor, 10,000 of the way up to the last acknowledged delivery, and again. A machine's speed
+changes from second to second, and from process to process: only what was measured side by side is compared.
+The ratio is that of all turns; of `--rounds` processes the one with the smallest counts. "in one go" is the
+way without turns: all records at once, as fast as they can be logged, in a process of its own like its floor.
 "in the call" is the logging thread's share, "other process" what the delivery process took beside it.
 The receiving server is another process and answers at once. Ways of one record: `benchmarks/one_record.py`.
 """
@@ -211,7 +211,7 @@ def gone(records: int, log: logging.Logger) -> tuple[float, float]:
 
 
 def in_turns(records: int, log: logging.Logger, settle: Finish) -> tuple[float, float, float]:
-    """Log in turns with the floor; return its seconds a record, those of the way and of the logging thread."""
+    """Log in turns with the floor; return its seconds a record, the way's and the logging thread's in all."""
     root = logging.getLogger()
     ours, nobody = list(root.handlers), [Nothing()]
     floor, took, called, turns = 0.0, 0.0, 0.0, max(1, records // TURN)
