@@ -3,11 +3,11 @@
     python benchmarks/latency.py [--rate 2000] [--seconds 10] [--rounds 3] [--delivery thread process]
                                  [--sinks healthy hang ...] [--threads 1 4] [--tracebacks 50] [--json FILE]
 
-Each case is a process of its own: a number of threads log `--rate` records a second together, each waiting
-for its next one, as services do; a second with a handler that does nothing (the floor), a second with ours, in
-turns, `--seconds` of each: a machine's speed changes from second to second, and from process to process. A row
-is one round, whole: of all rounds of its case the one with the median p99, so that no figures of different runs
-stand side by side. `down`: nothing listens there.
+Each case is a process of its own: a number of threads log `--rate` records a second together, each
+waiting for its next one, as services do; a second with a handler that does nothing (the floor), a second
+with ours, in turns, `--seconds` of each: a machine's speed changes from second to second, and from
+process to process. A row is one round, whole: of all rounds of its case the one with the median p99, so
+that no figures of different runs stand side by side. `down`: nothing listens there.
 Every `--tracebacks`th record has a traceback (0: none), which is then most of what p99 shows.
 "memory" is what the process has grown by since before the first record; "delivered" is what the server has
 counted; "idle" is CPU time per second afterwards, with nothing to do. The budget for p99 is six times the
