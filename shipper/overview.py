@@ -286,6 +286,8 @@ def _add_position(view: ServiceView, source: str, position: bytes) -> None:
     found = _source(view, source.partition("/")[0])
     found.parts += 1
     for file in decode(position):
+        if file.over or file.packed:  # no more of a file that grows
+            continue
         with suppress(OSError):
             facts = Path(file.path).stat()
             if facts.st_ino == file.inode:
