@@ -68,6 +68,7 @@ _PAGE = 4096
 _TRIES = 5  # ids for a directory before memory has to do
 _DEEPEST = 8  # interruptions within interruptions before memory has to do: the disk stalls, signals do not
 _UNSYNCED = 4  # sealed segments whose files stay open for the next sync
+_READY = 4 << 20  # bytes of a segment made ahead whose pages take memory before they are needed
 _UNCLOSED = 16  # and before `prepare` comes to close the others
 
 
@@ -215,7 +216,7 @@ class Supply:
             if size > bound // 2 - usage(path):
                 return
             spare = self._new_file(home, size, 0)
-        spare.warm(spare.capacity)
+        spare.warm(min(spare.capacity, _READY))  # the rest from sync to sync
         self._spare = spare
 
     def _tidy(self) -> None:
