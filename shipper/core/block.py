@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, overload
 
 __all__ = ["Block"]
+
+_NONE: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 class Block(Sequence[bytes]):
     r"""Lines joined by `\n` (none at the end), and their number. Splits only for who looks at a line.
 
     `left_out` counts lines that transforms left out: a block of nothing else is still to be appended, for the
-    books, and is therefore true.
+    books, and is therefore true. `violations` are reasons by the place of the line that broke the schema.
     """
 
-    __slots__ = ("_count", "left_out", "payload")
+    __slots__ = ("_count", "left_out", "payload", "violations")
 
-    def __init__(self, payload: bytes, count: int, left_out: int = 0) -> None:
+    def __init__(
+        self, payload: bytes, count: int, left_out: int = 0, violations: Mapping[int, str] = _NONE
+    ) -> None:
         self.payload = payload
         self.left_out = left_out
+        self.violations = violations
         self._count = count
 
     def __len__(self) -> int:

@@ -21,9 +21,10 @@ Rules
 - After a bad frame nothing in it is believed, its length least of all: the next marker whose frame checks
   out is where reading goes on.
 - `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks. `SIFTED` ones
-  too, but more events are counted than there are lines: those that transforms left out have the last
-  sequences of the frame. `EVENT` is one line; `VIOLATION` is the reason (the prefix) and the line. The others
-  carry no event, and their sequence is the one that the next event will have.
+  too, but more events may be counted than there are lines: those that transforms left out have the last
+  sequences of the frame; and a line may be marked as one that broke the schema (`mark`). `EVENT` is one line;
+  `VIOLATION` is the reason (the prefix) and the line. The others carry no event, and their sequence is the
+  one that the next event will have.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ __all__ = [
     "Frame",
     "checksum",
     "encode",
+    "mark",
     "parse",
     "resync",
     "salt_of",
     "split_prefix",
+    "unmark",
 ]
 
 MARKER = 0x1E
@@ -71,6 +74,7 @@ LENGTH_FACTOR = 0x10001
 KIND_FACTOR = 0x1000193
 PREFIX_FACTOR = 0x85EBCA6B
 COUNT_FACTOR = 0xC2B2AE35
+_REASON = 4096  # bytes of a reason
 
 
 class Frame(NamedTuple):
@@ -106,6 +110,20 @@ def encode(salt: int, kind: int, prefix: int, payload: bytes, sequence: int, cou
     """Return a whole frame."""
     check = checksum(salt, kind, prefix, payload, sequence, count)
     return HEADER.pack(MARKER, kind, prefix, len(payload), sequence, count, check) + payload
+
+
+def mark(line: bytes, reason: str) -> bytes:
+    """Return a line that broke the schema as it stands in a `SIFTED` frame: NUL, reason, NUL, line."""
+    clean = reason.translate({0: " ", 0x0A: " ", MARKER: " "})
+    return b"\0%b\0%b" % (clean.encode("utf-8", "replace")[:_REASON], line)
+
+
+def unmark(line: bytes) -> tuple[bytes, str | None]:
+    """Return a line of a `SIFTED` frame, and why it broke the schema (None: it did not)."""
+    if line[:1] != b"\0":
+        return line, None
+    reason, _, rest = line[1:].partition(b"\0")
+    return rest, reason.decode("utf-8", "replace")
 
 
 def parse(block: bytes, at: int, salt: int) -> Frame | None:

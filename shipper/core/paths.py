@@ -72,7 +72,8 @@ def put(event: Event, path: str, value: Any) -> None:
         inner = at.get(part, ABSENT)
         if inner is ABSENT:
             for missing in parents[place:]:
-                at[missing] = made = {}
+                made: Event = {}
+                at[missing] = made
                 at = made
             break
         if type(inner) is not dict:

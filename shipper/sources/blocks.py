@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ...handlers.outlet import Violation
 from ...handlers.typed import Prover, prover
 from ..builder import SourceBuilder
 from ..core.block import Block
@@ -308,4 +309,7 @@ class _Parts:
         left_out = made.count(b"")
         if left_out:
             made = [event for event in made if event]
-        return Block(b"\n".join(made), len(made), left_out)
+        violations = {}
+        if Violation in set(map(type, made)):
+            violations = {at: event.reason for at, event in enumerate(made) if isinstance(event, Violation)}
+        return Block(b"\n".join(made), len(made), left_out, violations)

@@ -48,6 +48,7 @@ from ..core.framing import (
     resync,
     salt_of,
     split_prefix,
+    unmark,
 )
 from ..core.segments import attribute
 from .blocks import end_of_content, full, load, search
@@ -124,6 +125,7 @@ class Reader:
         self._at = 0  # offset in the block
         self._frame: Frame | None = None  # the block's first frame
         self._carry: list[bytes] = []  # the rest of a frame of many lines, the next one last
+        self._marked: dict[int, str] = {}  # of those carried, the ones that broke the schema
         self._left_out = 0  # up to this sequence its frame holds no lines, behind those carried
         self._reason = "damaged"
         self._stuck: tuple[int, int, float] | None = None
@@ -173,7 +175,7 @@ class Reader:
         """Let go of the segment's file and of what was read from it."""
         self._close()
         self._base, self._at, self._block = self._base + self._at, 0, b""
-        self._frame, self._carry, self._left_out = None, [], 0
+        self._frame, self._carry, self._left_out, self._marked = None, [], 0, {}
 
     def _close(self) -> None:
         segment = getattr(self, "_segment", None)
@@ -192,6 +194,8 @@ class Reader:
         if run:
             del self._carry[-len(run) :]
             lines += run
+            for sequence in [one for one in self._marked if one < self.next + len(run)]:
+                self.violations[sequence] = self._marked.pop(sequence)
             self.next += len(run)
             self.longest = max(self.longest, *map(len, run))
         return left
@@ -288,6 +292,8 @@ class Reader:
             behind = frame.sequence + frame.events
             if frame.kind == SIFTED and behind > self.next:
                 self._left_out = behind
+            if frame.kind == SIFTED:
+                self._unmark(fresh)
             self._carry = fresh[::-1]
         elif frame.kind == POSITIONS:
             with suppress(msgspec.MsgspecError):
@@ -295,6 +301,13 @@ class Reader:
         elif frame.kind == SHUTDOWN:
             self.shut_down = True
         self._at = frame.stop
+
+    def _unmark(self, lines: list[bytes]) -> None:
+        """Take the marks off lines that broke the schema, and note why; the first is the next one."""
+        for place, line in enumerate(lines):
+            if line[:1] == b"\0":
+                lines[place], reason = unmark(line)
+                self._marked[self.next + place] = reason or ""
 
     def _gap(self, upto: int, reason: str) -> None:
         """Everything from `next` to before `upto` cannot be had."""

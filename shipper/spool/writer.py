@@ -47,6 +47,7 @@ from ..core.framing import (
     SIFTED,
     VIOLATION,
     encode,
+    mark,
 )
 from ..core.segments import Evicted
 from ..ports import Cursor
@@ -228,12 +229,8 @@ class Spool:
         """
         if not lines and not position and not source:
             return self._next
-        if isinstance(lines, Block):
-            payload, left_out = lines.payload, lines.left_out
-        else:
-            if left_out := lines.count(b""):
-                lines = [line for line in lines if line]
-            payload = b"\n".join(lines)
+        given = lines
+        lines, payload, left_out, marked = _sifted(lines)
         if payload.count(b"\n") != len(lines) - 1 and lines:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
         prefix = source.encode() + b"\0" + position if source or position else b""
@@ -242,8 +239,8 @@ class Spool:
         while True:
             with suppress(Full), self._lock:
                 if self.closed:
-                    return self._inherit(lines, position, source, waiting)
-                kind = SIFTED if left_out else LINES
+                    return self._inherit(given, position, source, waiting)
+                kind = SIFTED if left_out or marked else LINES
                 count = len(lines) + left_out
                 sequence = self._place(kind, len(prefix), prefix + payload, count, evict=False)
                 if position or source in (self._past or ()):
@@ -476,6 +473,22 @@ class Spool:
         was_closed = self.closed
         self._begin()
         self.closed = was_closed
+
+
+def _sifted(lines: Sequence[bytes]) -> tuple[Sequence[bytes], bytes, int, bool]:
+    """Return lines as they go into a frame, joined too, the number left out, whether some are marked."""
+    if isinstance(lines, Block):
+        if not lines.violations:
+            return lines, lines.payload, lines.left_out, False
+        held, left_out, violations = list(lines), lines.left_out, lines.violations
+    else:
+        if left_out := lines.count(b""):
+            lines = [line for line in lines if line]
+        held = list(lines)
+        violations = {at: line.reason for at, line in enumerate(held) if isinstance(line, Violation)}
+    for at, reason in violations.items():
+        held[at] = mark(held[at], reason)
+    return held, b"\n".join(held), left_out, bool(violations)
 
 
 class SourceAppender:

@@ -133,6 +133,10 @@ def test_the_schema_comes_after() -> None:
     strict = Schema("edge", host="h", fields={"order_id": "integer"}, on_violation="dead_letter")
     made = event_of(builder(Rule("add", {"order_id": "many"}), schema=strict), b"{}")
     assert isinstance(made, Violation)
+    lines = [b'{"order_id":1}', b'{"order_id":"many"}', b'{"order_id":2}']
+    for rules in ((), (Rule("drop", "order_id=1"),)):
+        ((block, _),) = LineBlocks(builder(*rules, schema=strict)).blocks(lines)
+        assert list(block.violations) == [1 - len(rules)]
 
 
 def test_left_out_lines_are_counted_in_their_block() -> None:

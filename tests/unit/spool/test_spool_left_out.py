@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from logferry.handlers.outlet import Violation
 from logferry.shipper.core.block import Block
 from logferry.shipper.ports import Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, verify
@@ -86,3 +87,33 @@ def test_a_restart_within_a_frame_counts_what_was_left_out_once(tmp_path: Path) 
             assert later.account().balance == 0
         spools.close()
         assert taken == [line(0), line(1), line(2), line(3)]
+
+
+@pytest.mark.parametrize("as_block", [False, True])
+def test_lines_of_a_source_that_broke_the_schema(
+    make_spool: Callable[..., Spool],
+    as_block: bool,
+) -> None:
+    """They come out as they went in, with their reasons, beside lines that were left out, batch by batch."""
+    lines = [line(0), Violation(line(1), "bad\0\nreason"), b"", line(2), Violation(line(3), "worse")]
+    spool = make_spool()
+    kept = [one for one in lines if one]
+    broken = {at: one.reason for at, one in enumerate(kept) if isinstance(one, Violation)}
+    given = Block(b"\n".join(kept), len(kept), 1, broken) if as_block else lines
+    for _ in range(3):
+        spool.appender("app").append(given, b"p")
+    for size in (1, 2, 100):
+        cursor = spool.cursor(f"sink-{size}")
+        took: list[bytes] = []
+        reasons: list[str] = []
+        while (batch := cursor.read(size, 1 << 20)) is not None:
+            took += batch.lines
+            violations = cursor.violations()
+            assert set(violations) <= set(batch.sequences)
+            for sequence, reason in violations.items():
+                assert batch.lines[sequence - batch.sequences[0]] in {line(1), line(3)}
+                reasons.append(reason)
+            cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+        assert took == [line(0), line(1), line(2), line(3)] * 3
+        assert reasons == ["bad  reason", "worse"] * 3
+        assert cursor.account().filtered == {"transforms": 3}
