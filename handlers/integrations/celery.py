@@ -10,12 +10,15 @@ Rules
 - A task's run is one context: its trace, a span, `task_name` and `task_id`; nothing remains afterwards. Who
   calls eagerly (`apply`, `task_always_eager`) finds his own context as it was.
 - A task that nobody's trace has called (beat) begins one.
+- The worker's processes leave with `os._exit`: before that the pipeline is shut down, as at the end of any
+  other program; else each would be told as dead.
 - What the worker's main process says of a task (received, out of time, killed) is in the task's trace, too
   (`_celery_worker.py`), where neither the application nor the task has a strategy or a request of its own.
 """
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -66,10 +69,17 @@ def _end(retval: Any = None, state: str | None = None, **_: Any) -> None:
         running[-1].end(retval if state == "FAILURE" and isinstance(retval, BaseException) else None)
 
 
+def _leave(**_: Any) -> None:
+    shipping = sys.modules.get("logferry.shipper.lifecycle")
+    if shipping is not None:
+        shipping.shutdown()
+
+
 _HOOKS: Final = (
     (signals.before_task_publish, _publish),
     (signals.task_prerun, _begin),
     (signals.task_postrun, _end),
+    (signals.worker_process_shutdown, _leave),
 )
 
 # Where the worker's main process handles a task: Celery's own name, and ours in its place.
