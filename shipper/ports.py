@@ -241,11 +241,13 @@ class SourceFactory(Protocol[C_contra]):
 
 @dataclass(frozen=True, slots=True)
 class SourceKind(Generic[C]):
-    """A source type as the registry knows it."""
+    """A source type as the registry knows it. `needs` and `extra` are as for `SinkKind`."""
 
     type: str
     config: builtins.type[C]
     build: SourceFactory[C]
+    needs: tuple[str, ...] = ()
+    extra: str = ""
 
 
 @dataclass(slots=True)

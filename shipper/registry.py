@@ -42,6 +42,7 @@ _SINKS: Final[Mapping[str, str]] = {
 }
 _SOURCES: Final[Mapping[str, str]] = {
     "file": ".sources.file:SOURCE",
+    "http": ".sources.http:SOURCE",
     "kafka": ".sources.kafka:SOURCE",
     "spool": ".sources.spool:SOURCE",
     "stdin": ".sources.stdin:SOURCE",

@@ -23,6 +23,7 @@ class Kept:
     def __init__(self) -> None:
         self.frames: list[list[bytes]] = []
         self.room = True
+        self.asked = 0  # how often somebody had something
         self.failure: Exception | None = None
 
     def append(
@@ -35,6 +36,7 @@ class Kept:
     ) -> int:
         if self.failure is not None:
             raise self.failure
+        self.asked += 1
         while not self.room:
             time.sleep(0.01) if waiting is None else waiting()
         assert lines or position

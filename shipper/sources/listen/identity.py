@@ -7,12 +7,12 @@ each of them once. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from ...core.block import Block
 from ...model import ID_FRONT, carried_id, carry, uncarried
 from ..blocks import LineBlocks
+from ..foreign import event_of
 
 __all__ = ["blocks_with_ids", "known_id", "with_id"]
 
@@ -26,7 +26,7 @@ def known_id(value: Any) -> str:
 
 def with_id(line: bytes, own: str) -> bytes:
     """Return an event line that carries the id `own`, if there is one."""
-    return ID_FRONT + own.encode() + b'",' + line[1:] if own else line
+    return ID_FRONT + own.encode() + b'",' + line[1:] if own and line else line
 
 
 def blocks_with_ids(lines: Sequence[bytes], blocks: LineBlocks) -> Iterator[Sequence[bytes]]:
@@ -40,9 +40,10 @@ def blocks_with_ids(lines: Sequence[bytes], blocks: LineBlocks) -> Iterator[Sequ
     bare = [uncarried(line, own) if own else line for line, own in zip(lines, ids, strict=True)]
     at = 0
     for block, taken in blocks.blocks(bare):
-        if len(block) == taken:
-            some = ids[at : at + taken]
-            yield [with_id(event, own) for event, own in zip(block, some, strict=True)]
-        else:  # a line that became nothing: whose id is whose cannot be told
-            yield Block(block.payload, len(block))
+        some = ids[at : at + taken]
+        events: Iterable[bytes] = block
+        if len(block) != taken:  # some were left out: whose id is whose must be known
+            kept = bare[at : at + taken]
+            events = (event_of(blocks.builder, line, blocks.base, blocks.extra) or b"" for line in kept)
+        yield [with_id(event, own) for event, own in zip(events, some, strict=True)]
         at += taken
