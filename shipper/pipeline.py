@@ -25,12 +25,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..handlers.forward import suppress_thread
 from ..handlers.outlet import Outlet
 from ..handlers.record import EventBuilder
 from ..handlers.schema import Schema
+from .alerts.rules import NAME as ALERTS
+from .alerts.rules import AlertPlan
 from .core.sift import Sieve
 from .deadletter import DeadLetters
 from .diagnostics import say
@@ -40,7 +42,7 @@ from .health import HealthServer
 from .model import Account
 from .overrides import Overrides
 from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
-from .ports import Sink, SinkContext, Source, SourceContext
+from .ports import Sink, SinkContext, SinkKind, Source, SourceContext
 from .relay import WorkerRelay
 from .settlement import WorkerSettlement
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
@@ -49,6 +51,9 @@ from .spool.writer import SpoolClosedError
 from .status import SinkTold, StatusFile, Told
 from .upkeep import PREPARE_EVERY, Job, Upkeep
 from .worker import SinkState, Worker
+
+if TYPE_CHECKING:
+    from .alerts.watch import Alarm
 
 __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 
@@ -110,7 +115,7 @@ class Pipeline:
     `start()` or the first record.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of, by keyword
         self,
         *,
         schema: Schema,
@@ -121,10 +126,13 @@ class Pipeline:
         shutdown_timeout: float = 5.0,
         dead_letter_bytes: int = DEAD_LETTER_BYTES,
         metrics: tuple[str, int] | None = None,
+        alerts: AlertPlan | None = None,
     ) -> None:
         self._schema = schema
         self._settings = spool
-        self._sinks = tuple(sinks)
+        self._alerts = alerts
+        watched = [] if alerts is None else [SinkSpec(ALERTS, SinkKind(ALERTS, object, self._counting), None)]
+        self._sinks = (*sinks, *watched)
         self._sources = tuple(sources)
         self._builder = builder
         self._metrics = metrics
@@ -157,6 +165,7 @@ class Pipeline:
             shutdown_timeout=plan.shutdown_timeout,
             dead_letter_bytes=plan.dead_letters_max_bytes,
             metrics=plan.metrics_listen,
+            alerts=plan.alerts if plan.sources and own.delivery != "courier" else None,
         )
 
     def _clear(self) -> None:
@@ -171,6 +180,7 @@ class Pipeline:
         self._upkeep: Upkeep | None = None
         self._health: HealthServer | None = None
         self._status: StatusFile | None = None
+        self._alarm: Alarm | None = None
         self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool)
 
     @property
@@ -206,6 +216,11 @@ class Pipeline:
 
     def _begin(self) -> None:
         self._set = SpoolSet(self._settings, self.spool)
+        if self._alerts is not None:
+            from .alerts.watch import Alarm
+
+            self._alarm = Alarm(self._alerts, self, self._service())
+            self._alarm.start()
         for spec in self._sinks:
             worker = self._workers[spec.name] = Worker(
                 spec.name,
@@ -253,6 +268,11 @@ class Pipeline:
         delivers = tuple(str(place.resolve()) for place in (service, *self._relay.served))
         told = Told(os.getpid(), kind, self._began, delivers, sinks, sources, *self._last_error)
         status.tell(told)
+
+    def _counting(self, _options: object, _context: SinkContext) -> Sink:
+        """Return the sink that counts for the alerts."""
+        assert self._alarm is not None  # made before the workers
+        return self._alarm.counting
 
     def _make(self, spec: SinkSpec) -> Sink:
         return spec.kind.build(spec.options, SinkContext(spec.name, self._schema, self._settings.path))
@@ -424,6 +444,8 @@ class Pipeline:
             self._overrides.close()
         for worker in self._workers.values():
             worker.stop(deadline - time.monotonic())
+        if self._alarm is not None:
+            self._alarm.stop(GRACE)
         ended = [w.join(deadline + grace - time.monotonic()) for w in self._workers.values()]
         if self._health is not None:
             self._health.close()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..handlers.record import EventBuilder
     from ..handlers.schema import Schema
+    from .alerts import AlertPlan
     from .core.span_target import SpanTarget
     from .ports import SinkKind, SourceKind
     from .spool import SpoolSettings
@@ -89,3 +90,4 @@ class Plan:
     dead_letters_max_bytes: int = DEAD_LETTER_BYTES
     metrics_listen: tuple[str, int] | None = None
     diagnostics_level: str = "WARNING"
+    alerts: AlertPlan | None = None

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -90,7 +90,8 @@ def run(  # click's signature
 
         raise SystemExit(serve(config, made, config_path, watch=watch))
     set_level(made.diagnostics_level)
-    pipeline = Pipeline.from_plan(made)
+    # What is read to its end and over has nobody to be told a minute later.
+    pipeline = Pipeline.from_plan(replace(made, alerts=None))
     stop = _stop_on_signals()
     try:
         pipeline.start(sources=False)

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..alerts.rules import NAME as ALERTS
 from ..core.filter import FilterError, parse
 from ..registry import UnknownTypeError, sink_kind, source_kind
 from .bind import INVALID, Binder
@@ -167,6 +168,8 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
     if config is not INVALID:
         check_transforms(tree, config, sources, binder)
         check_cases(tree, config, binder)
+    if config is not INVALID and config.alerts is not None:
+        _check_alerts(tree, config, sinks, binder)
     if config is not INVALID and config.delivery != "thread":
         _check_delivery(tree, config, binder)
     left = config is not INVALID and config.delivery == "agent"  # the sinks are the agent's
@@ -249,6 +252,37 @@ def _understood(
         except FilterError as error:
             wrong = f"column {error.column}: {error.message}"
             binder.report(_place(tree, name, "match"), f"sinks.{name}.match", wrong, error.suggestion, False)
+
+
+def _check_alerts(tree: Table, config: Config, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:
+    """Report alerts that nobody watches, a name that they need, and filters that cannot be understood."""
+    mark = tree.entries["alerts"].mark
+    entry = tree.entries.get("sources")
+    if entry is None or _is_empty(entry):
+        wrong = "an agent watches them (`logferry run` with sources); this configuration has none"
+        binder.report(mark, "alerts", wrong, "move alerts into the agent's configuration", False)
+    if ALERTS in sinks:
+        wrong = "the alerts' own reader of the spool has this name"
+        at = _table_of(tree, "sinks").entries[ALERTS].mark
+        binder.report(at, f"sinks.{ALERTS}", wrong, "give the sink another one", False)
+    for name, rule in (config.alerts.rules if config.alerts else {}).items():
+        if rule.match is None:
+            continue
+        try:
+            parse(rule.match, config.schema.fields)
+        except FilterError as error:
+            at = _table_of(tree, "alerts", "rules", name).entries["match"].mark
+            wrong = f"column {error.column}: {error.message}"
+            binder.report(at, f"alerts.rules.{name}.match", wrong, error.suggestion, False)
+
+
+def _table_of(tree: Table, *keys: str) -> Table:
+    """Return the mapping at a path of which it is known that it is there."""
+    for key in keys:
+        node = tree.entries[key].node
+        assert isinstance(node, Table)
+        tree = node
+    return tree
 
 
 def _complete(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:

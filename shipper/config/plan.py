@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...handlers.record import EventBuilder
 from ...handlers.redaction import RedactionError, Redactor
 from ...handlers.schema import Schema
+from ..alerts.rules import DEFAULTS, AlertPlan, Receiver, Rule
 from ..builder import SourceBuilder
 from ..core.filter import parse
 from ..core.sift import Routes
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from .sections import Config, Redact, SinkConfig, SinkSection
 
-__all__ = ["plan", "redactor", "spool_path"]
+__all__ = ["alert_plan", "plan", "redactor", "spool_path"]
 
 
 def plan(config: Config) -> Plan:
@@ -63,6 +64,54 @@ def plan(config: Config) -> Plan:
         dead_letters_max_bytes=config.dead_letters.max_bytes,
         metrics_listen=listen_address(config.metrics.listen) if config.metrics else None,
         diagnostics_level=config.logging.diagnostics,
+        alerts=alert_plan(config),
+    )
+
+
+def alert_plan(config: Config) -> AlertPlan | None:
+    """Return what is watched and who is told; None: nothing."""
+    section = config.alerts
+    if section is None:
+        return None
+    receivers = tuple(
+        Receiver(
+            name,
+            one.type,
+            url=one.url.reveal() if one.url else "",
+            headers={header: value.reveal() for header, value in one.headers.items()},
+            server=one.server or "",
+            security=one.security,
+            sender=one.sender or "",
+            recipients=one.recipients,
+            username=one.username or "",
+            password=one.password.reveal() if one.password else "",
+            timeout=one.timeout,
+        )
+        for name, one in section.receivers.items()
+    )
+    rules = tuple(
+        Rule(
+            name,
+            one.what,
+            above=one.limit,
+            window=one.span,
+            hold=one.hold,
+            at_least=one.at_least,
+            match=parse(one.match, config.schema.fields).matches if one.match else None,
+            services=one.services,
+            to=one.to,
+        )
+        for name, one in section.rules.items()
+    )
+    return AlertPlan(
+        receivers,
+        rules or DEFAULTS,
+        every=section.every,
+        group_by=section.group_by,
+        group_wait=section.group_wait,
+        group_interval=section.group_interval,
+        repeat=section.repeat,
+        link=section.link,
     )
 
 

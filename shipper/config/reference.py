@@ -57,6 +57,9 @@ def reference() -> str:
             parts += _kinds("sources", SourceSection, BUILT_IN_SOURCES, source_kind)
         elif kind is not None:
             parts.append(f"## {key}\n\n{_said(kind)}{_also(setting)}\n\n{_table(section_of(kind))}")
+            for inner, below in section_of(kind).items():
+                if (part := _section(below.shape)) is not None:
+                    parts.append(f"### {key}.{inner}\n\n{_said(part)}\n\n{_table(section_of(part))}")
     return "\n".join(parts).rstrip() + "\n"
 
 

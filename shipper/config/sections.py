@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from ..core.span_target import SPOOL, wrong_target
+from .alerts import Alerts
 from .fields import Duration, Secret, Size, setting
 from .transforms import Case, Transform
 
@@ -294,6 +295,7 @@ class Config:
     )
     dead_letters: DeadLetters = setting(factory=DeadLetters, help="what sinks refused for good")
     metrics: Metrics | None = setting(None, help="own health over HTTP; empty: off")
+    alerts: Alerts | None = setting(None, help="what the agent watches, and who is told; empty: off")
     sinks: Mapping[str, SinkConfig] = setting(factory=dict, help="where records go, by names of your choice")
     transforms: tuple[Transform, ...] = setting(
         (), help="what becomes of the events of all sources, in order; not of the application's own records"

@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/tutorial.md",
+    "docs/alerts.md",
     "docs/asyncio.md",
     "docs/dashboards.md",
     "docs/delivery.md",

@@ -76,6 +76,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "shipper.spool": {"shipper.worker", "shipper.pipeline", "shipper.config", *LEAVES},
     "shipper.worker": {"shipper.pipeline", *LEAVES},
     "shipper.config": {"shipper.pipeline", "shipper.worker", *LEAVES},
+    "shipper.alerts": {"shipper.pipeline", "shipper.worker", "shipper.config", *LEAVES},
     "shipper.metrics": LEAVES,
     "shipper.registry": {"shipper.pipeline", *LEAVES},
     "shipper.sinks": {"shipper.pipeline", "shipper.worker", "shipper.sources", *PIPE},
