@@ -133,7 +133,7 @@ def test_two_writers_and_readers_during_compaction(tmp_path: Path) -> None:
     """Whatever two writers and the compactor do, a reader sees a whole beginning of each spool, once."""
     count = 30_000
     writers = [start_writer(tmp_path, spool, 1, count, 250, 1_000_000) for spool in SPOOLS]
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 100
     while not (tmp_path / "fresh").is_dir():
         assert time.monotonic() < deadline
         time.sleep(0.01)
