@@ -6,6 +6,7 @@ Rules:
 - A time without a zone is local time, as `logging` writes it: `local` makes seconds since the epoch of it.
 - Text: a time and a level at the beginning of the line are read, and the whole line stays the message.
 - A traceback at the end of a joined record becomes the error's stack, and the lines before it the message.
+- A message that is itself a JSON object is taken apart like a line, and so is an object behind a text.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
+from .ids import add_ids, span_of, trace_of
 from .lines import CutLine
 from .parse_error import take_error
+from .stacks import TRACEBACK, split_stack
 
 __all__ = [
     "HEAD_BYTES",
     "ISO",
     "LEVEL_NAMES",
+    "PREFIXED",
     "ROLES",
     "TRACEBACK",
     "WORD",
@@ -36,6 +40,7 @@ __all__ = [
     "moment_of",
     "parse",
     "parse_json",
+    "parse_prefixed",
     "parse_text",
     "second_of",
     "service_of",
@@ -57,9 +62,6 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The names under which JSON lines hold what an event always has; the first that is understood counts."""
 
-_TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
-_SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}\Z")
 _SERVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 LEVEL_NAMES: Final = {
     "TRACE": "DEBUG",
@@ -90,7 +92,9 @@ WORD: Final = re.compile(
     )
     + r")\b"
 )
-TRACEBACK: Final = "Traceback (most recent call last):"
+NESTED_END: Final = re.compile(r"\}\s{0,8}\Z")
+PREFIXED: Final = b' {"'
+_FAR: Final = 512  # bytes of text before a JSON object
 HEAD_BYTES: Final = 120  # a level further behind is part of the message
 _SCALE: Final[tuple[float, ...]] = tuple(10**digits for digits in range(7))
 _YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1, 1, tzinfo=UTC).timestamp())
@@ -122,6 +126,8 @@ def parse(line: bytes, parser: Parser = "auto", local: Local = datetime.timestam
     parsed = None
     if parser != "text" and body.lstrip()[:1] == b"{":
         parsed = parse_json(body, local)
+    elif parser != "text" and PREFIXED in body:
+        parsed = parse_prefixed(body, local)
     if parsed is None:
         parsed = parse_text(body, local)
         if parser == "json":
@@ -142,6 +148,7 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
             return None
     if not isinstance(content, dict):
         return None
+    content = _unwrapped(content)
     parsed = Parsed(_take(content, ROLES["message"], _text) or "")
     parsed.timestamp = _take(content, ROLES["timestamp"], moment_of, local)
     parsed.level = _take(content, ROLES["level"], level_of) or "INFO"
@@ -157,6 +164,47 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
     return parsed
 
 
+def _unwrapped(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a line with what its message says, if that is a JSON object, in place of the message."""
+    for name in ROLES["message"]:
+        text = content.get(name)
+        if isinstance(text, str) and text[:1] == "{" and NESTED_END.search(text):
+            try:
+                inner = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                return content
+            if isinstance(inner, dict):
+                rest = {key: value for key, value in content.items() if key != name}
+                return inner | {
+                    (key if key not in inner else f"outer_{key}"): value for key, value in rest.items()
+                }
+        if isinstance(text, str):
+            return content
+    return content
+
+
+def parse_prefixed(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
+    """Return what a JSON object behind a text says, with what the text says; None: there is none."""
+    at = body.find(PREFIXED)
+    if at <= 0 or at > _FAR or not body.endswith(b"}") or b"\n" in body:
+        return None
+    parsed = parse_json(body[at:], local)
+    if parsed is None:
+        return None
+    before = parse_text(body[:at].rstrip(), local)
+    if parsed.timestamp is None:
+        parsed.timestamp = before.timestamp
+    if parsed.level == "INFO":
+        parsed.level = before.level
+    parsed.trace_id = parsed.trace_id or before.trace_id
+    parsed.span_id = parsed.span_id or before.span_id
+    if not parsed.message:
+        parsed.message = before.message
+    else:
+        parsed.fields.setdefault("prefix", before.message)
+    return parsed
+
+
 def parse_text(body: bytes, local: Local = datetime.timestamp) -> Parsed:
     """Return what a text line, or a joined record, says."""
     text = body.decode("utf-8", "replace")
@@ -169,18 +217,15 @@ def parse_text(body: bytes, local: Local = datetime.timestamp) -> Parsed:
     word = WORD.search(head)
     if word:
         parsed.level = LEVEL_NAMES[word[0]]
-    at = 0 if text.startswith(TRACEBACK) else text.find("\n" + TRACEBACK) + 1
-    if at or text.startswith(TRACEBACK):
-        _take_traceback(parsed, text, at, known_level=word is not None)
+    if "\n" in text or text.startswith(TRACEBACK):
+        parsed.message, parsed.error = split_stack(text)
+        if parsed.error and word is None:
+            parsed.level = "ERROR"
+    found: dict[str, Any] = {}
+    add_ids(found, text)
+    parsed.trace_id, parsed.span_id = found.pop("trace_id", ""), found.pop("span_id", "")
+    parsed.fields |= found
     return parsed
-
-
-def _take_traceback(parsed: Parsed, text: str, at: int, *, known_level: bool) -> None:
-    stack = text[at:].rstrip()
-    parsed.message = text[:at].rstrip() or stack.rpartition("\n")[2]
-    parsed.error["stack"] = stack
-    if not known_level:
-        parsed.level = "ERROR"
 
 
 def _take(content: dict[str, Any], names: tuple[str, ...], read: Any, *more: Any) -> Any:
@@ -191,6 +236,17 @@ def _take(content: dict[str, Any], names: tuple[str, ...], read: Any, *more: Any
             if understood is not None:
                 del content[name]
                 return understood
+        elif "." in name:
+            outer, _, inner = name.partition(".")
+            held = content.get(outer)
+            if isinstance(held, dict) and inner in held:
+                understood = read(held[inner], *more)
+                if understood is not None:
+                    rest = {key: value for key, value in held.items() if key != inner}
+                    content[outer] = rest
+                    if not rest:
+                        del content[outer]
+                    return understood
     return None
 
 
@@ -201,23 +257,6 @@ def _text(value: object) -> str | None:
 def service_of(value: object) -> str | None:
     """Return a service's name as it may stand in an event; None: it is none."""
     return value if isinstance(value, str) and _SERVICE.match(value) else None
-
-
-def span_of(value: object) -> str | None:
-    """Return a span's id; None: it is none."""
-    return value if isinstance(value, str) and _SPAN_ID.match(value) else None
-
-
-def trace_of(value: object) -> str | None:
-    """Return a trace's id as events have it (a UUID loses its dashes); None: it is none."""
-    if not isinstance(value, str):
-        return None
-    if _TRACE_ID.match(value):
-        return value
-    lower = value.lower()
-    if _UUID.match(lower):
-        lower = lower.replace("-", "")
-    return lower if _TRACE_ID.match(lower) else None
 
 
 def level_of(value: object) -> str | None:

@@ -7,6 +7,8 @@ some hundred lines. Rules:
   the line to the line way; a property test feeds both.
 - JSON lines go through the shape of their file (`json_shape.py`), learned from its first lines, and learned
   anew, ever more rarely, when lines come that it refuses. Text lines go through `text_shape.py`.
+- Lines of other formats (`parsers/`) are made JSON lines first, in the words of events; then they go on as
+  such.
 - The line way takes: lines that were cut or are very long, joined records, JSON with nested values or with
   names that collide with the schema's, tracebacks, text where JSON is demanded, and whatever redaction must
   look at properly. So does it take everything while something is bound to the thread, or where the redactor
@@ -32,8 +34,11 @@ from ..builder import SourceBuilder
 from ..core.block import Block
 from ..core.lines import CutLine
 from ..core.parse import Parser
+from ..diagnostics import say
 from .foreign import event_of
 from .json_shape import JsonShape, Learned
+from .parsers import ParserSetting, Reader, parser_config
+from .parsers.containers import metadata_of
 from .text_shape import TextShape
 
 if TYPE_CHECKING:
@@ -51,6 +56,7 @@ _RARELY: Final = 256  # learning costs what some fifty lines cost that go the li
 _SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
 _MANY: Final = 16  # lines of a block
 _ROUNDS: Final = 3  # what was refused is tried again with what was learned from it
+_NESTED: Final = b'"{'  # a text that may be JSON; the line way looks whether it is
 _NUMBER: Final = re.compile(r"\$\[(\d+)\]")
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -60,8 +66,10 @@ class LineBlocks:
     """What is known of one file's lines. `extra` are texts that every event gets."""
 
     builder: EventBuilder
-    parser: Parser = "auto"
+    parser: ParserSetting = "auto"
     extra: Mapping[str, str] = field(default_factory=dict)
+    base: Parser = field(init=False)  # what is done with lines that no parser has taken
+    _reader: Reader | None = None  # what understands other formats; None: there are none
     _learned: Learned = field(default_factory=Learned)
     _seen: Learned = field(default_factory=Learned)  # since then
     _took: int = 0  # lines that were of the shape, since then
@@ -73,13 +81,19 @@ class LineBlocks:
     _able: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        config = parser_config(self.parser)
+        self.base = "text" if config.format == "text" else "json" if config.format == "json" else "auto"
+        if config.format not in {"text", "json"}:
+            self._reader = Reader(config)
+        if config.format in {"auto", "docker", "cri"}:
+            self.extra = {**metadata_of(self.extra.get("log_file", "")), **self.extra}
         builder = self.builder
         redactor = builder.redactor
         self._prover = None if redactor is None else prover(redactor)
         self._able = redactor is None or self._prover is not None
         if isinstance(builder, SourceBuilder) and (builder.transforms or builder.observer is not None):
             self._able = False
-        if self._able and self.parser != "json":
+        if self._able and self.base != "json":
             try:
                 self._text = TextShape(self.builder, self._prover, self.extra)
             except ValueError:
@@ -87,34 +101,71 @@ class LineBlocks:
 
     def blocks(self, lines: Sequence[bytes]) -> Iterator[tuple[Block, int]]:
         """Yield blocks of events, each with the number of lines it was made of."""
-        at = 0
+        given, at = lines, 0
+        if self._reader is not None:
+            lines = self._understood(self._reader, lines)
         while at < len(lines):
             part = lines[at : at + _AT_ONCE]
             while len(part) > 1 and sum(map(len, part)) > _BYTES_AT_ONCE:
                 part = part[: len(part) // 2]
-            block = self._block(part)
+            block = self._block(part, given[at : at + len(part)])
             while len(block.payload) > _MAX_BYTES and len(part) > 1:
                 part = part[: len(part) // 2]
-                block = self._block(part)
+                block = self._block(part, given[at : at + len(part)])
             at += len(part)
             yield block, len(part)
 
-    def _block(self, lines: Sequence[bytes]) -> Block:
-        """Return the events of some lines."""
+    def _understood(self, reader: Reader, lines: Sequence[bytes]) -> Sequence[bytes]:
+        """Return lines of other formats as JSON in the words of events, and the rest as they are."""
+        made: list[bytes] = []
+        if reader.is_deciding():
+            for line in lines:
+                made.append(reader.first(line) or line)
+                if not reader.is_deciding():
+                    self._say_what(reader)
+                    break
+            lines = lines[len(made) :]
+        if not reader.name:
+            if not reader.is_deciding():
+                self._reader = None
+            return [*made, *lines] if made else lines
+        missed = reader.unparsed
+        read = reader.line
+        made += [read(line) for line in lines]
+        if reader.unparsed > missed:
+            where = self.extra.get("log_file", "a source")
+            say(
+                "WARNING",
+                f"{where}: {reader.unparsed} lines so far are not of {reader.name}'s formats: kept as text",
+                f"unparsed {where}",
+            )
+        return made
+
+    def _say_what(self, reader: Reader) -> None:
+        what = f"taken as {reader.name}'s" if reader.name else "taken as JSON or text"
+        say("INFO", f"{self.extra.get('log_file', 'a source')}: the lines are {what}")
+
+    @property
+    def unparsed(self) -> int:
+        """How many lines were not of the format that was configured or found; they are kept as text."""
+        return 0 if self._reader is None else self._reader.unparsed
+
+    def _block(self, lines: Sequence[bytes], given: Sequence[bytes]) -> Block:
+        """Return the events of some lines; `given` is how these came."""
         parts = _Parts(lines)
         if self._able and self.builder.bare:
             parts.usual()
-            if self.parser != "text":
+            if self.base != "text":
                 self._take_json(parts)
             if self._text is not None and parts.places:
                 self._take_text(parts, self._text)
-        return parts.result(self._line_way)
+        return parts.result(lambda place, line: self._line_way(line, given[place]))
 
-    def _line_way(self, line: bytes) -> bytes | None:
+    def _line_way(self, line: bytes, given: bytes) -> bytes | None:
         builder = self.builder
-        event = event_of(builder, line, self.parser, self.extra)
+        event = event_of(builder, line, self.base, self.extra)
         if isinstance(builder, SourceBuilder) and builder.observer is not None:
-            builder.observer(line, event or None, builder.left_out if event == b"" else "")
+            builder.observer(given, event or None, builder.left_out if event == b"" else "")
         return event
 
     # ── JSON ──
@@ -256,12 +307,16 @@ class _Parts:
             max(map(len, lines)) > _LONG
             or CutLine in set(map(type, lines))
             or self.block.count(b"\n") != len(lines) - 1
+            or _NESTED in self.block
         ):
             self.choose(
                 [
                     place
                     for place, line in enumerate(lines)
-                    if type(line) is not CutLine and len(line) <= _LONG and b"\n" not in line
+                    if type(line) is not CutLine
+                    and len(line) <= _LONG
+                    and b"\n" not in line
+                    and _NESTED not in line
                 ]
             )
 
@@ -295,7 +350,7 @@ class _Parts:
         self.usual()
         self.choose([at for at, place in enumerate(self.places) if place not in self._events])
 
-    def result(self, line_way: Callable[[bytes], bytes | None]) -> Block:
+    def result(self, line_way: Callable[[int, bytes], bytes | None]) -> Block:
         """Return the events of all lines; those that have none yet are asked for."""
         if self._whole is not None:
             return Block(self._whole, len(self._all))
@@ -303,7 +358,7 @@ class _Parts:
         for place, line in enumerate(self._all):
             event = self._events.get(place)
             if event is None and place not in self._blank:
-                event = line_way(line)
+                event = line_way(place, line)
             if event is not None:
                 made.append(event)
         left_out = made.count(b"")

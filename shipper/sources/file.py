@@ -45,7 +45,7 @@ _TURN: Final = 4 * CHUNK
 _SELDOM: Final = 1.0  # seconds between two looks at a file that has long been quiet
 _PATIENCE: Final = 40  # it is looked at again after this part of the time that it has been quiet
 _LOOKS: Final = 1_000  # at so many files a second, however many there are
-_QUIET: Final = 1.0  # seconds without growth after which a file is watched, and joined lines are given out
+_QUIET: Final = 1.0  # seconds without growth after which a file is watched
 _SAFETY: Final = 60.0  # seconds between two looks for new files although they would be told
 _SHARE: Final = 10  # looking for files takes one part of so many of the time that names come and go
 _LITTLE: Final = 100  # and where nobody tells, one of so many
@@ -325,9 +325,9 @@ class FileSource:
     def _rest_awhile(self, tail: Tail, now: float) -> None:
         """Say when a file is looked at again: when it is told to have changed, or in a while."""
         quiet = now - tail.grown
-        if quiet > _QUIET and tail.file is not None and tail.feed.joining:
+        if tail.feed.joining and quiet > tail.feed.patience and tail.file is not None:
             tail.join_rest()
-        settled = not tail.left and quiet > _QUIET
+        settled = not tail.left and quiet > max(_QUIET, tail.feed.patience if tail.feed.joining else 0.0)
         # Looked at once more after the watch has begun: what was written in between would not be told.
         if settled and self._watch.watch_file(tail.path) and tail.length() == tail.at and not tail.left:
             self._awake.pop(tail.key, None)

@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from ..config.fields import Duration, Size, setting
+from .parsers import (
+    MULTILINE_HELP,
+    PARSER_HELP,
+    MultilineConfig,
+    MultilineName,
+    ParserConfig,
+    ParserName,
+    checked,
+)
 
 __all__ = ["FileConfig"]
 
@@ -21,12 +30,8 @@ class FileConfig:
         help="files to read; `*`, `?`, `[]`, `**` work", example="[/var/log/app/*.log]"
     )
     exclude: tuple[str, ...] = setting((), help="patterns of paths or names to leave out", example="['*.gz']")
-    parser: Literal["auto", "json", "text"] = setting(
-        "auto", help="auto: JSON field by field, the rest as text"
-    )
-    multiline: Literal["python"] | None = setting(
-        None, help="python: join tracebacks and indented lines with the line before"
-    )
+    parser: ParserName | ParserConfig = setting("auto", help=PARSER_HELP)
+    multiline: MultilineName | MultilineConfig | None = setting("auto", help=MULTILINE_HELP)
     max_line_bytes: Size = setting(Size(256 << 10), help="longer lines are cut and marked", minimum=64)
     encoding: Literal["utf-8", "utf-16", "latin-1"] = setting(
         "utf-8", help="how the files are written; a byte order mark of UTF-16 counts whatever stands here"
@@ -55,3 +60,4 @@ class FileConfig:
     def __post_init__(self) -> None:
         if not self.include:
             raise ValueError("include is empty; name at least one file or pattern")
+        checked(self.parser)

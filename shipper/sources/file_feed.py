@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..core.encodings import splitter_for
 from ..core.lines import sizes
-from ..core.multiline import TracebackJoiner
 from .blocks import LineBlocks
+from .parsers.joiners import joiner_of, timeout_of
 
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
@@ -19,16 +19,20 @@ __all__ = ["Feed"]
 
 
 class Feed:
-    """Splits, joins and parses what one file holds. `encoding` is as `begins_with` names it."""
+    """Splits, joins and parses what one file holds. `encoding` is as `begins_with` names it.
 
-    __slots__ = ("_blocks", "_joiner", "_splitter")
+    After `patience` seconds without more, lines that wait are a record.
+    """
+
+    __slots__ = ("_blocks", "_joiner", "_splitter", "patience")
 
     def __init__(
         self, config: FileConfig, builder: EventBuilder, extra: Mapping[str, str], encoding: str
     ) -> None:
         self._blocks = LineBlocks(builder, config.parser, extra)
         self._splitter = splitter_for(encoding, config.max_line_bytes)
-        self._joiner = TracebackJoiner(config.max_line_bytes) if config.multiline else None
+        self._joiner = joiner_of(config.parser, config.multiline, config.max_line_bytes)
+        self.patience = timeout_of(config.multiline)
 
     @property
     def joining(self) -> bool:
@@ -59,8 +63,8 @@ class Feed:
             yield block, taken - (missing if at == len(found) - 1 else 0)
 
     def _take(self, lines: Sequence[bytes]) -> Iterator[tuple[Block, int]]:
-        if self._joiner is not None:
-            return self._blocks_of([group for line in lines for group in self._joiner.feed(line)])
+        if self._joiner is not None and not self._joiner.passes(lines):
+            return self._blocks_of(self._joiner.feed_all(lines))
         return self._made(lines, lambda start, stop: sizes(lines[start:stop]))
 
     def _blocks_of(self, groups: Sequence[tuple[bytes, int]]) -> Iterator[tuple[Block, int]]:

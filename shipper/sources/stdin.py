@@ -1,7 +1,8 @@
 """Standard input: one event a line, until it ends.
 
 There is no position to go back to: what has been read and not appended when the process is killed is lost
-with the pipe. What is read is therefore appended at once, before the next read. Asked to stop, it reads on to
+with the pipe. What is read is therefore appended at once, before the next read; only a record that may go on
+in the next line waits for it, a second by default. Asked to stop, it reads on to
 the end of the line: whoever reads on after it (another configuration) begins with a whole one.
 """
 
@@ -14,13 +15,22 @@ import select
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ..config.fields import Size, setting
 from ..core.lines import LineSplitter
-from ..core.multiline import TracebackJoiner
 from ..ports import SourceContext, SourceKind
 from .blocks import LineBlocks
+from .parsers import (
+    MULTILINE_HELP,
+    PARSER_HELP,
+    MultilineConfig,
+    MultilineName,
+    ParserConfig,
+    ParserName,
+    checked,
+)
+from .parsers.joiners import joiner_of, timeout_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +38,19 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE", "StdinConfig", "StdinSource"]
 
 _CHUNK: Final = 256 * 1024
-_WAIT: Final = 0.25  # seconds between looks at `stop`; a joined record is given out after one quiet look
+_WAIT: Final = 0.25  # seconds between looks at `stop`
 
 
 @dataclass(frozen=True, slots=True)
 class StdinConfig:
     """How the lines are read."""
 
-    parser: Literal["auto", "json", "text"] = setting(
-        "auto", help="auto: JSON field by field, the rest as text"
-    )
-    multiline: Literal["python"] | None = setting(
-        None, help="python: join tracebacks and indented lines with the line before"
-    )
+    parser: ParserName | ParserConfig = setting("auto", help=PARSER_HELP)
+    multiline: MultilineName | MultilineConfig | None = setting("auto", help=MULTILINE_HELP)
     max_line_bytes: Size = setting(Size(256 << 10), help="longer lines are cut and marked", minimum=64)
+
+    def __post_init__(self) -> None:
+        checked(self.parser)
 
 
 @dataclass(slots=True)
@@ -53,12 +62,14 @@ class StdinSource:
     stream: BinaryIO | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, *, once: bool) -> None:  # noqa: ARG002 - a pipe ends by itself, once or not
+    def run(self, *, once: bool) -> None:  # noqa: ARG002, C901 - a pipe ends by itself, once or not
         """Read to the end of the stream, or until `stop()`."""
         stream = self.stream or sys.stdin.buffer
         limit = self.config.max_line_bytes
         splitter = LineSplitter(limit)
-        joiner = TracebackJoiner(limit) if self.config.multiline else None
+        joiner = joiner_of(self.config.parser, self.config.multiline, limit)
+        patience = timeout_of(self.config.multiline)
+        quiet = 0.0
         blocks = LineBlocks(self.context.builder, self.config.parser)
 
         def append(records: Sequence[bytes]) -> None:
@@ -67,7 +78,10 @@ class StdinSource:
                     self.context.appender.append(block)
 
         def take(lines: Sequence[bytes]) -> None:
-            append([group for line in lines for group, _ in joiner.feed(line)] if joiner else lines)
+            if joiner is None or joiner.passes(lines):
+                append(lines)
+            else:
+                append([record for record, _ in joiner.feed_all(lines)])
 
         def end() -> None:
             append([record for record, _ in joiner.flush()] if joiner else ())
@@ -76,8 +90,11 @@ class StdinSource:
         while not self._stop.is_set():
             ready, _, _ = select.select([number], [], [], _WAIT)
             if not ready:
-                end()
+                quiet += _WAIT
+                if quiet >= patience:
+                    end()
                 continue
+            quiet = 0.0
             chunk = os.read(number, _CHUNK)
             if not chunk:
                 break

@@ -1,7 +1,8 @@
 """Text lines, many at once: decoded, looked through and encoded in a few calls for all of them.
 
 It gives for each line the event that `foreign.compose` gives, or leaves the line to it; a property test
-compares the two. What may be JSON, tracebacks, and lines in which the redactor's detector hits are left.
+compares the two. What may be JSON or hold it, ids, tracebacks, and lines in which the redactor's detector
+hits are left.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from ...handlers.clock import stamp
 from ...handlers.pattern import FAILS, error_pattern
 from ...handlers.record import EventBuilder
 from ...handlers.typed import Prover
-from ..core.parse import HEAD_BYTES, ISO, LEVEL_NAMES, TRACEBACK, WORD, second_of
+from ..core.ids import HINTS, has_ids
+from ..core.parse import HEAD_BYTES, ISO, LEVEL_NAMES, PREFIXED, TRACEBACK, WORD, second_of
 from .json_shape import fronted, suspects
 
 __all__ = ["TextShape"]
 
 _TRACEBACK: Final = TRACEBACK.encode()
+_HINTS: Final = tuple(hint.encode() for hint in HINTS)
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _GOES_ON: Final = frozenset("0123456789.,")
 _ZONES: Final = frozenset("Z+-")
@@ -74,6 +77,12 @@ class TextShape:
         odd: set[int] = set()
         if b"{" in block:
             odd.update(place for place, line in enumerate(lines) if line.lstrip()[:1] == b"{")
+            if b"}" in block and PREFIXED in block:
+                odd.update(
+                    place for place, line in enumerate(lines) if line[-1:] == b"}" and PREFIXED in line
+                )
+        if any(hint in block for hint in _HINTS):
+            odd.update(place for place, text in enumerate(texts) if has_ids(text))
         if _TRACEBACK in block:
             odd.update(place for place, text in enumerate(texts) if text.startswith(TRACEBACK))
         if self._redactor is not None:

@@ -22,6 +22,7 @@ from logferry.shipper.core.parse import Parser
 from logferry.shipper.sources import blocks as blocks_module
 from logferry.shipper.sources.blocks import LineBlocks
 from logferry.shipper.sources.foreign import event_of
+from logferry.shipper.sources.parsers import Reader, parser_config
 
 EXTRA = {"log_file": "/var/log/app.log"}
 NOW = re.compile(rb'"timestamp":"[^"]*"')
@@ -50,8 +51,13 @@ def typed(held: Any) -> Any:
     return type(held).__name__, held
 
 
+def _as_it_is(line: bytes) -> bytes:
+    return line
+
+
 def line_way(lines: Sequence[bytes], parser: Parser, builder: EventBuilder = BUILDER) -> list[bytes]:
-    return [event for line in lines if (event := event_of(builder, line, parser, EXTRA)) is not None]
+    read = Reader(parser_config(parser)).understood if parser == "auto" else _as_it_is
+    return [event for line in lines if (event := event_of(builder, read(line), parser, EXTRA)) is not None]
 
 
 def block_way(lines: Sequence[bytes], parser: Parser, builder: EventBuilder = BUILDER) -> list[bytes]:
@@ -239,9 +245,9 @@ BEHIND = (
 def test_times_and_levels_of_text(first: str, taken: list[bytes]) -> None:
     """Each form of a time, alone and with another among its lines, and levels anywhere behind it."""
     lines = [f"{first}{behind}{i}".encode() for i, behind in enumerate(BEHIND * 3)]
-    same(lines)
+    same(lines, "text")
     for other in TIMES:
-        same([*lines, *[f"{other}{behind}".encode() for behind in BEHIND], *lines[:3]])
+        same([*lines, *[f"{other}{behind}".encode() for behind in BEHIND], *lines[:3]], "text")
     assert not taken
 
 

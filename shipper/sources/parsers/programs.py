@@ -1,0 +1,153 @@
+"""Small formats: logfmt, klog (Kubernetes' own), Redis."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from ...core.ids import add_ids
+from .levels import LETTERS
+from .model import Fields
+from .times import Times
+
+__all__ = ["Klog", "Logfmt", "Redis", "pairs_of"]
+
+_INSIDE: Final = r'[^"\\]*(?:\\.[^"\\]*)*'
+_PAIR: Final = re.compile(
+    rf'\s*([A-Za-z_@][A-Za-z0-9_.@/-]{{0,127}})=(?:"({_INSIDE})"(?=\s|\Z)|([^\s"=]*)(?=\s|\Z))',
+    re.DOTALL,
+)
+_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPED: Final = {"n": "\n", "t": "\t", "r": "\r"}
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})\Z", re.ASCII)
+_REAL: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})\.\d{1,9}\Z", re.ASCII)
+_TEXTS: Final = frozenset({"msg", "message", "trace_id", "span_id", "request_id", "id", "user_id", "version"})
+_CONSTANTS: Final = {"true": True, "false": False}
+_FEWEST: Final = 2
+_KLOG: Final = re.compile(
+    r"([IWEF])(\d\d)(\d\d) (\d\d:\d\d:\d\d)\.(\d{1,6}) +(\d{1,9}) ([^\s:\]]{1,256}):(\d{1,9})\] ?(.*)\Z",
+    re.ASCII | re.DOTALL,
+)
+_KLOG_SAID: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(?= |\Z)', re.DOTALL)
+_REDIS: Final = re.compile(
+    r"(\d{1,9}):([MSCX]) (\d\d) ([A-Z][a-z][a-z]) (?:(\d{4}) )?(\d\d:\d\d:\d\d)(?:\.(\d{3}))?"
+    r" ([.*#-]) (.*)\Z",
+    re.ASCII | re.DOTALL,
+)
+_REDIS_LEVELS: Final = {".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING"}
+_REDIS_ROLES: Final = {"M": "master", "S": "replica", "C": "child", "X": "sentinel"}
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return _ESCAPED.get(found[1], found[1])
+
+
+def pairs_of(text: str, at: int = 0) -> tuple[Fields, int]:
+    """Return the `name=value` pairs that stand in `text` from `at` on, and where they end."""
+    fields: Fields = {}
+    while (found := _PAIR.match(text, at)) is not None:
+        at = found.end()
+        name, quoted, bare = found.groups()
+        value: Any = bare
+        if quoted is not None:
+            value = _ESCAPE.sub(_unescaped, quoted) if "\\" in quoted else quoted
+        elif name not in _TEXTS:
+            if _INTEGER.match(bare):
+                value = int(bare)
+            elif _REAL.match(bare):
+                value = float(bare)
+            else:
+                value = _CONSTANTS.get(bare, bare)
+        fields[name] = value
+    return fields, at
+
+
+class Logfmt:
+    """`time=… level=info msg="…" any=thing`: at least two pairs, and nothing else."""
+
+    name = "logfmt"
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+
+    def read(self, line: bytes) -> Fields | None:
+        """Return what a line says; None: it is no logfmt."""
+        first, newline, rest = line.partition(b"\n")
+        if b"=" not in first:
+            return None
+        text = first.decode("utf-8", "replace")
+        fields, end = pairs_of(text)
+        if len(fields) < _FEWEST or text[end:].strip():
+            return None
+        for name in ("time", "ts", "timestamp", "t", "@timestamp"):
+            value = fields.get(name)
+            stamp = self._times.any(str(value)) if isinstance(value, str | int | float) else None
+            if stamp is not None:
+                del fields[name]
+                fields = {"timestamp": stamp} | fields
+                break
+        for alias in ("requestId", "req_id", "reqid", "request-id"):
+            if alias in fields and "request_id" not in fields:
+                fields["request_id"] = str(fields.pop(alias))
+        if newline:
+            said = next((name for name in ("message", "msg") if isinstance(fields.get(name), str)), "message")
+            fields[said] = f"{fields.get(said, '')}\n{rest.decode('utf-8', 'replace')}"
+        return fields
+
+
+class Klog:
+    """The format of Kubernetes' own programs, with structured values or without."""
+
+    name = "klog"
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+
+    def read(self, line: bytes) -> Fields | None:
+        """Return what a line says; None: klog has not written it."""
+        found = _KLOG.match(line.decode("utf-8", "replace"))
+        if found is None:
+            return None
+        letter, month, day, clock, fraction, process, file, number, said = found.groups()
+        stamp = self._times.yearless(month, day, clock, fraction)
+        if stamp is None:
+            return None
+        fields: Fields = {"timestamp": stamp, "level": LETTERS[letter], "message": said, "logger": "klog"}
+        fields |= {"module": file, "line": int(number), "process": int(process)}
+        told = _KLOG_SAID.match(said)
+        if told is not None:
+            more, end = pairs_of(said, told.end())
+            if not said[end:].strip():
+                fields["message"] = _ESCAPE.sub(_unescaped, told[1])
+                fields = {**more, **fields}
+                if isinstance(more.get("logger"), str):
+                    fields["logger"] = more["logger"]
+        add_ids(fields, said)
+        return fields
+
+
+class Redis:
+    """Redis, and Valkey."""
+
+    name = "redis"
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+
+    def read(self, line: bytes) -> Fields | None:
+        """Return what a line says; None: Redis has not written it."""
+        found = _REDIS.match(line.decode("utf-8", "replace"))
+        if found is None:
+            return None
+        process, role, day, month, year, clock, fraction, mark, said = found.groups()
+        stamp = self._times.month(month, day, clock, fraction, year)
+        if stamp is None:
+            return None
+        fields: Fields = {
+            "timestamp": stamp,
+            "level": _REDIS_LEVELS[mark],
+            "message": said,
+            "logger": "redis",
+        }
+        fields |= {"process": int(process), "role": _REDIS_ROLES[role]}
+        return fields

@@ -1,0 +1,346 @@
+"""nginx and Apache: access logs (common, combined, ours and others' JSON) and error logs.
+
+What a configuration adds behind the combined format is taken by its shape: `name=value`, a time in seconds
+(how long it took), 32 hex digits (the request's id), quoted addresses (the clients before).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+
+from ...core.ids import add_ids
+from .levels import level_named
+from .model import Fields
+from .times import CLF, ISO_TIME, Times
+
+__all__ = ["Apache", "Nginx", "access_fields", "read_access"]
+
+_INSIDE: Final = r'[^"\\]*(?:\\.[^"\\]*)*'
+_QUOTED: Final = f'"({_INSIDE})"'
+_ACCESS: Final = re.compile(
+    r"(?:(\S+:\d+) )?(\S+) (\S+) ([^\[\"]{1,256}?) \[" + CLF + r"\] " + _QUOTED + r" (\d{3}|-) (\d+|-)"
+    r"(?: " + _QUOTED + r" " + _QUOTED + r")?(?: (.*))?\Z",
+    re.ASCII | re.DOTALL,
+)
+_REQUEST: Final = re.compile(r"([A-Z][A-Z_-]{0,31}) (\S{0,65536})(?: (HTTP/[0-9.]{1,4}))?\Z")
+_TAIL: Final = re.compile(
+    rf'([A-Za-z][A-Za-z0-9_.]{{0,63}})=(?:"({_INSIDE})"|(\S*))|"({_INSIDE})"|(\S+)', re.DOTALL
+)
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_UNITS: Final = {"t": "\t", "n": "\n", "r": "\r", "v": "\v", "b": "\b", "f": "\f"}
+_SECONDS: Final = re.compile(r"\d{1,9}\.\d{1,6}\Z", re.ASCII)
+_HEX: Final = re.compile(r"[0-9a-f]{32}\Z")
+_ADDRESSES: Final = re.compile(r"[0-9A-Fa-f.:]{3,45}(?:, ?[0-9A-Fa-f.:]{3,45})*\Z")
+_TOOK: Final = frozenset({"rt", "request_time", "duration", "time", "took"})
+_UPSTREAM: Final = frozenset({"urt", "uct", "uht", "upstream_response_time", "upstream_time"})
+_IDS: Final = {
+    "request_id": "request_id",
+    "req_id": "request_id",
+    "rid": "request_id",
+    "trace_id": "trace_id",
+    "traceid": "trace_id",
+}
+_SLOWEST: Final = 10**12
+
+_NGINX_ERROR: Final = re.compile(
+    ISO_TIME + r" \[([a-z]+)\] (\d+)#(\d+): (?:\*(\d+) )?(.*)\Z", re.ASCII | re.DOTALL
+)
+_NGINX_PART: Final = re.compile(
+    rf', (client|server|request|upstream|host|referrer|subrequest): (?:"({_INSIDE})"|([^,"]*))', re.DOTALL
+)
+_APACHE_ERROR: Final = re.compile(
+    r"\[(?:[A-Z][a-z][a-z] )?([A-Z][a-z][a-z]) +(\d{1,2}) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))? (\d{4})\]"
+    r" \[(?:([a-z0-9_]+):)?([a-z0-9]+)\](?: \[pid (\d+)(?::tid (\d+))?\])?(.*)\Z",
+    re.ASCII | re.DOTALL,
+)
+_APACHE_PART: Final = re.compile(r" \[(client|remote) ([^\]]*)\]")
+_APACHE_CODE: Final = re.compile(r"(AH\d{5}): ")
+_PORT: Final = re.compile(r"(.*):(\d{1,5})\Z")
+
+
+def _plain(text: str) -> str:
+    """Return a quoted text without its escapes."""
+    if "\\" not in text:
+        return text
+
+    def one(found: re.Match[str]) -> str:
+        if found[1]:
+            return chr(int(found[1], 16))
+        return _UNITS.get(found[2], found[2])
+
+    return _ESCAPE.sub(one, text)
+
+
+@lru_cache(maxsize=1024)
+def _request(text: str) -> tuple[str, str, str, str] | None:
+    """Return method, path, query and protocol of a request line."""
+    found = _REQUEST.match(text)
+    if found is None:
+        return None
+    path, _, query = found[2].partition("?")
+    return found[1], path, query, found[3] or ""
+
+
+def access_fields(fields: Fields, request: str, status: str | int, logger: str) -> Fields:
+    """Put into `fields` what every access event has, from the request's first line and its status."""
+    code = int(status) if status != "-" else 0
+    fields["kind"] = "access"
+    parts = _request(request)
+    if parts is None:
+        fields["message"] = f"{request} {status}"
+        fields["method"] = "-"
+        fields["path"] = ""
+    else:
+        method, path, query, protocol = parts
+        fields["message"] = f"{method} {path} {status}"
+        fields["method"] = method
+        fields["path"] = path
+        if query:
+            fields["query"] = query
+        if protocol:
+            fields["protocol"] = protocol
+    fields["level"] = "ERROR" if code >= 500 else "INFO"
+    fields["logger"] = logger
+    fields["status_code"] = code
+    fields["failed"] = code >= 500
+    return fields
+
+
+def read_access(text: str, times: Times, logger: str) -> Fields | None:
+    """Return what a line in the common or combined format says, with whatever follows it."""
+    found = _ACCESS.match(text)
+    if found is None:
+        return None
+    stamp = times.clf(found, 5)
+    if stamp is None or text[found.start(8) - 1] != ":":  # a space is Werkzeug's
+        return None
+    server, client, ident, user = found.group(1, 2, 3, 4)
+    request, status, size, referer, agent, tail = found.group(11, 12, 13, 14, 15, 16)
+    fields: Fields = {"timestamp": stamp}
+    access_fields(fields, request if "\\" not in request else _plain(request), status, logger)
+    fields["client_ip"] = client
+    if size != "-":
+        fields["bytes"] = int(size) if len(size) < 18 else 0
+    if agent and agent != "-":
+        fields["user_agent"] = _plain(agent)
+    if referer and referer != "-":
+        fields["referer"] = _plain(referer)
+    if user != "-":
+        fields["user_id"] = user
+    if ident != "-":
+        fields["ident"] = ident
+    if server:
+        fields["server"] = server
+    if tail:
+        _tail(fields, tail)
+    return fields
+
+
+def _tail(fields: Fields, tail: str) -> None:
+    rest: list[str] = []
+    for name, quoted, bare, text, word in _TAIL.findall(tail):
+        value = quoted or bare
+        if name and value:
+            _named(fields, name, value)
+        elif text and text != "-":
+            if _ADDRESSES.match(text):
+                fields.setdefault("forwarded_for", text)
+            else:
+                rest.append(_plain(text))
+        elif word and _SECONDS.match(word) and "duration_ms" not in fields:
+            fields["duration_ms"] = round(float(word) * 1000, 3)
+        elif word and _HEX.match(word):
+            fields.setdefault("request_id", word)
+        elif word and word != "-":
+            rest.append(word)
+    if rest:
+        fields["tail"] = " ".join(rest)
+
+
+def _named(fields: Fields, name: str, value: str) -> None:
+    lower = name.lower()
+    if value == "-":
+        return
+    if lower in _TOOK and _SECONDS.match(value):
+        fields["duration_ms"] = round(float(value) * 1000, 3)
+    elif lower in _UPSTREAM:
+        fields["upstream_seconds" if lower in {"urt", "upstream_response_time"} else lower] = value
+    elif lower in _IDS:
+        fields.setdefault(_IDS[lower], value)
+    else:
+        fields.setdefault(lower if lower not in fields else f"tail_{lower}", value)
+
+
+# Others' JSON access logs: nginx's names of variables → ours.
+_JSON_NAMES: Final = {
+    "client_ip": ("client_ip", "remote_addr", "remote_ip", "client", "clientip"),
+    "user_agent": ("user_agent", "http_user_agent", "agent", "userAgent"),
+    "referer": ("referer", "http_referer", "referrer"),
+    "user_id": ("user_id", "remote_user", "user"),
+    "query": ("query", "args", "query_string"),
+    "protocol": ("protocol", "server_protocol"),
+    "upstream_seconds": ("upstream_seconds", "upstream_response_time"),
+    "server": ("server_name", "vhost"),
+    "forwarded_for": ("forwarded_for", "http_x_forwarded_for"),
+    "trace_id": ("trace_id", "http_x_trace_id"),
+    "request_id": ("request_id", "http_x_request_id", "req_id"),
+}
+_STATUS: Final = ("status_code", "status", "code", "response")
+_METHOD: Final = ("method", "request_method", "verb")
+_URI: Final = ("path", "request_uri", "uri", "url")
+_SIZE: Final = ("bytes", "body_bytes_sent", "bytes_sent", "size")
+_TIME: Final = ("timestamp", "@timestamp", "time", "time_iso8601", "time_local", "msec", "ts", "date")
+
+
+def _take(content: Fields, names: tuple[str, ...]) -> Any:
+    for name in names:
+        if name in content:
+            return content.pop(name)
+    return None
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and len(str(value)) < 32 else None
+    except ValueError:
+        return None
+    return number if number is not None and 0 <= number < _SLOWEST else None
+
+
+def _json_access(content: Fields, times: Times, logger: str) -> Fields | None:
+    """Return what a JSON access log of somebody's own says; None: it is no access log."""
+    status = _number(next((content[name] for name in _STATUS if name in content), None))
+    if status is None or not any(name in content for name in (*_METHOD, "request", *_URI)):
+        return None
+    _take(content, _STATUS)
+    method, uri, request = _take(content, _METHOD), _take(content, _URI), content.pop("request", None)
+    if not isinstance(request, str):
+        request = f"{method or '-'} {uri or '/'}"
+    fields: Fields = {}
+    when = _take(content, _TIME)
+    stamp = times.any(when if isinstance(when, str) else f"{when}") if when is not None else None
+    if stamp is not None:
+        fields["timestamp"] = stamp
+    elif when is not None:
+        fields["time"] = when
+    access_fields(fields, request, int(status), logger)
+    size = _number(_take(content, _SIZE))
+    if size is not None:
+        fields["bytes"] = int(size)
+    if "duration_ms" not in content:
+        took = _number(_take(content, ("request_time", "duration", "latency")))
+        if took is not None:
+            fields["duration_ms"] = round(took * 1000, 3)
+    for name, names in _JSON_NAMES.items():
+        held = _take(content, names)
+        if held not in (None, "", "-"):
+            fields.setdefault(name, held)
+    return fields | {name: value for name, value in content.items() if name not in fields}
+
+
+class Nginx:
+    """nginx's access and error logs."""
+
+    name = "nginx"
+
+    def __init__(self, times: Times, *, alone: bool = True) -> None:
+        self._times = times
+        self._alone = alone  # whether JSON can be nothing but its access log
+
+    def read(self, line: bytes) -> Fields | None:
+        """Return what a line says; None: nginx has not written it."""
+        if line[:1] == b"{":
+            return _read_json(line, self._times, "nginx.access", alone=self._alone)
+        text = line.decode("utf-8", "replace")
+        return read_access(text, self._times, "nginx.access") or self._error(text)
+
+    def _error(self, text: str) -> Fields | None:
+        found = _NGINX_ERROR.match(text)
+        if found is None:
+            return None
+        stamp = self._times.match(found)
+        if stamp is None:
+            return None
+        level, process, thread, connection, said = found.group(5, 6, 7, 8, 9)
+        fields: Fields = {"timestamp": stamp, "level": level_named(level) or "INFO", "message": said}
+        fields |= {"logger": "nginx.error", "process": int(process[:9]), "thread": thread}
+        if connection:
+            fields["connection"] = int(connection[:18])
+        for name, quoted, bare in _NGINX_PART.findall(said):
+            value = quoted or bare
+            if name == "request":
+                parts = _request(value)
+                if parts is not None:
+                    fields["method"], fields["path"] = parts[0], parts[1]
+            else:
+                fields[_ERROR_NAMES.get(name, name)] = value
+        add_ids(fields, said)
+        return fields
+
+
+_ERROR_NAMES: Final = {"client": "client_ip", "host": "request_host", "referrer": "referer"}
+
+
+_NOT_ACCESS: Final = ("kind", "message", "msg", "level", "severity", "levelname", "log")
+
+
+def _read_json(line: bytes, times: Times, logger: str, *, alone: bool) -> Fields | None:
+    try:
+        content = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            content = orjson.loads(line.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError:
+            return None
+    if not isinstance(content, dict) or not (alone or all(name not in content for name in _NOT_ACCESS)):
+        return None
+    if content.get("kind") == "access":
+        return content
+    return _json_access(content, times, logger)
+
+
+class Apache:
+    """Apache's access and error logs."""
+
+    name = "apache"
+
+    def __init__(self, times: Times, *, alone: bool = True) -> None:
+        self._times = times
+        self._alone = alone  # whether JSON can be nothing but its access log
+
+    def read(self, line: bytes) -> Fields | None:
+        """Return what a line says; None: Apache has not written it."""
+        if line[:1] == b"{":
+            return _read_json(line, self._times, "apache.access", alone=self._alone)
+        text = line.decode("utf-8", "replace")
+        return read_access(text, self._times, "apache.access") or self._error(text)
+
+    def _error(self, text: str) -> Fields | None:
+        found = _APACHE_ERROR.match(text)
+        if found is None:
+            return None
+        month, day, clock, fraction, year, module, level, process, thread, rest = found.groups()
+        stamp = self._times.month(month, day, clock, fraction, year)
+        if stamp is None:
+            return None
+        fields: Fields = {"timestamp": stamp, "level": level_named(level) or "INFO", "message": rest.strip()}
+        fields["logger"] = f"apache.{module}" if module else "apache.error"
+        if process:
+            fields["process"] = int(process[:9])
+        if thread:
+            fields["thread"] = thread
+        part = _APACHE_PART.search(rest)
+        if part is not None:
+            address = _PORT.match(part[2])
+            fields["client_ip"] = address[1] if address and not address[1].endswith(":") else part[2]
+            if part.start() == 0:
+                fields["message"] = rest[part.end() :].strip()
+        code = _APACHE_CODE.search(rest)
+        if code is not None:
+            fields["error_code"] = code[1]
+        add_ids(fields, rest)
+        return fields
