@@ -10,7 +10,8 @@ Rules
   `started`, `duration_ms`, `failed`, `tags`, `span_events`. What it failed with is the tag `error` (type and
   message); the traceback belongs to whoever handles the exception.
 - At its beginning a short event of `kind` ``span_start`` says that it is open, so that a collector can close
-  it as unfinished when the process is killed. `configure_spans(announce=False)` leaves that out.
+  it as unfinished when the process is killed; the first one inside a request says it of the request, too.
+  `configure_spans(announce=False)` leaves that out.
 - Sampling is decided once for a trace: by the caller's flag where one came in (`decide`), else by the trace
   id alone, equally in every service. What is not sampled is bound and passed on, and not logged, unless it
   fails.
@@ -33,7 +34,7 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from . import context
 from .clock import stamp
@@ -55,6 +56,7 @@ __all__ = [
     "finish_span",
     "is_sampled",
     "set_active",
+    "set_opening",
     "span",
     "start_span",
 ]
@@ -80,6 +82,16 @@ _settings: Final = _Settings()
 # The decision that came in with a request: (trace id, sampled).
 _decided: Final[ContextVar[tuple[str, bool] | None]] = ContextVar("logferry_sampled", default=None)
 _active: Final[ContextVar[Span | None]] = ContextVar("logferry_span", default=None)
+# What is open around the spans here, and has not said so yet.
+_opening: Final[ContextVar[Opening | None]] = ContextVar("logferry_opening", default=None)
+
+
+class Opening(Protocol):
+    """A request that tells that it is open when a span inside it does."""
+
+    def tell(self) -> None:
+        """Tell it, if nobody has."""
+        ...
 
 
 def configure_spans(*, sample: float = 1.0, announce: bool = True) -> None:
@@ -126,6 +138,14 @@ def set_active(span: Span | None) -> Span | None:
     return former
 
 
+def set_opening(opening: Opening | None) -> Opening | None:
+    """Have `opening` told before the first span begins here; return what was there before."""
+    former = _opening.get()
+    if former is not opening:
+        _opening.set(opening)
+    return former
+
+
 class Span:
     """A stretch of time. Made by `start_span`; times are nanoseconds since 1970, `end_ns` is 0 while open."""
 
@@ -167,11 +187,15 @@ class Span:
         self._otel = otel
         self._before = _active.get()
         self._outer = outer
+        announced = _settings.announce and self._sampled
+        # With OpenTelemetry's SDK every event has its active span's ids, which is this one already.
+        if announced and otel is None and (opening := _opening.get()) is not None:
+            opening.tell()
         context.put_trace(ids)
         _active.set(self)
         self.start_ns = time_ns()
         self._begun = perf_counter_ns()
-        if _settings.announce and self._sampled:
+        if announced:
             self._tell("span_start", {})
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
 """Spans beside the spool: each event of a span in a datagram, or as a line of a file.
 
 Rules
-- Only events of the kinds `span` and `span_start`. Access events and jobs are log lines, too, and stay.
+- Events of the kinds `span` and `span_start` go there alone. Access events and jobs are log lines as well and
+  go both ways: without them the trees would have no roots.
 - Nothing here waits: a socket that has no room, a file that cannot be had. What could not be handed over goes
   the way of all events, through the spool, and is lost as little as they are.
 - What a datagram or a file has taken is not in the spool's books. UDP loses without a word.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from .core.span_target import FileTarget, SpanTarget, UdpTarget
+from .core.spans import KINDS
 from .trouble import why
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["SpanOutlet", "with_spans_to"]
 
 _LOG: Final = logging.getLogger("logferry.spans")
-_MARK: Final = b'"kind":"span'
-_KINDS: Final = frozenset({"span", "span_start"})
+_MARK: Final = b'"kind":"'
+_ALONE: Final = frozenset({"span", "span_start"})
+_BOTH: Final = frozenset(KINDS) - _ALONE
 _LOOK: Final = 1.0  # seconds between looks whether a file is still there, or there again
 
 
@@ -73,8 +76,10 @@ class SpanOutlet:
         self._carrier.close()
 
     def _taken(self, event: bytes) -> bool:
+        """Hand over what is of a span; True: it need not go through the spool."""
         try:
-            return _kind_of(event).kind in _KINDS and self._carrier.send(event)
+            kind = _kind_of(event).kind
+            return (kind in _ALONE or kind in _BOTH) and self._carrier.send(event) and kind in _ALONE
         except (OSError, ValueError, TypeError, msgspec.MsgspecError):
             return False
 

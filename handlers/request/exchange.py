@@ -21,9 +21,10 @@ from typing import Final
 from .. import context
 from ..levels import ACCESS
 from ..propagation import CARRIED, entered_fields
-from ..spans import decide, is_sampled, set_active
+from ..spans import decide, is_sampled, set_active, set_opening
 from ..tracing import from_headers
 from .body import Body
+from .opening import Opening
 from .policy import Policy
 from .told import REQUEST, hold
 
@@ -50,7 +51,7 @@ class Exchange:
     __slots__ = (
         *("body", "bytes", "endpoint", "error", "gone", "method", "path", "peer", "policy", "query"),
         *("read", "request", "status", "_answer", "_begun", "_carried", "_ended", "_fields", "_former"),
-        *("_active", "_ids", "_incoming", "_reported"),
+        *("_active", "_around", "_ids", "_incoming", "_opening", "_reported"),
     )
 
     def __init__(
@@ -91,7 +92,10 @@ class Exchange:
             decide(incoming.trace_id, incoming.sampled)
         if former and "trace_id" not in former and "request_id" not in former:
             ids = {**former, **ids}
-        self._fields = context.replace(ids)
+        self._fields = fields = context.replace(ids)
+        self._opening = opening = Opening(self.method, self.path, fields)
+        opening.over = self.policy.excludes(self.path)  # no access event would say that it has ended
+        self._around = set_opening(opening)
         if self.policy.user_id is not None:
             self.ask_user()
         self._begun = self.policy.clock()
@@ -171,7 +175,7 @@ class Exchange:
         """Log the access event, if nobody has."""
         if self._reported:
             return
-        self._reported = True
+        self._reported = self._opening.over = True
         self.end()
         policy, error, status = self.policy, self.error, self.status or 500
         duration = (self._ended - self._begun) * 1000
@@ -246,7 +250,8 @@ class Exchange:
             self.note()
         context.restore(self._former)
         set_active(self._active)
-        self._active = None
+        set_opening(self._around)
+        self._active = self._around = None
         if CARRIED.get() is not self._carried:
             CARRIED.set(self._carried)
 

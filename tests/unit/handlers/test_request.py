@@ -19,6 +19,7 @@ from logferry.handlers.request import Exchange, Policy
 from logferry.handlers.request.body import Body
 from logferry.handlers.request.clients import Clients, address_of
 from logferry.handlers.request.told import hold, tell_once
+from logferry.handlers.spans import configure_spans, set_opening, span
 from logferry.handlers.testing import Events, capture
 
 REDACTOR = Redactor()
@@ -216,6 +217,68 @@ def test_excluded_paths_tell_of_exceptions_all_the_same(events: Events) -> None:
     assert not len(events)
     served(policy, errors=[ValueError("x")])
     assert events[0]["error"]["type"] == "ValueError"
+
+
+def with_spans(policy: Policy, count: int, path: str = "/o/1") -> Exchange:
+    exchange = Exchange(policy, "GET", path, "token=hunter2", [], {}, "10.0.0.1", None)
+    exchange.enter()
+    for _ in range(count):
+        with span("db.query"):
+            pass
+    exchange.status = 200
+    exchange.report()
+    with span("late"):
+        pass
+    exchange.leave()
+    return exchange
+
+
+def test_a_request_says_that_it_is_open_before_its_first_span_does(events: Events) -> None:
+    """Once, with its own ids, so that a collector knows the root of what a killed process leaves."""
+    with_spans(Policy(redactor=REDACTOR), 2)
+    kinds = [event["kind"] for event in events]
+    assert kinds == ["span_start", *["span_start", "span"] * 2, "access", "span_start", "span"]
+    opening, child, access = events[0], events[1], events[5]
+    assert (opening["trace_id"], opening["span_id"]) == (access["trace_id"], access["span_id"])
+    assert opening["request_id"] == access["request_id"]
+    assert child["parent_id"] == opening["span_id"]
+    assert (opening["message"], opening["span_kind"]) == ("GET /o/1", "server")
+    assert "hunter2" not in str(opening)
+    assert opening["started"] <= child["started"]
+
+
+def test_a_request_whose_end_nobody_would_tell_says_nothing_of_its_beginning(events: Events) -> None:
+    """Without spans, on excluded paths, without access events, and where beginnings are not told."""
+    policy = Policy(redactor=REDACTOR, exclude=["/health"])
+    with_spans(policy, 1, "/health")
+    logging.getLogger("logferry.access").setLevel("ERROR")
+    try:
+        with_spans(policy, 1)
+    finally:
+        logging.getLogger("logferry.access").setLevel("NOTSET")
+    configure_spans(announce=False)
+    try:
+        with_spans(policy, 1)
+    finally:
+        configure_spans()
+    assert not [event for event in events if event.get("span_kind") == "server"]
+    assert active_opening() is None
+
+
+def test_a_request_of_a_trace_that_is_not_kept_is_not_told_either(events: Events) -> None:
+    """Sampling is decided for the trace."""
+    configure_spans(sample=0)
+    try:
+        with_spans(Policy(redactor=REDACTOR), 1)
+    finally:
+        configure_spans()
+    assert [event["kind"] for event in events] == ["access"]
+
+
+def active_opening() -> object:
+    found = set_opening(None)
+    set_opening(found)
+    return found
 
 
 def test_the_access_level_is_the_access_loggers(events: Events) -> None:
