@@ -37,8 +37,10 @@ T = TypeVar("T")
 
 PROGRAM = """
 import logging, os, sys, time
+from wsgiref.util import setup_testing_defaults
 import logferry
 from logferry import job, span
+from logferry.handlers.integrations.wsgi import TraceMiddleware
 
 logferry.configure("logferry.yaml")
 what = sys.argv[1]
@@ -57,10 +59,21 @@ if what == "shop":
             order.add_event("done", number=number)
         print(order.trace_id, order.span_id, flush=True)
     logferry.shutdown()
-else:
-    with job("nightly") as run, span("step") as step:
+def work():
+    with span("step") as step:
         print(step.trace_id, step.span_id, flush=True)
         time.sleep(600)
+
+def application(environ, start_response):
+    work()
+
+if what == "job":
+    with job("nightly"):
+        work()
+elif what == "request":
+    environ = {"PATH_INFO": "/slow", "QUERY_STRING": "token=hunter2"}
+    setup_testing_defaults(environ)
+    TraceMiddleware(application)(environ, print)
 """
 
 
@@ -120,20 +133,25 @@ def test_the_trees_there_are_the_trees_there_were(
             assert spans[name]["duration"] <= order["duration"]
 
 
+@pytest.mark.parametrize(
+    ("what", "root", "kind"), [("job", "nightly", None), ("request", "get /slow", "SERVER")]
+)
 def test_what_a_killed_program_left_open_is_closed_as_unfinished(
-    start: Callable[..., subprocess.Popen[str]], zipkin: ZipkinServer
+    start: Callable[..., subprocess.Popen[str]], zipkin: ZipkinServer, what: str, root: str, kind: str | None
 ) -> None:
-    process = start("job")
+    """A job, a request, and the span inside: the tree has its root (Zipkin keeps names in lower case)."""
+    process = start(what)
     assert process.stdout is not None
     trace_id, span_id = process.stdout.readline().split()
     process.send_signal(signal.SIGKILL)
     process.wait()
     # The next start of the service delivers what the killed one left, and then sees no end of it.
-    another = start("job")
+    another = start(what)
     spans = by_name(wait_for(lambda: zipkin.trace(trace_id), lambda found: len(found) == 2))
     another.kill()
-    assert (spans["step"]["id"], spans["step"]["parentId"]) == (span_id, spans["nightly"]["id"])
-    for name in ("step", "nightly"):
+    assert (spans["step"]["id"], spans["step"]["parentId"]) == (span_id, spans[root]["id"])
+    assert spans[root].get("kind") == kind
+    for name in ("step", root):
         assert spans[name]["tags"]["error"] == "unfinished: no end was seen"
         assert spans[name]["duration"] == 2_000_000
 
