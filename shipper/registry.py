@@ -41,6 +41,7 @@ _SINKS: Final[Mapping[str, str]] = {
     "zipkin": ".sinks.zipkin:SINK",
 }
 _SOURCES: Final[Mapping[str, str]] = {
+    "exec": ".sources.exec:SOURCE",
     "file": ".sources.file:SOURCE",
     "http": ".sources.http:SOURCE",
     "kafka": ".sources.kafka:SOURCE",

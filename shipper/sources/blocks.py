@@ -68,6 +68,7 @@ class LineBlocks:
     builder: EventBuilder
     parser: ParserSetting = "auto"
     extra: Mapping[str, str] = field(default_factory=dict)
+    guess: bool = True  # whether auto decides by the first lines; where senders mix, each line is by itself
     base: Parser = field(init=False)  # what is done with lines that no parser has taken
     _reader: Reader | None = None  # what understands other formats; None: there are none
     _learned: Learned = field(default_factory=Learned)
@@ -83,7 +84,7 @@ class LineBlocks:
     def __post_init__(self) -> None:
         config = parser_config(self.parser)
         self.base = "text" if config.format == "text" else "json" if config.format == "json" else "auto"
-        if config.format not in {"text", "json"}:
+        if config.format not in {"text", "json"} and (self.guess or config.format != "auto"):
             self._reader = Reader(config)
         if config.format in {"auto", "docker", "cri"}:
             self.extra = {**metadata_of(self.extra.get("log_file", "")), **self.extra}

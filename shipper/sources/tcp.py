@@ -23,6 +23,7 @@ from .listen.intake import Format, Intake
 from .listen.loop import Ending, bound
 from .listen.store import Store
 from .listen.streams import Connection, serve
+from .parsers import ParserConfig, ParserName, checked
 from .syslog.frames import FrameSplitter
 
 __all__ = ["SOURCE", "TcpConfig", "TcpSource", "read_lines"]
@@ -37,6 +38,9 @@ class TcpConfig:
     )
     format: Format = setting(
         "auto", help="auto: syslog messages, JSON field by field, the rest as text; each as it begins"
+    )
+    parser: ParserName | ParserConfig = setting(
+        "auto", help="what lines are that are neither syslog nor JSON: a format or a program; auto: text"
     )
     tls: ServerTls | None = setting(None, help="speak TLS, with this certificate")
     insecure: bool = setting(
@@ -53,6 +57,7 @@ class TcpConfig:
     )
 
     def __post_init__(self) -> None:
+        checked(self.parser)
         guards = "ask for certificates with tls.client_ca_file, or write "
         guarded = self.tls is not None and self.tls.client_ca_file is not None
         problem = wrong_address(self.listen, guarded=guarded, insecure=self.insecure, guards=guards)
@@ -79,7 +84,10 @@ class TcpSource:
         tls = None if config.tls is None else config.tls.context()
         sock = bound(*listen_address(config.listen), socket.SOCK_STREAM, self._ending)
         self.address = sock.getsockname()[:2]
-        intake, store = Intake(self.context.builder, config.format), Store(self.context.appender)
+        intake, store = (
+            Intake(self.context.builder, config.format, config.parser),
+            Store(self.context.appender),
+        )
         splitter = partial(FrameSplitter, config.max_line_bytes, syslog=config.format in {"auto", "syslog"})
 
         async def one(connection: Connection) -> None:

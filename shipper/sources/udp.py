@@ -20,6 +20,7 @@ from .listen.datagrams import Datagrams
 from .listen.intake import Format, Intake
 from .listen.loop import Ending, bound
 from .listen.store import Store
+from .parsers import ParserConfig, ParserName, checked
 
 __all__ = ["SOURCE", "UdpConfig", "UdpSource"]
 
@@ -34,6 +35,9 @@ class UdpConfig:
     format: Format = setting(
         "auto", help="auto: syslog messages, JSON field by field, the rest as text; each as it begins"
     )
+    parser: ParserName | ParserConfig = setting(
+        "auto", help="what lines are that are neither syslog nor JSON: a format or a program; auto: text"
+    )
     insecure: bool = setting(False, help="listen beyond loopback: whoever reaches it may write")
     max_line_bytes: Size = setting(
         Size(64 << 10), help="longer messages are cut and marked", minimum=64, maximum=16 << 20
@@ -45,6 +49,7 @@ class UdpConfig:
     )
 
     def __post_init__(self) -> None:
+        checked(self.parser)
         guards = "UDP knows neither certificates nor tokens; write "
         problem = wrong_address(self.listen, guarded=False, insecure=self.insecure, guards=guards)
         if problem:
@@ -70,7 +75,10 @@ class UdpSource:
         with bound(*listen_address(config.listen), socket.SOCK_DGRAM, self._ending) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, config.receive_buffer)
             self.address = sock.getsockname()[:2]
-            intake, store = Intake(self.context.builder, config.format), Store(self.context.appender)
+            intake, store = (
+                Intake(self.context.builder, config.format, config.parser),
+                Store(self.context.appender),
+            )
             await Datagrams(self.context.name, sock, intake, store, config.max_line_bytes).run(self._ending)
 
     def stop(self) -> None:

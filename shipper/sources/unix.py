@@ -28,6 +28,7 @@ from .listen.intake import Format, Intake
 from .listen.loop import Ending
 from .listen.store import Store
 from .listen.streams import Connection, serve
+from .parsers import ParserConfig, ParserName, checked
 from .syslog.frames import FrameSplitter
 from .tcp import read_lines
 
@@ -52,6 +53,9 @@ class UnixConfig:
     format: Format = setting(
         "auto", help="auto: syslog messages, JSON field by field, the rest as text; each as it begins"
     )
+    parser: ParserName | ParserConfig = setting(
+        "auto", help="what lines are that are neither syslog nor JSON: a format or a program; auto: text"
+    )
     mode: str = setting("0660", help="the file's mode: who may write", example="'0666'")
     max_line_bytes: Size = setting(
         Size(256 << 10), help="longer lines and messages are cut and marked", minimum=64, maximum=16 << 20
@@ -64,6 +68,7 @@ class UnixConfig:
     )
 
     def __post_init__(self) -> None:
+        checked(self.parser)
         if not _MODE.fullmatch(self.mode):
             raise ValueError("mode: write three octal digits in quotes, such as '0660'")
         if len(os.fsencode(self.path)) > _LONGEST:
@@ -89,7 +94,10 @@ class UnixSource:
         kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
         sock = self._bound(kind)
         inode = config.path.stat().st_ino
-        intake, store = Intake(self.context.builder, config.format), Store(self.context.appender)
+        intake, store = (
+            Intake(self.context.builder, config.format, config.parser),
+            Store(self.context.appender),
+        )
         try:
             if not stream:
                 await Datagrams(name, sock, intake, store, config.max_line_bytes).run(self._ending)

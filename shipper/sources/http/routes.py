@@ -79,7 +79,7 @@ class Routes:
     _documents: LineBlocks = field(init=False)
 
     def __post_init__(self) -> None:
-        self._lines = LineBlocks(self.builder)
+        self._lines = LineBlocks(self.builder, guess=False)
         self._documents = LineBlocks(self.builder, "json")
 
     def admit(self, request: Request) -> Answer | None:

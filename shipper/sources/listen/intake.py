@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..blocks import LineBlocks
+from ..parsers import ParserSetting
 from ..syslog.message import event_of_message
 from .identity import blocks_with_ids
 
@@ -30,6 +31,7 @@ class Intake:
 
     builder: EventBuilder
     format: Format
+    parser: ParserSetting = "auto"
     clock: Callable[[], float] = time.time
     _blocks: dict[str, LineBlocks] = field(default_factory=dict)  # by sender, the latest last
 
@@ -66,8 +68,8 @@ class Intake:
     def _lines(self, sender: str, extra: Mapping[str, str]) -> LineBlocks:
         found = self._blocks.pop(sender, None)
         if found is None:
-            parser: Literal["auto", "json", "text"] = "auto" if self.format == "syslog" else self.format
-            found = LineBlocks(self.builder, parser, extra)
+            parser = self.parser if self.format in {"auto", "syslog"} else self.format
+            found = LineBlocks(self.builder, parser, extra, guess=False)
             if len(self._blocks) >= _SENDERS:
                 del self._blocks[next(iter(self._blocks))]
         self._blocks[sender] = found
