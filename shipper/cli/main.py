@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "check": ("check:check", "Find every mistake in the configuration."),
     "setup": ("setup:setup", "Make what the sinks need at their servers."),
     "run": ("run:run", "Read the sources and deliver, until told to stop."),
+    "install-service": ("install_service:install_service", "Write systemd's unit for the agent."),
     "demo": ("demo:demo", "Run a real shop under load, ship its logs and watch."),
     "tail": ("tail:tail", "Show events as they arrive in the local store."),
     "query": ("query:query", "Search the local store."),
