@@ -76,7 +76,7 @@ def run(
     screen: Screen | None = None,
 ) -> int:
     """Run the demo for about `duration` seconds; return 0 when every record is accounted for and arrived."""
-    directory = directory or demo_directory()
+    directory = (directory or demo_directory()).resolve()  # the configuration in it names its paths
     config = prepare(directory, loki_url)
     spool, logs = directory / "spool", directory / "logs"
     fleet, live, stop = Fleet(directory, config), Live(time.time), threading.Event()

@@ -24,6 +24,7 @@ import logferry
 
 from ...handlers import context, tracing
 from ...handlers.integrations.asgi import TraceMiddleware
+from ...handlers.integrations.httpx import AsyncTraceClient
 
 __all__ = ["main", "shop", "stock"]
 
@@ -48,12 +49,12 @@ def shop(stock_url: str) -> FastAPI:
     """Build the shop: products, log-in, check-out, and the queue that the mailer empties."""
     app = FastAPI()
     jobs: deque[dict[str, Any]] = deque(maxlen=10_000)
-    client = httpx.AsyncClient(base_url=stock_url, timeout=3.0)
+    client = AsyncTraceClient(base_url=stock_url, timeout=3.0)
 
     @app.get("/products/{product}")
     async def product(product: int) -> dict[str, Any]:
         log.info("product %s viewed", product, extra={"product_id": product})
-        answer = await client.get(f"/stock/{product}", headers=outgoing())
+        answer = await client.get(f"/stock/{product}")
         if answer.status_code != 200:
             log.warning("stock answered %s", answer.status_code, extra={"product_id": product})
         if product % 97 == 0:
@@ -75,7 +76,7 @@ def shop(stock_url: str) -> FastAPI:
         log.info(
             "paying %.2f with card %s", order["amount"], order["card"], extra={"amount": order["amount"]}
         )
-        answer = await client.post(f"/reserve/{order['product']}", headers=outgoing())
+        answer = await client.post(f"/reserve/{order['product']}")
         if answer.status_code != 200:
             raise HTTPException(503, "stock is not there")
         if random.random() < 0.04:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from .catalogue import CATALOGUE
-from .logql import Scope, logql
+from .logql import Scope, calls, logql
 from .search import SEARCHES, grafana_target
 
 __all__ = ["alert_rules", "dashboards", "datasources"]
@@ -170,6 +170,32 @@ def _cloud(store: Store) -> Json:
     return _panel(store, "errors", "volkovlabs-echarts-panel", limit=50, options=options)
 
 
+def _calls() -> Json:
+    """Return the graph of services: edges from Loki's labels; Grafana makes the nodes of their ends."""
+    target = {
+        "refId": "A",
+        "datasource": _source("loki"),
+        "editorMode": "code",
+        "expr": calls(_VARIABLES, "$__range"),
+        "queryType": "instant",
+    }
+    names = {"Value #A": "mainstat", "Value": "mainstat"}
+    return {
+        "type": "nodeGraph",
+        "title": "Calls between services",
+        "description": "who calls whom, and how often, from the spans of outgoing HTTP calls",
+        "datasource": _source("loki"),
+        "targets": [target],
+        "transformations": [
+            {"id": "labelsToFields", "options": {"mode": "columns"}},
+            {"id": "merge", "options": {}},
+            {"id": "organize", "options": {"renameByName": names, "excludeByName": {"Time": True}}},
+        ],
+        "fieldConfig": {"defaults": {}, "overrides": []},
+        "options": {"edges": {"mainStatUnit": "short"}, "nodes": {}},
+    }
+
+
 def _logs(store: Store, streams: str, where: str, title: str) -> Json:
     if store == "loki":
         expr = f'{{{streams}}} {where} | json message="message" | line_format "{{{{.message}}}}"'
@@ -283,7 +309,9 @@ def _overview(store: Store) -> Json:
     board.add(_bars(store, "slowest"), 12, 8)
     board.add(_cloud(store), 12, 9)
     board.add(_bars(store, "errors", limit=10), 12, 9)
-    board.add(_lines(store, "volume", stack=True), 24, 7)
+    board.add(_lines(store, "volume", stack=True), 12 if store == "loki" else 24, 9)
+    if store == "loki":
+        board.add(_calls(), 12, 9)
     streams = f'{_VARIABLES},level=~"$level"'
     where = "" if store == "loki" else "service:$service AND environment:$environment AND level:$level"
     board.add(_logs(store, streams, where, "Logs"), 24, 14)
@@ -345,12 +373,14 @@ def _trace(store: Store) -> Json:
 
 def _pipeline() -> Json:
     board = _Board("loki", [])
+    # Nothing dropped is an answer, not a panel without data.
+    dropped = "sum by (sink, reason) (increase(logferry_dropped_total[$__range]))"
     rows = (
         ("Accepted per second", "sum by (sink) (rate(logferry_accepted_total[$__rate_interval]))", "cps"),
         ("Delivered per second", "sum by (sink) (rate(logferry_delivered_total[$__rate_interval]))", "cps"),
         ("Waiting in the spool", "sum by (sink) (logferry_pending)", "short"),
         ("Lag of the oldest event", "max by (sink) (logferry_lag_seconds)", "s"),
-        ("Dropped, by reason", "sum by (sink, reason) (increase(logferry_dropped_total[$__range]))", "short"),
+        ("Dropped, by reason", f"{dropped} or vector(0)", "short"),
         ("Dead letters", "sum by (sink) (increase(logferry_dead_lettered_total[$__range]))", "short"),
         ("Retried per second", "sum by (sink) (rate(logferry_retried_total[$__rate_interval]))", "cps"),
         ("Sinks that do not deliver", 'sum by (sink, state) (logferry_sink_state{state!="ok"})', "short"),
@@ -425,7 +455,12 @@ def datasources() -> Json:
             "datasourceUid": "zipkin",
             "url": "$${__value.raw}",
             "urlDisplayLabel": "waterfall",
-        }
+        },
+        {
+            "field": "^trace_id$",
+            "url": "/d/logferry-elasticsearch-trace?var-trace_id=$${__value.raw}",
+            "urlDisplayLabel": "lines",
+        },
     ]
     to_logs = {
         "datasourceUid": "loki",
@@ -471,7 +506,7 @@ def datasources() -> Json:
                 "type": "prometheus",
                 "url": "http://prometheus:9090",
                 "isDefault": False,
-                "jsonData": {"timeInterval": "15s"},
+                "jsonData": {"timeInterval": "5s"},
                 **common,
             },
             {

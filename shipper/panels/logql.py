@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["LOGQL", "Scope", "logql"]
+__all__ = ["LOGQL", "Scope", "calls", "logql"]
 
 FAILED: Final = '| status_code>=500 or failed="true"'
 
@@ -109,6 +109,15 @@ LOGQL: Final[Mapping[str, Callable[[Scope], Mapping[str, str]]]] = MappingProxyT
         "errors": _errors,
     }
 )
+
+
+def calls(streams: str, range_: str) -> str:
+    """Return who calls whom, from the spans of outgoing HTTP calls: `id`, `source` and `target`, counted."""
+    host = 'regexp "^https?://(?:[^@/]*@)?(?P<target>[^/:]+)"'
+    edge = 'label_format source="{{.service}}", id="{{.service}}-{{.target}}"'
+    # Where the other side is told by a driver's tags, or the url has no host, there is no edge.
+    spans = f'{{kind="span",{streams}}} | json url="tags.url" | url!="" | {host} | target!="" | {edge}'
+    return f"sum by (id, source, target) (count_over_time({spans} [{range_}]))"
 
 
 def logql(name: str, scope: Scope) -> Mapping[str, str]:
