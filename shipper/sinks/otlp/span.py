@@ -53,7 +53,7 @@ def span_record(span: Span) -> bytes:
 
 def _attributes(span: Span) -> Mapping[str, Any]:
     """Return the tags but for those that stand elsewhere."""
-    elsewhere = dict(zip(_ORIGIN, span.origin, strict=True))
+    elsewhere: dict[str, Any] = dict(zip(_ORIGIN, span.origin, strict=True))
     if span.failed:
         elsewhere["error"] = span.tags.get("error")
     return {
