@@ -19,7 +19,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
@@ -30,7 +30,7 @@ from ..core.filter_nodes import All, Node, Test, Value
 from . import topology
 from .layout import Layout, StoreError, locked
 from .moments import as_event_time, parse_moment
-from .panels import PANELS, step_for
+from .panels import PANELS, PanelQuery, step_for
 from .parquet import duckdb, literal
 from .rewrite import DERIVED, columns
 from .source import Snapshot, events_sql, take_snapshot
@@ -159,25 +159,52 @@ class Store:
         make = PANELS.get(name)
         if make is None:
             raise ValueError(f"there is no panel {name!r}; one of {', '.join(PANELS)}")
+        start, end = self._range(since, until)
+        return self.answer(make(step or self._step(start, end), limit), start, end, filter)
+
+    def answer(
+        self,
+        question: PanelQuery,
+        since: Moment = None,
+        until: Moment = None,
+        filter: Filter | str = "",  # noqa: A002 - the word that users know
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a question of our own, over the events of a range that match."""
         wanted, (start, end) = self._filter(filter), self._range(since, until)
-        panel = make(step or self._step(start, end), limit)
         known = self._known()
         condition = compile_filter(wanted.node, known)
         where, values = _within(start, end)
         text = (
-            f"SELECT {panel.select} FROM events"  # noqa: S608 - texts of ours; values are bound
-            f" WHERE {panel.where} AND {where} AND ({condition.sql}) {panel.rest}"
+            f"SELECT {question.select} FROM events"  # noqa: S608 - texts of ours; values are bound
+            f" WHERE {question.where} AND {where} AND ({condition.sql}) {question.rest}"
         )
 
         def run(cursor: Any) -> list[dict[str, Any]]:
             return _rows(cursor.execute(text, [*values, *condition.values]))
 
-        return self._with(run, known, panel.columns | condition.columns, start, end)
+        return self._with(run, known, question.columns | condition.columns, start, end)
+
+    def span(self, since: Moment = None, until: Moment = None) -> tuple[datetime, datetime]:
+        """Return the moments that a range means now; an open one begins with the oldest event."""
+        start, end = self._range(since, until)
+        last = datetime.fromisoformat(end) if end else self._now()
+        if not start:
+            start = self.stats().oldest
+        if not start:
+            oldest = PanelQuery("min(timestamp) AS first", "TRUE", "", frozenset({"timestamp"}))
+            found = self.answer(oldest)[0]["first"]
+            start = as_event_time(found) if found else ""
+        first = datetime.fromisoformat(start) if start else last - timedelta(hours=1)
+        return first.astimezone(UTC), max(last, first).astimezone(UTC)
 
     @property
     def path(self) -> Path:
         """The store's directory."""
         return self._layout.path
+
+    def declared(self) -> Mapping[str, str]:
+        """Return the fields that the schema of the store's events declares, name → type."""
+        return self._layout.read_declared()
 
     def values(
         self, field: str, since: Moment = None, until: Moment = None, limit: int = 50

@@ -10,7 +10,7 @@ import csv
 import io
 import threading
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,15 +20,34 @@ from ...handlers.schema import FIELDS
 from ..cli.trace import trace_id_of
 from ..core.spans import Span
 from ..core.waterfall import waterfall
-from ..overview import Watcher
+from ..overview import ServiceView, SinkView, Watcher
 from ..panels import CATALOGUE
 from ..store import Store
+from ..store.moments import as_event_time
+from ..store.panels import PanelQuery, step_for
+from .elsewhere import elsewhere
+from .patterns import errors, similar, words_of_errors
+from .places import Places
 
 __all__ = ["Answers", "plain"]
 
 PAGE: Final = 200
 _EXPORT: Final = 100_000
 _VALUES: Final = 50
+LOOKED_AT: Final = 20_000
+_SHOWN: Final = 6
+_NEWEST: Final = PanelQuery("max(timestamp) AS newest", "TRUE", "", frozenset({"timestamp"}))
+_GROUPED: Final = (
+    "level",
+    "service",
+    "logger",
+    "endpoint",
+    "status_code",
+    "version",
+    "host",
+    "environment",
+    "kind",
+)
 # Fields whose values are few, and worth offering.
 _OFFERED: Final = (
     *("level", "service", "environment", "version", "host", "kind", "logger", "endpoint", "method"),
@@ -52,64 +71,167 @@ class Answers:
 
     def __init__(self, store: Store, spool: Path | None = None) -> None:
         self._store = store
+        self._places = Places(store)
         self._spool = spool
         self._watcher = Watcher([] if spool is None else [spool])
         self._lock = threading.Lock()
 
-    def panels(self, since: str, until: str, words: str) -> dict[str, Any]:
-        """Return all panels of a range."""
-        rows = {
-            name: self._store.panel(name, since or None, until or None, filter=words, limit=30)
-            for name in CATALOGUE
-        }
-        about = {
+    def about(self) -> dict[str, Any]:
+        """Return what does not change: the panels' words, the fields, and that there is a pipeline to see."""
+        panels = {
             name: {"title": one.title, "about": one.about, "unit": one.unit}
             for name, one in CATALOGUE.items()
         }
-        return {"panels": rows, "about": about, "complete": self.complete(since, until, words)}
+        fields = [{"name": field.name, "type": field.type, "doc": field.doc} for field in FIELDS]
+        return {"panels": panels, "fields": fields, "grouped": _GROUPED, "spool": self._spool is not None}
 
-    def complete(self, since: str, until: str, words: str) -> dict[str, Any]:
-        """Say how complete a range is."""
-        volume = self._store.panel("volume", since or None, until or None, filter=words)
+    def panels(self, since: str, until: str, words: str, by: str = "level") -> Iterator[dict[str, Any]]:
+        """Yield the panels of a range, each as soon as it is known: the quick ones first.
+
+        The first says what the range is, in moments: the browser's clock may be wrong.
+        """
+        if by not in _GROUPED:
+            raise ValueError(f"volume is grouped by one of {', '.join(_GROUPED)}")
+        first, last = self._store.span(since or None, until or None)
+        step = step_for((last - first).total_seconds())
+        start, end = as_event_time(first), as_event_time(last)
+        yield {"name": "range", "since": start, "until": end, "step": step, "open": not until}
+        yield {"name": "volume", "rows": self._volume(start, end, step, by, words)}
+        for name in ("heatmap", "latency", "qps", "error_rate", "top_errors", "slowest"):
+            rows = self._store.panel(name, start, end, step=step, filter=words, limit=5)
+            yield {"name": name, "rows": rows}
+        yield {"name": "errors", "rows": errors(self._store, start if since else "", end, words)}
+        yield {"name": "keywords", "rows": words_of_errors(self._store, start, end, words)}
+        yield {"name": "topology", **self._store.topology(start, end)}
+
+    def _volume(self, since: str, until: str, step: int, by: str, words: str) -> list[dict[str, Any]]:
+        # The sixth value and those after it are one.
+        text = f'CAST("{by}" AS VARCHAR)'
+        question = PanelQuery(
+            f"time_bucket(INTERVAL '{int(step)} seconds', timestamp) AS time,"
+            f" coalesce({text}, '(none)') AS value, count(*) AS count",
+            "TRUE",
+            "GROUP BY ALL ORDER BY ALL",
+            frozenset({by, "timestamp"}),
+        )
+        rows = self._store.answer(question, since, until, words)
+        sums: dict[str, int] = {}
+        for row in rows:
+            sums[row["value"]] = sums.get(row["value"], 0) + row["count"]
+        shown = sorted(sums, key=lambda value: -sums[value])[:_SHOWN]
+        found: dict[tuple[Any, str], int] = {}
+        for row in rows:
+            key = (row["time"], row["value"] if row["value"] in shown else "(others)")
+            found[key] = found.get(key, 0) + row["count"]
+        return [{"time": at, "value": value, "count": count} for (at, value), count in found.items()]
+
+    def pipeline(self) -> dict[str, Any]:
+        """Say what the pipeline still holds or has dropped, sink by sink, and how old the newest event is."""
         pending = dropped = dead = 0
         reasons: dict[str, int] = {}
-        if self._spool is not None:
-            with self._lock:
-                sinks = [sink for service in self._watcher.look() for sink in service.sinks.values()]
-            for account in (sink.account for sink in sinks):
-                pending += account.pending
-                dead += account.dead_lettered
-                for reason, count in account.dropped.items():
+        lag: float | None = None
+        with self._lock:
+            services = [] if self._spool is None else self._watcher.look()
+        sinks = [_sink(service, sink) for service in services for sink in service.sinks.values()]
+        for service in services:
+            for sink in service.sinks.values():
+                pending += sink.account.pending
+                dead += sink.account.dead_lettered
+                for reason, count in sink.account.dropped.items():
                     reasons[reason] = reasons.get(reason, 0) + count
                     dropped += count
-        newest = next(iter(self._store.query("", limit=1)), None)
+                if sink.oldest is not None:
+                    lag = max(lag or 0.0, sink.oldest)
+        newest = self._store.answer(_NEWEST)[0]["newest"]
         return {
-            "events": sum(row["count"] for row in volume),
-            "newest": None if newest is None else newest.get("timestamp"),
-            "now": datetime.now(UTC).isoformat(),
+            "name": "pipeline",
+            "newest": None if newest is None else as_event_time(newest),
+            "now": as_event_time(datetime.now(UTC)),
             "pending": pending,
             "dead_lettered": dead,
             "dropped": dropped,
             "reasons": reasons,
+            "lag": lag,
             "known": self._spool is not None,
+            "sinks": sinks,
+            "bytes": sum(service.bytes for service in services),
+            "spools": sum(service.spools for service in services),
+            "processes": sum(service.living for service in services),
         }
 
-    def events(self, since: str, until: str, words: str, limit: int = PAGE) -> dict[str, Any]:
-        """Return the newest events of a range, the newest first."""
-        found = list(self._store.query(words, since or None, until or None, min(limit, 2_000)))
-        return {"events": found, "more": len(found) >= limit}
+    def rows(self, since: str, until: str, words: str, first: int, count: int = PAGE) -> dict[str, Any]:
+        """Return lines by their place in a range, the newest first, and how many there are in all."""
+        start, end = self._store.span(since or None, until or None)
+        return self._places.rows(start, end, words, first, count)
 
-    def context(self, service: str, at: str) -> dict[str, Any]:
-        """Return what the service logged around a moment, whatever the filter."""
-        words = f'service="{service}"' if service and '"' not in service else ""
-        before = list(self._store.query(words, None, at, 25, "desc"))[::-1]
-        after = list(self._store.query(words, at, None, 26, "asc"))
-        return {"events": before + after}
+    def find(self, since: str, until: str, words: str, text: str, before: str, after: str) -> dict[str, Any]:
+        """Return the place of the next line that has `text`: older than `before`, or newer than `after`."""
+        start, end = self._store.span(since or None, until or None)
+        wanted = f"({words}) {_quoted(text)}" if words.strip() else _quoted(text)
+        if after:
+            newer = self._store.query(wanted, _just_after(after), end, 1, "asc")
+            event = next(newer, None)
+        else:
+            event = next(self._store.query(wanted, start, before or end, 1), None)
+        if event is None:
+            return {"place": -1}
+        at = datetime.fromisoformat(str(event["timestamp"]))
+        return {"place": self._places.place_of(start, end, words, at, str(event.get("event_id", "")))}
+
+    def place(self, since: str, until: str, words: str, event_id: str) -> dict[str, Any]:
+        """Return one event by its id, and its place in a range; -1: it is not in it."""
+        event = self._store.get(event_id)
+        if event is None:
+            return {"event": None, "place": -1}
+        start, end = self._store.span(since or None, until or None)
+        at = datetime.fromisoformat(str(event["timestamp"]))
+        inside = start <= at < end and self._store.parse(words).matches(event)
+        place = self._places.place_of(start, end, words, at, event_id) if inside else -1
+        return {"event": event, "place": place}
+
+    def context(self, service: str, at: str, count: int = 25) -> dict[str, Any]:
+        """Return what the service (or with none: everybody) logged around a moment, whatever the filter."""
+        words = f"service={_quoted(service)}" if service else ""
+        count = max(min(count, 1_000), 1)
+        before = list(self._store.query(words, None, at, count, "desc"))[::-1]
+        after = list(self._store.query(words, at, None, count + 1, "asc"))
+        return {"events": before + after, "more": len(before) == count or len(after) > count}
+
+    def similar(self, since: str, until: str, words: str) -> dict[str, Any]:
+        """Return the lines of a range grouped by what they have in common: of the newest 20,000."""
+        events = list(self._store.query(words, since or None, until or None, LOOKED_AT))
+        return {"groups": similar(events), "looked_at": len(events), "all": len(events) < LOOKED_AT}
+
+    def why_empty(self, since: str, until: str, words: str) -> dict[str, Any]:
+        """Say why a range shows nothing: what there is nearby, and which word of the filter is to blame."""
+        node = self._store.parse(words).node
+        start, end = self._store.span(since or None, until or None)
+        before = next(self._store.query(words, None, end, 1, "desc"), None)
+        after = next(self._store.query(words, end, None, 1, "asc"), None)
+        here = self._places.rows(start, end, "", 0, 1)["total"]
+        day = self._places.rows(end - timedelta(days=1), end, words, 0, 1)["total"]
+        return {
+            "before": before and before.get("timestamp"),
+            "after": after and after.get("timestamp"),
+            "unfiltered": here,
+            "day": day,
+            "hints": list(self._store.parse(words).hints) if node else [],
+        }
+
+    def elsewhere(self, name: str, since: str, until: str, words: str) -> dict[str, Any]:
+        """Return a panel's question in the languages of other stores."""
+        start, end = self._store.span(since or None, until or None)
+        node = self._store.parse(words).node
+        return dict(elsewhere(name, node, as_event_time(start), as_event_time(end)))
 
     def trace(self, text: str) -> dict[str, Any]:
         """Return a trace as a waterfall, and its lines."""
         trace_id = trace_id_of(text)
-        fall = waterfall(self._store.trace(trace_id))
+        events = self._store.trace(trace_id)
+        if not events and (known := self._trace_of_other_id(text.strip())):
+            trace_id = known
+            events = self._store.trace(trace_id)
+        fall = waterfall(events)
         rows = [
             {
                 "name": row.span.name,
@@ -135,17 +257,16 @@ class Answers:
             "errors": fall.errors,
         }
 
-    def topology(self, since: str, until: str) -> dict[str, Any]:
-        """Return which service calls which."""
-        return self._store.topology(since or None, until or None)
-
-    def fields(self) -> dict[str, Any]:
-        """Return the names of fields for completion."""
-        return {"fields": [{"name": field.name, "type": field.type, "doc": field.doc} for field in FIELDS]}
+    def _trace_of_other_id(self, text: str) -> str:
+        """Return the trace of the request (or of the event) that has this id."""
+        quoted = _quoted(text)
+        words = f"request_id={quoted} OR correlation_id={quoted} OR event_id={quoted}"
+        found = next((event for event in self._store.query(words, limit=5) if event.get("trace_id")), None)
+        return "" if found is None else str(found["trace_id"])
 
     def values(self, field: str, since: str, until: str) -> dict[str, Any]:
         """Return the most frequent values of a field, with their counts."""
-        if field not in _OFFERED:
+        if field not in _OFFERED and field not in self._store.declared():
             return {"values": []}
         return {"values": self._store.values(field, since or None, until or None, _VALUES)}
 
@@ -162,6 +283,34 @@ class Answers:
         for event in events:
             rest: Mapping[str, Any] = {name: value for name, value in event.items() if name not in names}
             yield _row([*(event.get(name) for name in names), orjson.dumps(rest, default=str).decode()])
+
+
+def _sink(service: ServiceView, sink: SinkView) -> dict[str, Any]:
+    account = sink.account
+    return {
+        "service": service.service,
+        "sink": sink.name,
+        "state": sink.state,
+        "error": sink.error,
+        "accepted": account.accepted,
+        "delivered": account.delivered,
+        "pending": account.pending,
+        "dead_lettered": account.dead_lettered,
+        "filtered": sum(account.filtered.values()),
+        "dropped": sum(account.dropped.values()),
+        "reasons": dict(account.dropped),
+        "lag": sink.oldest,
+        "unaccounted": account.balance,
+    }
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _just_after(moment: str) -> datetime:
+    return datetime.fromisoformat(moment) + timedelta(microseconds=1)
 
 
 def _row(values: list[Any]) -> bytes:

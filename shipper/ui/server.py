@@ -14,7 +14,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,12 +31,21 @@ from .guard import COOKIE, HEADERS, is_loopback, refusal
 
 __all__ = ["PageServer"]
 
+_KINDS: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_PAGE: Final = files(__package__) / "page"
+# Only what is there by name: no path of a request is ever put together with a directory.
 _FILES: Final[Mapping[str, tuple[str, str]]] = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
-    "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+    ("/" if one.name == "index.html" else f"/{one.name}"): (
+        one.name,
+        _KINDS["." + one.name.rpartition(".")[2]],
+    )
+    for one in _PAGE.iterdir()
+    if "." + one.name.rpartition(".")[2] in _KINDS
 }
 _AT_ONCE: Final = 32
 _LIVE: Final = 3600.0
@@ -127,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if target.path in _FILES:
             name, kind = _FILES[target.path]
-            self._send(200, (files(__package__) / "page" / name).read_bytes(), kind)
+            self._send(200, (_PAGE / name).read_bytes(), kind)
             return
         try:
             self._ask(target.path, asked)
@@ -144,17 +153,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _ask(self, path: str, asked: Mapping[str, str]) -> None:
         answers = self.server.answers
         since, until, words = asked.get("since", ""), asked.get("until", ""), asked.get("filter", "")
+        place = int(asked.get("first", "0"))
         questions: Mapping[str, Callable[[], object]] = {
-            "/api/panels": lambda: answers.panels(since, until, words),
-            "/api/events": lambda: answers.events(since, until, words, int(asked.get("limit", "200"))),
-            "/api/context": lambda: answers.context(asked.get("service", ""), asked["at"]),
+            "/api/about": answers.about,
+            "/api/rows": lambda: answers.rows(since, until, words, place, int(asked.get("count", "200"))),
+            "/api/find": lambda: answers.find(
+                since, until, words, asked["text"], asked.get("before", ""), asked.get("after", "")
+            ),
+            "/api/place": lambda: answers.place(since, until, words, asked["id"]),
+            "/api/context": lambda: answers.context(
+                asked.get("service", ""), asked["at"], int(asked.get("count", "25"))
+            ),
             "/api/trace": lambda: answers.trace(asked["id"]),
-            "/api/topology": lambda: answers.topology(since, until),
-            "/api/fields": answers.fields,
+            "/api/similar": lambda: answers.similar(since, until, words),
+            "/api/why": lambda: answers.why_empty(since, until, words),
+            "/api/elsewhere": lambda: answers.elsewhere(asked["panel"], since, until, words),
+            "/api/pipeline": answers.pipeline,
             "/api/values": lambda: answers.values(asked["field"], since, until),
         }
         if path in questions:
             self._send(200, plain(questions[path]()), "application/json")
+        elif path == "/api/panels":
+            self._stream(
+                _panels(answers, since, until, words, asked.get("by", "level")), "application/x-ndjson", {}
+            )
         elif path == "/api/live":
             self._live(words)
         elif path == "/api/export":
@@ -224,3 +246,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(first)
             for part in iterator:
                 self.wfile.write(part)
+
+
+def _panels(answers: Answers, since: str, until: str, words: str, by: str) -> Iterator[bytes]:
+    """Yield a line for each panel; what goes wrong after the first is a line, too: the answer has begun."""
+    begun = False
+    try:
+        for one in answers.panels(since, until, words, by):
+            yield plain(one) + b"\n"
+            begun = True
+    except (ValueError, StoreError) as error:
+        if not begun:
+            raise
+        yield plain({"name": "problem", "error": str(error)}) + b"\n"

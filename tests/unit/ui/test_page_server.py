@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
 
+from logferry.handlers.pattern import pattern
 from logferry.shipper.model import Batch, Delivered
 from logferry.shipper.panels import CATALOGUE
 from logferry.shipper.store.layout import Layout
@@ -114,12 +116,13 @@ def test_nothing_in_the_page_makes_markup_of_what_a_line_holds() -> None:
 
 
 def test_panels_events_traces_and_values(server: PageServer) -> None:
-    told = json.loads(ask(server, f"/api/panels?{SINCE}")[2])
-    assert set(told["panels"]) == set(CATALOGUE)
-    assert sum(row["count"] for row in told["panels"]["volume"]) == told["complete"]["events"] == 60
-    found = json.loads(ask(server, f"/api/events?{SINCE}&filter=level%3DERROR&limit=5")[2])
-    assert len(found["events"]) == 5
-    assert found["more"] is True
+    told = {row["name"]: row for row in map(json.loads, ask(server, f"/api/panels?{SINCE}")[2].splitlines())}
+    assert set(told) == set(CATALOGUE) | {"range", "keywords", "topology"}
+    assert sum(row["count"] for row in told["volume"]["rows"]) == 60
+    assert told["topology"]["services"][0]["requests"] == 60
+    assert sum(row["count"] for row in told["errors"]["rows"]) == 12
+    found = json.loads(ask(server, f"/api/rows?{SINCE}&filter=level%3DERROR&count=5")[2])
+    assert (len(found["events"]), found["total"]) == (5, 12)
     assert found["events"][0]["message"].endswith(HOSTILE)
     trace = json.loads(ask(server, f"/api/trace?id={1:032x}")[2])
     assert len(trace["rows"]) == 3
@@ -128,18 +131,108 @@ def test_panels_events_traces_and_values(server: PageServer) -> None:
     values = json.loads(ask(server, f"/api/values?field=level&{SINCE}")[2])
     assert values["values"] == [{"value": "INFO", "count": 48}, {"value": "ERROR", "count": 12}]
     assert json.loads(ask(server, "/api/values?field=message")[2]) == {"values": []}
-    assert json.loads(ask(server, f"/api/topology?{SINCE}")[2])["services"][0]["requests"] == 60
-    assert {"name": "level", "type": "string"}.items() <= json.loads(ask(server, "/api/fields")[2])["fields"][
-        1
-    ].items()
+    about = json.loads(ask(server, "/api/about")[2])
+    assert set(about["panels"]) == set(CATALOGUE)
+    assert {"name": "level", "type": "string"}.items() <= about["fields"][1].items()
+
+
+def test_a_line_is_found_by_its_place(server: PageServer) -> None:
+    """Every place has its line, however it is asked for: by place, by id, and by what it holds."""
+    whole = json.loads(ask(server, f"/api/rows?{SINCE}&count=1000")[2])["events"]
+    assert [event["message"].split()[1] for event in whole] == [str(number) for number in range(59, -1, -1)]
+    for place in (0, 7, 31, 58, 59):
+        page = json.loads(ask(server, f"/api/rows?{SINCE}&first={place}&count=3")[2])
+        assert page["total"] == 60
+        assert page["events"] == whole[place : place + 3]
+        found = json.loads(ask(server, f"/api/place?{SINCE}&id={whole[place]['event_id']}")[2])
+        assert (found["place"], found["event"]) == (place, whole[place])
+    assert json.loads(ask(server, f"/api/rows?{SINCE}&first=60")[2])["events"] == []
+    at = whole[10]["timestamp"]
+    find = f"/api/find?{SINCE}&text=event%203"  # 39 to 30, and 3
+    assert json.loads(ask(server, f"{find}&before={at}")[2])["place"] == 20
+    assert json.loads(ask(server, f"{find}&after={whole[25]['timestamp']}")[2])["place"] == 24
+    assert json.loads(ask(server, f"/api/find?{SINCE}&text=nowhere")[2])["place"] == -1
+    outside = json.loads(ask(server, f"/api/place?{SINCE}&filter=level%3DDEBUG&id={whole[0]['event_id']}")[2])
+    assert outside["place"] == -1
+
+
+def test_many_lines_of_one_moment_have_places(tmp_path: Path) -> None:
+    writer = StoreWriter(Layout(tmp_path / "logs"))
+    lines = [event(1, message=f"same {n:04}") for n in range(500)]
+    writer.write(Batch("ef" * 16, range(1, 501), lines))
+    writer.close()
+    for served in serve(PageServer(tmp_path / "logs")):
+        seen = [
+            one["event_id"]
+            for first in range(0, 500, 100)
+            for one in json.loads(ask(served, f"/api/rows?{SINCE}&first={first}&count=100")[2])["events"]
+        ]
+        assert len(seen) == len(set(seen)) == 500
+
+
+def test_lines_that_are_alike_are_one_group(server: PageServer) -> None:
+    told = json.loads(ask(server, f"/api/similar?{SINCE}")[2])
+    assert [(group["level"], group["count"]) for group in told["groups"]] == [("INFO", 48), ("ERROR", 12)]
+    words = quote(told["groups"][1]["filter"] + " level=ERROR")
+    assert json.loads(ask(server, f"/api/rows?{SINCE}&filter={words}")[2])["total"] == 12
+
+
+def test_an_empty_answer_says_why(server: PageServer) -> None:
+    later = "since=2026-11-21T09:00:00Z&until=2026-11-21T09:10:00Z"
+    told = json.loads(ask(server, f"/api/why?{later}&filter=level%3DERROR")[2])
+    assert told["before"].startswith("2026-11-21T08:00:55")
+    assert (told["after"], told["unfiltered"], told["day"]) == (None, 0, 12)
+    told = json.loads(ask(server, f"/api/why?{SINCE}&filter=nowhere")[2])
+    assert (told["before"], told["unfiltered"]) == (None, 60)
+
+
+def test_a_request_id_finds_its_trace(tmp_path: Path) -> None:
+    fill(tmp_path / "logs", 0, 1)
+    writer = StoreWriter(Layout(tmp_path / "logs"))
+    writer.write(Batch("aa" * 16, [1], [event(8, request_id="req-2026-x7")]))
+    writer.close()
+    for served in serve(PageServer(tmp_path / "logs")):
+        assert json.loads(ask(served, "/api/trace?id=req-2026-x7")[2])["trace_id"] == f"{3:032x}"
+
+
+def test_new_errors_are_told_from_old_ones(tmp_path: Path) -> None:
+    """New in this range, and new since a version."""
+    writer = StoreWriter(Layout(tmp_path / "logs"))
+    old = {"level": "ERROR", "kind": None, "timestamp": "2026-11-21T07:00:00.000001Z"}
+    now = {"level": "ERROR", "kind": None, "timestamp": "2026-11-21T08:00:30.000001Z"}
+    told = [
+        old | {"message": "shelf 1 locked", "version": "1"},
+        now | {"message": "shelf 2 locked", "version": "2"},
+        now | {"message": "bank 3 away", "version": "2"},
+    ]
+    lines = [event(1, **more, error_pattern=pattern(str(more["message"]))) for more in told]
+    writer.write(Batch("ab" * 16, range(1, 4), lines))
+    writer.close()
+    for served in serve(PageServer(tmp_path / "logs")):
+        rows = map(json.loads, ask(served, f"/api/panels?{SINCE}")[2].splitlines())
+        found = {row["error"]: row for panel in rows if panel["name"] == "errors" for row in panel["rows"]}
+        assert not found["shelf <num> locked"]["new"]
+        assert not found["shelf <num> locked"]["since_version"]
+        assert found["bank <num> away"]["new"]
+        assert found["bank <num> away"]["since_version"]
+        assert found["bank <num> away"]["first_version"] == "2"
+
+
+def test_a_panel_is_asked_elsewhere(server: PageServer) -> None:
+    words = quote('service=shop -endpoint="/a" duration_ms>5')
+    told = json.loads(ask(server, f"/api/elsewhere?panel=qps&{SINCE}&filter={words}")[2])
+    assert '{kind="access",service=~"shop"} | endpoint!="/a"' in told["logql"]
+    assert "left out" in told["logql"]
+    body = json.loads(told["elasticsearch"])
+    assert 'service:("shop") AND NOT endpoint:("/a")' in str(body["query"])
 
 
 def test_mistakes_are_said_in_words(server: PageServer) -> None:
-    status, _, body = ask(server, "/api/events?filter=levl%3DERROR")
+    status, _, body = ask(server, "/api/rows?filter=levl%3DERROR")
     assert status == 400
     assert "did you mean level?" in json.loads(body)["error"]
     assert ask(server, "/api/panels?since=yesterdayish")[0] == 400
-    assert ask(server, "/api/events?limit=many")[0] == 400
+    assert ask(server, "/api/rows?count=many")[0] == 400
     assert ask(server, "/api/trace")[0] == 400
     assert ask(server, "/api/live?filter=levl%3DERROR")[0] == 400
     assert ask(server, "/nothing")[0] == 404
@@ -181,26 +274,26 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path: Path) -> None:
     ],
 )
 def test_who_may_ask(server: PageServer, headers: dict[str, str], status: int) -> None:
-    assert ask(server, "/api/fields", **headers)[0] == status
+    assert ask(server, "/api/about", **headers)[0] == status
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
 def test_nothing_but_get(server: PageServer, method: str) -> None:
-    assert ask(server, "/api/fields", method)[0] == 405
+    assert ask(server, "/api/about", method)[0] == 405
 
 
 def test_another_address_needs_a_token(place: Path) -> None:
     with pytest.raises(ValueError, match="only with a token"):
         PageServer(place, "0.0.0.0")
     for served in serve(PageServer(place, "127.0.0.1", token="s3cret")):
-        assert ask(served, "/api/fields")[0] == 401
+        assert ask(served, "/api/about")[0] == 401
         assert ask(served, "/")[0] == 401
         assert ask(served, "/?token=wrong")[0] == 401
         status, headers, _ = ask(served, "/?token=s3cret")
         assert (status, headers["location"]) == (303, "/")
         assert "HttpOnly; SameSite=Strict" in headers["set-cookie"]
         cookie = headers["set-cookie"].partition(";")[0]
-        assert ask(served, "/api/fields", Cookie=cookie)[0] == 200
+        assert ask(served, "/api/about", Cookie=cookie)[0] == 200
         assert served.url.endswith("/?token=s3cret")
 
 

@@ -1,0 +1,212 @@
+// The panels: each is a card, drawn as soon as its numbers have come.
+import { filled, heatmap, lines, stacked } from "./charts.js";
+import { $, ago, button, bytes, clock, copy, date, html, lasting, ms, number, short, visible } from "./dom.js";
+import { add, ask, asked, narrow, note, phrase, range, state, term, terms, write } from "./state.js";
+import { topology } from "./topology.js";
+
+const LEVELS = { DEBUG: "l-debug", INFO: "l-info", WARNING: "l-warning", ERROR: "l-error", CRITICAL: "l-critical" };
+const ORDER = ["CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"];
+const BUCKETS = ["1", "2", "5", "10", "20", "50", "100", "200", "500", "1000", "2000", "5000", "10000", "20000", "50000", "+Inf"];
+// What is shown where, in the order of the page; the words come from the panels' definition.
+const CARDS = [
+  ["qps", "4"], ["heatmap", "4"], ["error_rate", "4"],
+  ["top_errors", "3"], ["slowest", "3"], ["topology", "6"],
+  ["errors", "6"], ["keywords", "3"], ["pipeline", "3"],
+];
+const OWN = {
+  volume: { title: "Log volume", about: "events" },
+  heatmap: { title: "Durations", about: "requests by duration, with P50, P95 and P99" },
+  keywords: { title: "Keywords", about: "of errors; the larger the more often" },
+  topology: { title: "Who calls whom", about: "calls, failed, P95" },
+  pipeline: { title: "The pipeline", about: "what is on its way, and what was lost" },
+};
+const on = {
+  narrow,
+  range: (from, to) => write({ since: new Date(from).toISOString(), until: new Date(to).toISOString(), live: false }),
+};
+let about = {}, grouped = ["level"], got = {};
+
+export function prepare(told) {
+  about = { ...told.panels, ...Object.fromEntries(Object.entries(OWN).map(([name, own]) => [name, { ...told.panels[name], ...own }])) };
+  grouped = told.grouped;
+  const card = (name, wide) => html("article", { class: `card w${wide}`, "data-panel": name, "aria-labelledby": `h-${name}` },
+    html("header", {}, html("h2", { id: `h-${name}` }, about[name].title), html("small", {}, about[name].about), html("span", { class: "grow" }), tools(name)),
+    html("div", { class: "body" }, html("p", { class: "quiet" }, "…")));
+  $("volume").replaceChildren(card("volume", "12"));
+  $("panels").replaceChildren(...CARDS.map(([name, wide]) => card(name, wide)));
+}
+
+function tools(name) {
+  const parts = [];
+  if (name === "volume") {
+    const select = html("select", { id: "by", "aria-label": "volume by", onchange: (event) => write({ by: event.target.value }) },
+      ...grouped.map((field) => html("option", { value: field }, `by ${field}`)));
+    parts.push(select);
+  }
+  if (["topology", "pipeline"].includes(name)) return html("span", { class: "tools" }, ...parts);
+  parts.push(html("details", { class: "menu" }, html("summary", { "aria-label": `copy ${about[name].title}`, title: "copy as a query" }, "⋯"),
+    html("div", {}, button("copy as logferry query", () => copy(command(name), "copied: logferry query")),
+      about[name].unit ? button("copy as LogQL", () => other(name, "logql")) : null,
+      about[name].unit ? button("copy for Elasticsearch", () => other(name, "elasticsearch")) : null,
+      button("copy the numbers", () => copy(JSON.stringify(got[name] ?? [], null, 1), "copied as JSON")))));
+  return html("span", { class: "tools" }, ...parts);
+}
+
+const BASE = { qps: "kind=access", heatmap: "kind=access", latency: "kind=access", error_rate: "kind=access", top_errors: "failed=true", slowest: "kind=access", errors: "level=ERROR,CRITICAL", keywords: "level=ERROR,CRITICAL" };
+
+export function command(name = "") {
+  const words = [BASE[name], /\s(OR|\|\|)\s/.test(state.filter) && BASE[name] ? `(${state.filter})` : state.filter].filter(Boolean).join(" ");
+  return `logferry query '${words.replaceAll("'", "'\"'\"'")}' --since ${state.since}${state.until ? ` --until ${state.until}` : ""}`;
+}
+
+async function other(name, language) {
+  const told = await ask("elsewhere", { ...asked(), panel: name });
+  await copy(told[language] ?? "", `copied: ${language === "logql" ? "LogQL" : "Elasticsearch"}`);
+}
+
+const body = (name) => document.querySelector(`[data-panel="${name}"] .body`);
+const nothing = (words = "nothing in this range") => html("p", { class: "quiet" }, words);
+const put = (name, ...parts) => { body(name)?.replaceChildren(...parts.filter(Boolean)); };
+
+function series(found, name, value) {
+  const by = new Map();
+  for (const row of found) {
+    const key = String(row[name] ?? "(none)");
+    if (!by.has(key)) by.set(key, []);
+    by.get(key).push([ms(row.time), row[value]]);
+  }
+  return [...by].map(([key, points]) => ({ name: key, points })).sort((a, b) => a.name.localeCompare(b.name));
+}
+
+// One panel has come.
+export function show(told) {
+  const { name } = told;
+  got[name] = told.rows ?? told.edges;
+  const span = { ...range, on };
+  const title = about[name]?.title ?? name;
+  const draw = {
+    volume: () => {
+      $("by").value = state.by;
+      const found = series(told.rows, "value", "count");
+      const others = ["l-o0", "l-o1", "l-o2", "l-o3", "l-o4", "l-o5", "l-o6"];
+      if (state.by === "level") found.sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
+      const looks = found.map((one, index) => (state.by === "level" ? LEVELS[one.name] ?? "l-debug" : others[index % 7]));
+      put(name, ...stacked(title, found, { ...span, unit: "", field: state.by, looks, height: innerWidth < 700 ? 90 : 104 }));
+    },
+    qps: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8).map((one) => ({ ...one, points: filled(one.points, range) })), { ...span, unit: "", field: "service" })),
+    error_rate: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8), { ...span, unit: "percentunit", field: "service" })),
+    heatmap: () => { put("heatmap", nothing("…")); },
+    latency: () => {
+      const cells = (got.heatmap ?? []).map((row) => [ms(row.time), row.duration_le, row.count]);
+      const there = BUCKETS.filter((one) => cells.some(([, bucket]) => bucket === one));
+      if (!there.length) return put("heatmap", nothing());
+      const order = BUCKETS.slice(BUCKETS.indexOf(there[0]), BUCKETS.indexOf(there[there.length - 1]) + 1);
+      const over = ["p50", "p95", "p99"].map((key) => ({ name: key.toUpperCase(), points: told.rows.map((row) => [ms(row.time), row[key]]) }));
+      put("heatmap", ...heatmap(about.heatmap.title, cells, order, over, span));
+    },
+    top_errors: () => put(name, bars(told.rows.map((row) => ({ ...row, value: row.rate, more: `${number(row.failed)} of ${number(row.requests)}`, fields: { service: row.service, endpoint: row.endpoint, failed: "true" } })), "percentunit", "hot")),
+    slowest: () => put(name, bars(told.rows.map((row) => ({ ...row, value: row.p95, more: `slowest ${short(row.max, "ms")}`, fields: { service: row.service, endpoint: row.endpoint } })), "ms", "")),
+    errors: () => put(name, errors(told.rows)),
+    keywords: () => put(name, ...keywords(told.rows)),
+    topology: () => put(name, told.edges.length ? topology(told, on) : nothing("no service called another in this range")),
+    pipeline: () => pipeline(told),
+  }[name];
+  if (!draw) return;
+  const bare = ["latency", "topology", "pipeline"].includes(name) || told.rows.length;
+  if (bare) draw(); else put(name, nothing());
+}
+
+function bars(items, unit, look) {
+  const most = Math.max(...items.map((item) => item.value), 0) || 1;
+  return html("div", { class: `bars ${look}` }, ...items.slice(0, 5).map((item) => {
+    const fill = html("i", {});
+    fill.style.width = `${Math.max((item.value / most) * 100, 1)}%`;
+    return html("button", { type: "button", title: `${item.service} ${item.endpoint}: ${short(item.value, unit)}, ${item.more}`, "data-value": item.value,
+      onclick: () => add(Object.entries(item.fields).map(([field, value]) => term(field, value))) },
+      html("span", { class: "what" }, html("small", {}, item.service), " ", item.endpoint), html("b", {}, short(item.value, unit)), html("span", { class: "track" }, fill));
+  }));
+}
+
+const when = (text) => { const at = ms(text); return `${date(at) === date(Date.now()) ? "" : `${date(at).slice(5)} `}${clock(at)}`; };
+
+function errors(rows) {
+  const line = (row) => {
+    const marks = [];
+    if (row.since_version) marks.push(html("span", { class: "mark", title: `never before version ${row.first_version} of ${row.service}` }, `new in ${row.first_version}`));
+    else if (row.new) marks.push(html("span", { class: "mark", title: `first seen ${row.first_ever}` }, "new"));
+    const words = row.has_pattern ? [term("error_pattern", row.error)] : ["level=ERROR,CRITICAL", ...fragments(row.error ?? "")];
+    return html("tr", { "data-error": row.error, "data-count": row.count },
+      html("td", { class: "num" }, number(row.count)),
+      html("td", { class: "text" }, button(visible(row.error ?? "(no message)"), () => add([term("service", row.service), ...words]), { class: "link", title: visible(row.error ?? "") }), " ", ...marks),
+      html("td", { class: "dim" }, visible(row.service)), html("td", { class: "dim" }, when(row.first_ever ?? row.first)), html("td", { class: "dim" }, when(row.last)),
+      html("td", {}, row.trace_id ? button("trace", () => write({ trace: row.trace_id }), { class: "small", title: "the last one's trace" }) : null));
+  };
+  const head = ["count", "pattern", "service", "first", "last", ""].map((text) => html("th", { scope: "col" }, text));
+  return html("div", { class: "scroll" }, html("table", { class: "rows" }, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...[...rows].sort((a, b) => a.only_access - b.only_access).slice(0, 40).map(line))));
+}
+
+const fragments = (pattern) => pattern.split(/<(?:str|url|id|ip|path|num)>/).map((part) => part.trim()).filter((part) => part.length > 2).slice(0, 4).map(phrase);
+
+const escape = (text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+const wordFilter = (word) => [`level=ERROR,CRITICAL`, `(message~${phrase(`(?i)${escape(word)}`)} OR error_pattern~${phrase(`(?i)${escape(word)}`)})`];
+
+let listed = false;
+function keywords(rows) {
+  const most = rows[0].count, shown = rows.slice(0, 28);
+  const one = (row) => {
+    const size = 1 + Math.round(4 * Math.sqrt(row.count / most));
+    return button(row.word, () => add(wordFilter(row.word)), { class: `s${size}`, title: `${number(row.count)} errors`, "aria-label": `${row.word}, ${row.count} errors`, "data-count": row.count });
+  };
+  const cloud = html("div", { class: "cloud", hidden: listed }, ...[...shown].sort((a, b) => a.word.localeCompare(b.word)).map(one));
+  const fill = (row) => { const made = html("i", {}); made.style.width = `${(row.count / most) * 100}%`; return made; };
+  const list = html("div", { class: "bars thin", hidden: !listed }, ...shown.slice(0, 12).map((row) => html("button", { type: "button", onclick: () => add(wordFilter(row.word)) },
+    html("span", { class: "what" }, row.word), html("b", {}, number(row.count)), html("span", { class: "track" }, fill(row)))));
+  const swap = button(listed ? "as a cloud" : "as bars", () => { listed = !listed; cloud.hidden = listed; list.hidden = !listed; swap.textContent = listed ? "as a cloud" : "as bars"; }, { class: "small swap" });
+  return [html("div", { class: "scroll" }, cloud, list), swap];
+}
+
+// ── the pipeline, and how complete what one sees is ──
+
+function pipeline(told) {
+  complete(told);
+  if (!told.known) return put("pipeline", nothing("only the store is known here: logferry ui -c logferry.yaml shows the pipeline"));
+  const cell = (words, look = "num", more = {}) => html("td", { class: look, ...more }, words);
+  const rows = told.sinks.map((sink) => html("tr", { "data-sink": `${sink.service}/${sink.sink}` },
+    cell(`${sink.service} → ${sink.sink}`, ""), cell(number(sink.accepted), "num", { "data-accepted": sink.accepted }), cell(number(sink.delivered), "num", { "data-delivered": sink.delivered }),
+    cell(number(sink.pending), sink.pending ? "num warn" : "num"), cell(number(sink.dropped + sink.dead_lettered), sink.dropped + sink.dead_lettered ? "num hot" : "num"),
+  ));
+  const head = ["", "accepted", "delivered", "waiting", "lost"].map((text) => html("th", { scope: "col" }, text));
+  const off = told.sinks.reduce((sum, sink) => sum + Math.abs(sink.unaccounted), 0);
+  const facts = [["lag", told.lag == null ? "none" : lasting(told.lag)], ["spool", bytes(told.bytes)], ["newest", told.newest ? ago(told.newest, told.now) : "–"]];
+  const errors = [...new Set(told.sinks.map((sink) => sink.error).filter(Boolean))];
+  put("pipeline", html("div", { class: "facts" }, ...facts.map(([name, value]) => html("span", {}, html("small", {}, name), html("b", {}, value)))),
+    html("div", { class: "scroll" }, html("table", { class: "rows" }, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows))),
+    ...errors.map((text) => html("p", { class: "warn" }, visible(text))),
+    html("p", { class: "quiet tight" }, off ? `${number(off)} events unaccounted for` : "every event is accounted for"));
+}
+
+let told = null, total = null;
+export function counted(events) { total = events; complete(told); }
+
+// Beside every result: how many events, how old the newest is, what is on its way, what was lost.
+function complete(now) {
+  told = now ?? told;
+  if (!told) return;
+  const mark = (look, words, title = "") => html("span", { class: `fact ${look}`, title }, words);
+  const parts = [];
+  if (total !== null) parts.push(mark("", `${number(total)} events`));
+  parts.push(mark("", told.newest ? `newest ${ago(told.newest, told.now)}` : "the store is empty"));
+  if (told.known) {
+    const reasons = Object.entries(told.reasons).map(([reason, count]) => `${reason} ${number(count)}`).join(", ");
+    parts.push(told.pending ? mark("warn", `… ${number(told.pending)} still on their way, the oldest for ${lasting(told.lag)}`) : mark("good", "✓ nothing on its way"));
+    parts.push(told.dropped ? mark("hot", `✗ ${number(told.dropped)} dropped (${reasons})`) : mark("good", "✓ none dropped"));
+    if (told.dead_lettered) parts.push(mark("hot", `✗ ${number(told.dead_lettered)} dead letters`, "logferry dead-letter ls"));
+  } else parts.push(mark("", "drops are not known: opened without a configuration"));
+  $("complete").replaceChildren(...parts);
+}
+
+export const rangeWords = () => {
+  if (!range.from) return "";
+  const same = date(range.from) === date(range.to);
+  return `${same ? "" : `${date(range.from)} `}${clock(range.from, true)} – ${same ? "" : `${date(range.to)} `}${clock(range.to, true)}`;
+};
