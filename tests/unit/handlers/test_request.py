@@ -251,6 +251,7 @@ def test_a_request_whose_end_nobody_would_tell_says_nothing_of_its_beginning(eve
     """Without spans, on excluded paths, without access events, and where beginnings are not told."""
     policy = Policy(redactor=REDACTOR, exclude=["/health"])
     with_spans(policy, 1, "/health")
+    with_spans(policy, 0)  # a span after the request's end is not inside it
     logging.getLogger("logferry.access").setLevel("ERROR")
     try:
         with_spans(policy, 1)
