@@ -57,7 +57,7 @@ _NODE_LINE: Final = re.compile(
 _CLOSES: Final = frozenset({b"}", b"]", b"})", b"},", b"];", b"};", b"])"})
 _RECORD: Final = re.compile(
     rb"[\[<(]?(?:\d{4}-\d\d-\d\d|\d\d/[A-Z][a-z][a-z]/\d{4}|\d{4}/\d\d/\d\d|\d\d:\d\d:\d\d|<?\d{1,3}>|"
-    rb"[A-Z][a-z][a-z] [ \d]\d |"
+    rb"[A-Z][a-z][a-z] [ \d]\d[ ,]|"
     rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b)"
 )
 _PLAIN, _INSIDE, _BEHIND, _CHAINED, _PANIC, _SCRIPT = range(6)
@@ -209,7 +209,7 @@ class TracebackJoiner:
         if line[:1] not in _OPENS and line[:1] not in {b" ", b"n"}:
             return _PLAIN
         if self._opens(line):
-            return _INSIDE
+            return _INSIDE if line.startswith(_HEAD) else _BEHIND
         if self._go and (line.startswith(_GO) or _GO_DUMP.match(line)):
             return _PANIC
         if self._node and _NODE.match(line):
@@ -228,7 +228,8 @@ class TracebackJoiner:
         if state >= _PANIC:
             return self._goes_on(line, state, indented=indented)
         if self._opens(line):
-            return None if self._blank and state != _CHAINED else _INSIDE
+            inside = _INSIDE if line.startswith(_HEAD) else _BEHIND
+            return None if self._blank and state != _CHAINED else inside
         if state == _BEHIND and line.startswith(_CHAINS):
             return _CHAINED
         if state == _INSIDE:

@@ -23,6 +23,7 @@ import orjson
 from ...core.lines import CutLine, size
 from ...core.multiline import Group, Joiner, TracebackJoiner, joined
 from .containers import CRI_LINE, DOCKER_START
+from .mysql import MYSQL_ERROR
 from .patterns import pattern_of
 from .postgresql import CSV_START, PART, SEVERITY
 from .setting import MultilineConfig, MultilineSetting, ParserSetting, parser_config
@@ -164,7 +165,7 @@ class PostgresJoiner(_Joiner):
 
 
 class SlowJoiner(_Joiner):
-    """MySQL's slow-query log: from its comments to the next. Its error log: what is indented."""
+    """MySQL's slow-query log: from its comments to the next. Its error log: from a time to the next."""
 
     __slots__ = ("_said", "_slow")
 
@@ -180,6 +181,8 @@ class SlowJoiner(_Joiner):
         if not self._slow:
             if first.rstrip().endswith(_SLOW_BEGUN):
                 return line.startswith(_SLOW_TITLE)
+            if MYSQL_ERROR.match(first):
+                return not MYSQL_ERROR.match(line) and not line.startswith(_SLOW_HEAD)
             return line[:1] in {b" ", b"\t"}
         if not line.startswith(b"# "):
             self._said = True
@@ -425,7 +428,7 @@ class AutoJoiner:
     def _decide(self, first: bytes) -> None:
         if CSV_START.match(first) or _PG_LINE.match(first):
             self._joiner = PostgresJoiner(self._max)
-        elif first.startswith(_SLOW_HEAD) or first.rstrip().endswith(_SLOW_BEGUN):
+        elif first.startswith(_SLOW_HEAD) or first.rstrip().endswith(_SLOW_BEGUN) or MYSQL_ERROR.match(first):
             self._joiner = SlowJoiner(self._max)
         elif (first.startswith(DOCKER_START) and b'"stream":"' in first) or CRI_LINE.match(first):
             self._joiner = ContainerJoiner(self._max, lambda: TracebackJoiner(self._max))

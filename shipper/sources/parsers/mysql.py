@@ -14,7 +14,13 @@ from .levels import level_named
 from .model import Fields
 from .times import Times
 
-__all__ = ["Mysql"]
+__all__ = ["MYSQL_ERROR", "Mysql"]
+
+MYSQL_ERROR: Final = re.compile(
+    rb"(?:\d{4}-\d\d-\d\d[T ] ?\d{1,2}:\d\d:\d\d\S{0,20}|\d{6} +\d{1,2}:\d\d:\d\d) (?:\d{1,19} "
+    rb"\[(?:ERROR|Error|Warning|Note|System|WARNING|NOTE|ERR)\] |mysqld_safe |mariadbd-safe |\[Note\] )"
+)
+"""What the records of the error log begin with."""
 
 _ERROR: Final = re.compile(
     r"(?:(\d{4}-\d\d-\d\d)[T ] ?(\d{1,2}:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?"

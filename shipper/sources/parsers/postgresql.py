@@ -77,8 +77,11 @@ _NUMBERS: Final = frozenset({"process", "session_line", "leader_pid"})
 _ESCAPE: Final = re.compile(r"%(-?\d{0,3})([A-Za-z%])")
 
 
-def prefix_expression(prefix: str) -> tuple[str, list[str]]:
-    """Return an expression for a `log_line_prefix`, and the names of its groups. `ValueError`: none such."""
+def prefix_expression(prefix: str, *, lazy: bool = False) -> tuple[str, list[str]]:
+    """Return an expression for a `log_line_prefix`, and the names of its groups. `ValueError`: none such.
+
+    Names end where the text begins that follows them; with `lazy` (for RE2) they may hold its beginning.
+    """
     pieces: list[tuple[str, str]] = []  # (kind, text)
     at = 0
     for found in _ESCAPE.finditer(prefix):
@@ -104,12 +107,26 @@ def prefix_expression(prefix: str) -> tuple[str, list[str]]:
         name, looks = _ESCAPES[letter]
         if looks is None:
             following = next((held for what, held in pieces[place + 1 :] if what == "text"), "")
-            looks = f"[^{re.escape(following[0])}\\n]*" if following else r"\S*"
+            if lazy:
+                looks = r"[^\n]*?"
+            else:
+                looks = f"[^{re.escape(following[0])}\\n]*" if following else r"\S*"
         pad = r"\ *" if len(text) > 1 else ""
         parts.append(f"{pad}({looks}){pad}")
         names.append(name)
     parts.append(")?" if optional else "")
     return "".join(parts), names
+
+
+def _linear(expression: str) -> Any:
+    """Return what matches an expression in linear time; None: RE2 is not there."""
+    try:
+        import re2
+    except ImportError:
+        return None
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(expression, options)
 
 
 class Postgresql:
@@ -120,10 +137,13 @@ class Postgresql:
     def __init__(self, times: Times, prefix: str | None = None) -> None:
         self._times = times
         self._line: re.Pattern[str] | None = None
+        self._lazy: Any = None
         self._names: list[str] = []
         if prefix is not None:
             expression, self._names = prefix_expression(prefix)
             self._line = re.compile(f"{expression}\\s?{SEVERITY}:  (.*)\\Z", re.DOTALL)
+            lazy, _ = prefix_expression(prefix, lazy=True)
+            self._lazy = _linear(f"{lazy}\\s?{SEVERITY}:  ((?s:.*))\\z")
 
     def read(self, line: bytes) -> Fields | None:
         """Return what a line, or a joined record, says; None: PostgreSQL has not written it."""
@@ -153,8 +173,8 @@ class Postgresql:
 
     def _prefixed(self, text: str) -> Fields | None:
         assert self._line is not None
-        found = self._line.match(text)
-        if found is None:
+        found = self._line.match(text) or (self._lazy and self._lazy.match(text))
+        if not found:
             return None
         groups = found.groups()
         fields: Fields = {}

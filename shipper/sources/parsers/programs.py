@@ -34,6 +34,7 @@ _REDIS: Final = re.compile(
     r" ([.*#-]) (.*)\Z",
     re.ASCII | re.DOTALL,
 )
+_REDIS_SIGNAL: Final = re.compile(r"(\d{1,9}):signal-handler \((\d{9,11})\) (.*)\Z", re.ASCII | re.DOTALL)
 _REDIS_LEVELS: Final = {".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING"}
 _REDIS_ROLES: Final = {"M": "master", "S": "replica", "C": "child", "X": "sentinel"}
 
@@ -136,9 +137,10 @@ class Redis:
 
     def read(self, line: bytes) -> Fields | None:
         """Return what a line says; None: Redis has not written it."""
-        found = _REDIS.match(line.decode("utf-8", "replace"))
+        text = line.decode("utf-8", "replace")
+        found = _REDIS.match(text)
         if found is None:
-            return None
+            return self._signal(text)
         process, role, day, month, year, clock, fraction, mark, said = found.groups()
         stamp = self._times.month(month, day, clock, fraction, year)
         if stamp is None:
@@ -150,4 +152,13 @@ class Redis:
             "logger": "redis",
         }
         fields |= {"process": int(process), "role": _REDIS_ROLES[role]}
+        return fields
+
+    def _signal(self, text: str) -> Fields | None:
+        found = _REDIS_SIGNAL.match(text)
+        stamp = found and self._times.epoch(found[2])
+        if found is None or stamp is None:
+            return None
+        fields: Fields = {"timestamp": stamp, "level": "WARNING", "message": found[3], "logger": "redis"}
+        fields["process"] = int(found[1])
         return fields

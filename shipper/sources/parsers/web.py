@@ -30,8 +30,8 @@ _REQUEST: Final = re.compile(r"([A-Z][A-Z_-]{0,31}) (\S{0,65536})(?: (HTTP/[0-9.
 _TAIL: Final = re.compile(
     rf'([A-Za-z][A-Za-z0-9_.]{{0,63}})=(?:"({_INSIDE})"|(\S*))|"({_INSIDE})"|(\S+)', re.DOTALL
 )
-_ESCAPE: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
-_UNITS: Final = {"t": "\t", "n": "\n", "r": "\r", "v": "\v", "b": "\b", "f": "\f"}
+_ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_UNITS: Final = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"v": b"\v", b"b": b"\b", b"f": b"\f"}
 _SECONDS: Final = re.compile(r"\d{1,9}\.\d{1,6}\Z", re.ASCII)
 _HEX: Final = re.compile(r"[0-9a-f]{32}\Z")
 _ADDRESSES: Final = re.compile(r"[0-9A-Fa-f.:]{3,45}(?:, ?[0-9A-Fa-f.:]{3,45})*\Z")
@@ -63,16 +63,14 @@ _PORT: Final = re.compile(r"(.*):(\d{1,5})\Z")
 
 
 def _plain(text: str) -> str:
-    """Return a quoted text without its escapes."""
+    """Return a quoted text without its escapes, which stand for bytes of UTF-8."""
     if "\\" not in text:
         return text
 
-    def one(found: re.Match[str]) -> str:
-        if found[1]:
-            return chr(int(found[1], 16))
-        return _UNITS.get(found[2], found[2])
+    def one(found: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(found[1].decode()) if found[1] else _UNITS.get(found[2], found[2])
 
-    return _ESCAPE.sub(one, text)
+    return _ESCAPE.sub(one, text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 @lru_cache(maxsize=1024)
