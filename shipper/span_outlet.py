@@ -102,7 +102,7 @@ class Datagrams:
 
     def __init__(self, target: UdpTarget) -> None:
         family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._away = 0.0  # when nobody listened there
         try:
