@@ -41,6 +41,7 @@ _SINKS: Final[Mapping[str, str]] = {
     "zipkin": ".sinks.zipkin:SINK",
 }
 _SOURCES: Final[Mapping[str, str]] = {
+    "beats": ".sources.beats:SOURCE",
     "exec": ".sources.exec:SOURCE",
     "file": ".sources.file:SOURCE",
     "http": ".sources.http:SOURCE",

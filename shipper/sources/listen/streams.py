@@ -103,6 +103,7 @@ class _Listener:
     context: ssl.SSLContext | None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     open: set[Connection] = field(default_factory=set)
+    ending: bool = False
     failure: BaseException | None = None
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -147,6 +148,8 @@ class _Listener:
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         connection = Connection(reader, writer, peer)
         self.open.add(connection)
+        if self.ending:  # it came at the last moment
+            connection.end()
         try:
             await self.handle(connection)
         except _USUAL:
@@ -164,6 +167,7 @@ class _Listener:
 
     async def finish(self) -> None:
         """End all connections."""
+        self.ending = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST
         while any(connection.busy for connection in self.open) and loop.time() < deadline:

@@ -153,6 +153,19 @@ def test_a_spool_that_is_closed_ends_the_source() -> None:
         assert sock.recv(1) == b""
 
 
+def test_who_comes_at_the_last_moment_is_let_go() -> None:
+    """A connection that was accepted while the source ended holds nothing up."""
+    kept = Kept()
+    for _ in range(20):
+        source = tcp(kept)
+        with running(source), connect(source) as one:
+            one.sendall(b"x\n")
+            until(lambda: kept.lines)
+            source.stop()
+            with suppress(OSError), connect(source) as two:
+                assert two.recv(1) == b""
+
+
 def test_long_lines_are_cut() -> None:
     """With what was lost."""
     kept = Kept()

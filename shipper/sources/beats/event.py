@@ -1,0 +1,101 @@
+"""What a Beat says, as an event. Pure but for the builder's clock.
+
+- `message` goes through the parser like a line of a file, and counts more than what the Beat says beside it.
+- All else is taken as `ecs` says: host, file, time; further fields keep their names.
+- A line of a file that is sent again (its acknowledgement got lost) gets the same id again: it is made of the
+  Beat, the file, the time at which the line was read, and its place. A store that knows ids keeps it once.
+- What is no JSON object is kept whole as the message.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from ...core.lines import CutLine
+from ...core.parse import Parsed, Parser, parse, parse_json
+from ..ecs import from_ecs
+from ..foreign import compose
+from ..listen.identity import with_id
+from ..parsers import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ....handlers.record import EventBuilder
+
+__all__ = ["event_of_beat"]
+
+_LARGEST: Final = 10**18
+
+
+def event_of_beat(
+    builder: EventBuilder, payload: bytes, parser: Parser, reader: Reader | None, extra: Mapping[str, Any]
+) -> bytes | None:
+    """Return the event of what a Beat sent; None: there is nothing in it.
+
+    `reader` understands messages of a configured format; without it `parser` does.
+    """
+    content = None if isinstance(payload, CutLine) else _object(payload)
+    if content is None:
+        parsed = parse(payload, "text")
+        if parsed is None:
+            return None
+        parsed.fields["parse_error"] = "not a JSON object"
+        own = ""
+    else:
+        own = _identity(content)
+        parsed = _read(content, parser, reader)
+    for name, value in extra.items():
+        parsed.fields.setdefault(name, value)
+    return with_id(compose(builder, parsed), own)
+
+
+def _object(payload: bytes) -> dict[str, Any] | None:
+    try:
+        content = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        try:
+            content = orjson.loads(payload.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError:
+            return None
+    return content if isinstance(content, dict) else None
+
+
+def _read(content: dict[str, Any], parser: Parser, reader: Reader | None) -> Parsed:
+    line = content.pop("message", None) or content.pop("line", None)  # version 1 calls it so
+    from_ecs(content)
+    beside = parse_json(orjson.dumps(content)) or Parsed("")
+    if not isinstance(line, str):
+        if line is not None:
+            beside.fields["message_value"] = line
+        return beside
+    said = line.encode("utf-8", "replace")
+    found = parse(said, parser) if reader is None else parse(reader.line(said))
+    if found is None:
+        beside.message = line
+        return beside
+    found.timestamp = beside.timestamp if found.timestamp is None else found.timestamp
+    found.level = beside.level if found.level == "INFO" else found.level
+    for name in ("logger", "service", "trace_id", "span_id", "error"):
+        if not getattr(found, name):
+            setattr(found, name, getattr(beside, name))
+    for name, value in beside.fields.items():
+        found.fields.setdefault(name, value)
+    return found
+
+
+def _identity(content: dict[str, Any]) -> str:
+    """Return the id of a line of a file; empty: it is none, or too little is known of it."""
+    agent, log = content.get("agent"), content.get("log")
+    if not isinstance(agent, dict) or not isinstance(log, dict):
+        return ""
+    file, offset = log.get("file"), log.get("offset")
+    path = file.get("path") if isinstance(file, dict) else None
+    parts = (agent.get("id"), agent.get("ephemeral_id"), path, content.get("@timestamp"))
+    if type(offset) is not int or not 0 <= offset < _LARGEST or not all(isinstance(p, str) for p in parts):
+        return ""
+    name = blake2b("\0".join(map(str, parts)).encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return f"{name}-{offset + 1}"
