@@ -107,24 +107,32 @@ class _Listener:
     failure: BaseException | None = None
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def accept(self, listener: socket.socket) -> None:
+    def listen(self, listener: socket.socket) -> None:
+        """Accept from now on. A callback: an accept that is cancelled would take a connection with it."""
+        if not self.ending:
+            asyncio.get_running_loop().add_reader(listener, self.accept, listener)
+
+    def accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(listener)
-            except OSError as error:
-                say("WARNING", f"source {self.name}: cannot accept: {error.strerror}", f"{self.name} accept")
-                await asyncio.sleep(_CROWDED)
-                continue
-            if len(self.tasks) >= self.most:
-                sock.close()
-                text = f"source {self.name}: more than {self.most} connections: one was closed"
-                say("WARNING", text, f"{self.name} connections")
-                continue
-            peer = address[0] if isinstance(address, tuple) else ""
-            task = loop.create_task(self.one(sock, peer))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        try:
+            sock, address = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            say("WARNING", f"source {self.name}: cannot accept: {error.strerror}", f"{self.name} accept")
+            loop.remove_reader(listener)
+            loop.call_later(_CROWDED, self.listen, listener)
+            return
+        if len(self.tasks) >= self.most:
+            sock.close()
+            text = f"source {self.name}: more than {self.most} connections: one was closed"
+            say("WARNING", text, f"{self.name} connections")
+            return
+        sock.setblocking(False)
+        peer = address[0] if isinstance(address, tuple) else ""
+        task = loop.create_task(self.one(sock, peer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def one(self, sock: socket.socket, peer: str) -> None:
         """Serve one connection to its end."""
@@ -167,7 +175,6 @@ class _Listener:
 
     async def finish(self) -> None:
         """End all connections."""
-        self.ending = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST
         while any(connection.busy for connection in self.open) and loop.time() < deadline:
@@ -195,16 +202,18 @@ async def serve(
 ) -> None:
     """Serve connections with `handle` until it is to end. Raises what `handle` raised that is no I/O."""
     state = _Listener(name, handle, most, context)
-    accepting = asyncio.create_task(state.accept(listener))
     waiting = asyncio.create_task(ending.wait())
     failing = asyncio.create_task(state.failed.wait())
+    state.listen(listener)
     try:
-        await asyncio.wait({accepting, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (accepting, waiting, failing):
-            task.cancel()
-        await asyncio.gather(accepting, waiting, failing, return_exceptions=True)
+        state.ending = True
+        asyncio.get_running_loop().remove_reader(listener)
         listener.close()
+        waiting.cancel()
+        failing.cancel()
+        await asyncio.gather(waiting, failing, return_exceptions=True)
         await state.finish()
     if state.failure is not None:
         raise state.failure
