@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 ORDERS = 1_000
 PATIENCE = 300.0
+QUIET = 60.0
 CALLER = "00f067aa0ba902b7"
 COMMENT = re.compile(
     r" /\*request_id='(?P<request>[^']*)'(,route='[^']*')?,"
@@ -180,12 +181,14 @@ def count(store: Path) -> int:
 
 
 def wait_for(store: Path, wanted: int) -> None:
-    """Wait until so many lines are there. What is missing or too many the tests will tell."""
-    deadline, size = time.monotonic() + PATIENCE, 0
-    while time.monotonic() < deadline:
+    """Wait until so many lines are there, or nothing more comes. What is missing the tests will tell."""
+    deadline, size, changed = time.monotonic() + PATIENCE, 0, time.monotonic()
+    while (now := time.monotonic()) < deadline and now < changed + QUIET:
         time.sleep(0.5)
         before, size = size, sum(file.stat().st_size for file in store.rglob("*.ndjson"))
-        if size == before and count(store) >= wanted:  # counting costs more than looking
+        if size != before:
+            changed = now
+        elif count(store) >= wanted:  # counting costs more than looking
             return
 
 
