@@ -18,6 +18,7 @@ import orjson
 
 from ...handlers.schema import FIELDS
 from ..cli.trace import trace_id_of
+from ..core.filter import FilterError
 from ..core.spans import Span
 from ..core.waterfall import waterfall
 from ..overview import ServiceView, SinkView, Watcher
@@ -100,7 +101,7 @@ class Answers:
         for name in ("heatmap", "latency", "qps", "error_rate", "top_errors", "slowest"):
             rows = self._store.panel(name, start, end, step=step, filter=words, limit=5)
             yield {"name": name, "rows": rows}
-        yield {"name": "errors", "rows": errors(self._store, start if since else "", end, words)}
+        yield {"name": "errors", "rows": errors(self._store, start, end, words)}
         yield {"name": "keywords", "rows": words_of_errors(self._store, start, end, words)}
         yield {"name": "topology", **self._store.topology(start, end)}
 
@@ -158,6 +159,14 @@ class Answers:
             "spools": sum(service.spools for service in services),
             "processes": sum(service.living for service in services),
         }
+
+    def check(self, words: str) -> dict[str, Any]:
+        """Say what is wrong with a filter: a mistyped word is no failed request."""
+        try:
+            self._store.parse(words)
+        except FilterError as error:
+            return {"error": str(error)}
+        return {"error": ""}
 
     def rows(self, since: str, until: str, words: str, first: int, count: int = PAGE) -> dict[str, Any]:
         """Return lines by their place in a range, the newest first, and how many there are in all."""

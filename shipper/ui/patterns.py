@@ -14,6 +14,7 @@ from ...handlers.pattern import pattern
 from ..core.keywords import has_chinese, keywords
 from ..panels.words import segmenter
 from ..store import Store
+from ..store.moments import as_event_time
 from ..store.panels import PanelQuery
 
 __all__ = ["errors", "similar", "words_of_errors"]
@@ -70,6 +71,8 @@ def errors(store: Store, since: str, until: str, words: str) -> list[dict[str, A
     if not here:
         return []
     ever = {(row["service"], row["error"]): row for row in store.answer(_EVER)}
+    # Where nothing is older than the range, everything is seen for the first time.
+    older = bool(since) and as_event_time(store.span()[0]) < since
     versions = {row["service"]: row for row in store.answer(_VERSIONS)}
     for row in here:
         first = ever.get((row["service"], row["error"]), {})
@@ -79,8 +82,7 @@ def errors(store: Store, since: str, until: str, words: str) -> list[dict[str, A
         row["since_version"] = bool(
             version.get("versions", 0) > 1 and first.get("first_version") == version.get("version")
         )
-        # In a range that has no beginning everything is seen for the first time.
-        row["new"] = bool(since) and row["first_ever"] is not None and row["first_ever"] >= row["first"]
+        row["new"] = older and row["first_ever"] is not None and row["first_ever"] >= row["first"]
     return here
 
 

@@ -156,6 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         place = int(asked.get("first", "0"))
         questions: Mapping[str, Callable[[], object]] = {
             "/api/about": answers.about,
+            "/api/check": lambda: answers.check(words),
             "/api/rows": lambda: answers.rows(since, until, words, place, int(asked.get("count", "200"))),
             "/api/find": lambda: answers.find(
                 since, until, words, asked["text"], asked.get("before", ""), asked.get("after", "")

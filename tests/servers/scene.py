@@ -64,7 +64,7 @@ class _Scene:
     def access(
         self, at: float, took: float, service: str, method: str, endpoint: str, status: int, **more: Any
     ) -> tuple[float, bytes]:
-        ms = took * 1000
+        ms = round(took * 1000, 3)
         le = next((str(one) for one in _LE if ms <= one), "+Inf")
         path = endpoint.replace("{id}", str(self.random.randrange(1, 4000)))
         return self.event(
@@ -77,7 +77,7 @@ class _Scene:
             path=path,
             endpoint=endpoint,
             status_code=status,
-            duration_ms=round(ms, 3),
+            duration_ms=ms,
             duration_le=le,
             failed=status >= 500,
             **more,

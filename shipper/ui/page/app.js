@@ -56,6 +56,10 @@ async function show() {
   shown = now;
   try {
     const line = state.line;
+    if (anew && state.filter) {
+      const told = await ask("check", { filter: state.filter });
+      if (told.error) throw new Error(told.error);
+    }
     const jobs = [trace()];
     if (anew) {
       follow();

@@ -1,5 +1,5 @@
 // One line: its message whole, its fields, and the ways on from it. And one trace: its waterfall with all its lines.
-import { $, button, copy, exact, html, micro, ms, number, short, svg, visible } from "./dom.js";
+import { $, button, copy, exact, html, icon, micro, ms, number, short, svg, visible } from "./dom.js";
 import { around } from "./lines.js";
 import { add, address, ask, note, state, term, write } from "./state.js";
 
@@ -36,7 +36,7 @@ function field(name, value) {
   return html("tr", {}, html("th", { scope: "row" }, visible(name)), html("td", { class: "acts" },
     plain ? button("+", () => add([term(name, value)]), { title: "only this", "aria-label": `only ${name} ${text.slice(0, 80)}` }) : null,
     plain ? button("−", () => add([term(name, value, true)]), { title: "without this", "aria-label": `without ${name} ${text.slice(0, 80)}` }) : null,
-    button("⧉", () => copy(text), { title: "copy", "aria-label": `copy ${name}` })),
+    button(icon("copy"), () => copy(text), { title: "copy", "aria-label": `copy ${name}` })),
   html("td", { class: "value" }, cut(text)));
 }
 

@@ -23,6 +23,16 @@ export function html(name, attributes = {}, ...children) {
 
 export const button = (words, onclick, more = {}) => html("button", { type: "button", onclick, ...more }, words);
 
+// Drawn, not written: not every font has such signs.
+const ICONS = {
+  copy: "M5 5V2.8A.8.8 0 0 1 5.8 2h7.4a.8.8 0 0 1 .8.8v7.4a.8.8 0 0 1-.8.8H11M2.8 5h7.4a.8.8 0 0 1 .8.8v7.4a.8.8 0 0 1-.8.8H2.8a.8.8 0 0 1-.8-.8V5.8A.8.8 0 0 1 2.8 5z",
+};
+export const icon = (name) => {
+  const made = svg("svg", { class: "icon", viewBox: "0 0 16 16", width: 13, height: 13, "aria-hidden": "true" });
+  made.append(svg("path", { d: ICONS[name] }));
+  return made;
+};
+
 // ── numbers and times ──
 
 export function short(value, unit = "") {
@@ -77,7 +87,7 @@ const ANSI = /\u001b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
 export const visible = (value) => String(value ?? "").replace(ANSI, "").replace(UNSEEN, "·");
-export const oneLine = (value) => visible(value).replace(/\s*[\n\t]\s*/g, " ⏎ ");
+export const oneLine = (value) => visible(value).replace(/\s*[\n\t]\s*/g, " ↵ ");
 
 export async function copy(text, said = "copied") {
   try {

@@ -9,7 +9,7 @@ const PAGE = 200, HIGHEST = 8_000_000, KEPT = 60, LIVE = 20_000, SHORT = 600;
 const HIDDEN = new Set(["timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module", "function", "line", "environment",
   "version", "host", "process", "thread", "task", "error", "event_id", "origin_id", "duration_le", "error_pattern", "kind", "log_file", "method", "path", "endpoint", "failed", "name", "tags", "span_kind"]);
 
-const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), version: 0, top: 0, context: null };
+const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), version: 0, top: 0, context: null, why: null };
 let opened = () => {};
 export const whenOpened = (act) => { opened = act; };
 
@@ -26,7 +26,7 @@ export const current = () => (list.at >= 0 ? lineAt(list.at) : undefined);
 
 export async function load() {
   const mine = (list.version += 1);
-  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), context: null });
+  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), context: null, why: null });
   const found = await ask("rows", { ...fixed(), first: 0, count: PAGE });
   if (mine !== list.version) return;
   list.total = found.total;
@@ -96,6 +96,7 @@ export function paint() {
 
 function draw() {
   const box = $("rows"), space = $("space");
+  if (!box.clientHeight) return;
   const begin = Math.floor(list.first), all = count();
   const end = Math.min(begin + visibleRows() + 3, all);
   const made = [];
@@ -111,7 +112,8 @@ function draw() {
   }
   // The next page is on its way before it is seen.
   if (!list.context && end < all) page(Math.floor((Math.min(end + PAGE / 2, all - 1) - list.live.length) / PAGE));
-  box.replaceChildren(space, ...made);
+  if (all) list.why = null;
+  box.replaceChildren(space, ...made, ...(list.why ? [list.why] : []));
   box.setAttribute("aria-activedescendant", list.at >= 0 ? `row-${list.at}` : "");
   const said = all ? `${number(begin + 1)}–${number(Math.min(begin + visibleRows(), all))} of ${number(all)}` : "";
   $("count").textContent = list.context ? "around one line, without the filter" : said;
@@ -277,7 +279,8 @@ async function why() {
   if (told.day) parts.push(html("p", {}, `In the 24 hours up to its end: ${number(told.day)}. `, button("widen to 24 h", () => write({ since: "24h", until: "" }))));
   if (!told.before && !told.after) parts.push(html("p", {}, state.filter ? "Nothing in the whole store matches this filter." : "The store is empty: has anything been shipped yet?"));
   for (const hint of told.hints) parts.push(html("p", {}, visible(hint)));
-  $("rows").append(html("div", { class: "why" }, ...parts));
+  list.why = html("div", { class: "why" }, ...parts);
+  paint();
 }
 
 // ── lines that are alike ──
@@ -285,11 +288,12 @@ async function why() {
 export async function similar() {
   $("rows").hidden = state.mode === "similar";
   $("similar").hidden = state.mode !== "similar";
-  if (state.mode !== "similar") return;
+  if (state.mode !== "similar") { paint(); return; }
   const told = await ask("similar", fixed());
   const row = (group) => html("tr", { class: group.level, "data-count": group.count }, html("td", { class: "num" }, number(group.count)), html("td", { class: "lvl" }, group.level), html("td", { class: "dim" }, visible(group.service)),
     html("td", { class: "text" }, button(oneLine(group.pattern).slice(0, 300), () => add([term("level", group.level), term("service", group.service), group.filter].filter(Boolean)), { class: "link" })),
     html("td", { class: "dim" }, exact(group.first)), html("td", { class: "dim" }, exact(group.last)));
+  $("count").textContent = `${number(told.groups.length)} kinds`;
   $("similar").replaceChildren(html("p", { class: "quiet tight" }, told.all ? `${number(told.looked_at)} lines, grouped by what does not vary` : `the newest ${number(told.looked_at)} lines, grouped by what does not vary`),
     html("table", { class: "rows" }, html("thead", {}, html("tr", {}, ...["count", "level", "service", "pattern", "first", "last"].map((text) => html("th", { scope: "col" }, text)))), html("tbody", {}, ...told.groups.map(row))));
 }

@@ -16,6 +16,8 @@ const CARDS = [
 const OWN = {
   volume: { title: "Log volume", about: "events" },
   heatmap: { title: "Durations", about: "requests by duration, with P50, P95 and P99" },
+  top_errors: { about: "the five highest" },
+  slowest: { about: "the five highest P95" },
   keywords: { title: "Keywords", about: "of errors; the larger the more often" },
   topology: { title: "Who calls whom", about: "calls, failed, P95" },
   pipeline: { title: "The pipeline", about: "what is on its way, and what was lost" },

@@ -1,0 +1,509 @@
+"""The local page in a real browser, over what an agent has shipped: numbers, narrowing, live, traces, hostile lines.
+
+Whatever a test does, its page must have said nothing on the console and asked nobody but its own server.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+import pytest
+from servers import browser, scene
+
+from logferry.shipper.model import Batch, Delivered
+from logferry.shipper.store.layout import Layout
+from logferry.shipper.store.writer import StoreWriter
+
+PATIENCE = 90.0
+HOSTILE = {
+    "script": "</span><script>window.pwned=1</script><img src=x onerror='window.pwned=1'><svg onload='window.pwned=1'>",
+    "ansi": "\x1b[31mred\x1b[0m \x1b]8;;http://evil.example\x07link\x1b]8;;\x07 \x1b[2J\x07 end-of-ansi",
+    "rtl": "invoice\u202egnp.exe\u2066 \u200f\u200b end-of-rtl",
+    "long": "L" * 1_000_000 + " end-of-long",
+    "template": "{{7*7}} ${7*7} javascript:window.pwned=1 data:text/html,<script>window.pwned=1</script>",
+}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What was shipped, and where it is shown."""
+
+    directory: Path
+    config: Path
+    url: str
+    events: list[dict[str, Any]]
+    since: str
+    until: str
+
+    def page(self, **state: str) -> str:
+        words = {"since": self.since, "until": self.until} | state
+        return f"{self.url}#" + "&".join(f"{name}={quote(value)}" for name, value in words.items())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    browser.required()
+    directory = tmp_path_factory.mktemp("shop")
+    end = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
+    lines = scene.lines(end, 600, 3)
+    config = scene.ship(directory, lines)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "logferry", "ui", "-c", str(config), "--listen", "127.0.0.1:0", "--no-open"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (end - timedelta(seconds=600), end))
+        yield Shop(directory, config, url, [orjson.loads(line) for line in lines], since, until)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    browser.required()
+    with browser.opened(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(chromium: Any, shop: Shop) -> Iterator[Any]:
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    opened.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    opened.on("pageerror", lambda error: said.append(f"error: {error}"))
+    opened.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    context.on("request", lambda request: asked.append(request.url))
+    yield opened
+    context.close()
+    assert said == []
+    ours = urlsplit(shop.url).netloc
+    assert asked
+    assert [url for url in asked if urlsplit(url).netloc != ours] == []
+
+
+def until(page: Any, script: str, what: Callable[[Any], bool] = bool) -> Any:
+    """Ask the page again and again: its policy forbids what Playwright would wait with."""
+    deadline = time.monotonic() + PATIENCE
+    while not what(found := page.evaluate(script)):
+        assert time.monotonic() < deadline, (script, found, page.evaluate("document.body.innerText")[:2000])
+        page.wait_for_timeout(30)
+    return found
+
+
+def shown(page: Any, address: str) -> None:
+    page.goto("about:blank")
+    page.goto(address)
+    until(page, "Number(document.body.dataset.shown ?? 0)")
+
+
+def total(page: Any) -> int:
+    return int(
+        until(page, "document.querySelector('#count').textContent", lambda text: " of " in text)
+        .rpartition(" of ")[2]
+        .replace(",", "")
+    )
+
+
+def after(page: Any, act: Callable[[], object]) -> None:
+    """Act, and wait until the page has shown what came of it."""
+    before = page.evaluate("Number(document.body.dataset.shown)")
+    act()
+    until(page, "Number(document.body.dataset.shown)", lambda count: count > before)
+
+
+SUMS = """(([panel, name]) => { const sums = {}; for (const one of document.querySelectorAll(`[data-panel="${panel}"] rect[data-count]`))
+  sums[one.dataset[name]] = (sums[one.dataset[name]] ?? 0) + Number(one.dataset.count); return sums; })"""
+
+
+def test_the_panels_show_the_right_numbers(page: Any, shop: Shop) -> None:
+    shown(page, shop.page())
+    access = [event for event in shop.events if event.get("kind") == "access"]
+    assert total(page) == len(shop.events)
+    assert page.evaluate(f"{SUMS}(['volume', 'click'])") == Counter(event["level"] for event in shop.events)
+    assert page.evaluate(f"{SUMS}(['heatmap', 'click'])") == Counter(event["duration_le"] for event in access)
+    points = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-panel=qps] path[data-series]')].map((one) => [one.dataset.series, JSON.parse(one.dataset.points)]))"
+    )
+    (step,) = {
+        (b[0] - a[0]) / 1000 for series in points.values() for a, b in zip(series, series[1:], strict=False)
+    }
+    for service, count in Counter(event["service"] for event in access).items():
+        assert sum(value for _, value in points[service]) * step == pytest.approx(count)
+    lines = page.evaluate(
+        "[...document.querySelectorAll('[data-panel=heatmap] path[data-series]')].map((one) => one.dataset.series)"
+    )
+    assert lines == ["P50", "P95", "P99"]
+    rates = page.evaluate(
+        "[...document.querySelectorAll('[data-panel=top_errors] .bars button')].map((one) => [one.querySelector('.what').textContent, Number(one.dataset.value)])"
+    )
+    asked_for: Counter[str] = Counter(f"{event['service']} {event['endpoint']}" for event in access)
+    failed: Counter[str] = Counter(
+        f"{event['service']} {event['endpoint']}" for event in access if event["failed"]
+    )
+    wanted = sorted(
+        (failed[name] / count for name, count in asked_for.items() if failed[name]), reverse=True
+    )[:5]
+    assert [rate for _, rate in rates] == pytest.approx(wanted)
+    assert all(rate == pytest.approx(failed[name] / asked_for[name]) for name, rate in rates)
+    patterns = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-panel=errors] tr[data-error]')].map((one) => [one.dataset.error, Number(one.dataset.count)]))"
+    )
+    own = Counter(event["error_pattern"] for event in shop.events if "error_pattern" in event)
+    assert own
+    assert {name: patterns.get(name) for name in own} == own
+    marks = page.evaluate(
+        "[...document.querySelectorAll('[data-panel=errors] .mark')].map((one) => one.textContent)"
+    )
+    assert marks == ["new in 1.5.0"] * ("BankTimeout: bank gateway did not answer within <num> s" in own)
+    words = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-panel=keywords] .cloud button')].map((one) => [one.textContent, Number(one.dataset.count)]))"
+    )
+    refused = own["PaymentRefused: payment of order <num> refused"]
+    assert words["refused"] == refused
+    assert words["超时"] == sum(count for name, count in own.items() if "超时" in name)
+    assert "the" not in words
+    calls = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-panel=topology] li')].map((one) => [one.dataset.edge, Number(one.dataset.calls)]))"
+    )
+    assert calls["edge>shop"] == pytest.approx(sum(event["service"] == "edge" for event in access), abs=3)
+    assert {"shop>stock", "shop>payments", "shop>postgresql", "payments>bank.example"} <= set(calls)
+    sink = page.evaluate(
+        "({...document.querySelector('[data-accepted]').dataset, ...document.querySelector('[data-delivered]').dataset})"
+    )
+    assert int(sink["accepted"]) == int(sink["delivered"]) >= len(shop.events)
+    status = page.evaluate("document.querySelector('#complete').textContent")
+    assert f"{len(shop.events):,} events" in status
+    assert "nothing on its way" in status
+    assert "none dropped" in status
+
+
+def test_what_is_clicked_dragged_and_typed_narrows(page: Any, shop: Shop) -> None:
+    shown(page, shop.page())
+    everything = total(page)
+    # A field's name, and a value with its count, are offered.
+    page.fill("#filter", "")
+    page.type("#filter", "serv")
+    until(
+        page,
+        "document.querySelector('#words li')?.textContent ?? ''",
+        lambda text: text.startswith("service"),
+    )
+    page.keyboard.press("Tab")
+    until(
+        page,
+        "[...document.querySelectorAll('#words li span')].map((one) => one.textContent)",
+        lambda all_: "payments" in all_,
+    )
+    page.keyboard.type("pay")
+    offered = until(
+        page,
+        "[...document.querySelectorAll('#words li')].map((one) => one.textContent)",
+        lambda all_: len(all_) == 1,
+    )
+    ours = [event for event in shop.events if event["service"] == "payments"]
+    assert offered == [f"payments{len(ours):,}"]
+    page.keyboard.press("Tab")
+    after(page, lambda: page.keyboard.press("Enter"))
+    assert total(page) == len(ours)
+    assert "filter=service%3Dpayments" in page.url
+    # A click on a bar is its level and its time.
+    bar = page.locator("[data-panel=volume] rect[data-click=ERROR]").last
+    count = int(bar.get_attribute("data-count"))
+    after(page, lambda: bar.dispatch_event("click"))
+    assert total(page) == count
+    assert page.locator(".chip .word").all_text_contents() == ["service=payments", "level=ERROR"]
+    # The address holds all of it.
+    here = page.url
+    shown(page, here)
+    assert total(page) == count
+    # A chip is switched off without being deleted, and on again.
+    after(page, lambda: page.click(".chip .word >> text=level=ERROR"))
+    assert page.locator(".chip.off .word").all_text_contents() == ["level=ERROR"]
+    assert total(page) > count
+    after(page, lambda: page.click(".chip.off .word"))
+    assert total(page) == count
+    # A drag over a chart is a time for everything.
+    shown(page, shop.page())
+    box = page.locator("[data-panel=qps] svg").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60)
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60)
+    after(page, page.mouse.up)
+    assert 0.1 * everything < total(page) < 0.4 * everything
+    since, end = re.findall(r"(?:since|until)=([^&]+)", page.url)
+    inside = [
+        event
+        for event in shop.events
+        if since.replace("%3A", ":") <= event["timestamp"] < end.replace("%3A", ":")
+    ]
+    assert total(page) == len(inside)
+    # A mistake is said in words, with what was meant.
+    page.fill("#filter", "servce=payments")
+    page.keyboard.press("Enter")
+    assert "did you mean service?" in until(page, "document.querySelector('#problem').textContent")
+    # Nothing found: why.
+    shown(page, shop.page(filter='"no such line"'))
+    assert "Without the filter there are" in until(page, "document.querySelector('.why')?.textContent")
+
+
+def test_a_line_opens_its_fields_its_trace_and_its_context(page: Any, shop: Shop) -> None:
+    failed = next(
+        event for event in reversed(shop.events) if event.get("error", {}).get("type") == "PaymentRefused"
+    )
+    of_trace = [event for event in shop.events if event["trace_id"] == failed["trace_id"]]
+    spans = [event for event in of_trace if event.get("kind") in {"access", "span", "job"}]
+    shown(page, shop.page(filter=f'"{failed["message"]}"'))
+    until(page, "document.querySelectorAll('#rows .row').length", lambda count: count == 1)
+    page.click("#rows .row")
+    fields = dict(
+        page.evaluate(
+            "[...document.querySelectorAll('#detail .fields tr')].map((row) => [row.querySelector('th').textContent, row.querySelector('.value').textContent])"
+        )
+    )
+    assert fields["trace_id"] == failed["trace_id"]
+    assert fields["order_id"] == str(failed["order_id"])
+    assert 'File "/srv/payments/bank.py"' in page.inner_text("#detail .stack")
+    line = page.url
+    assert f"line={fields['event_id']}" in line
+    # Its trace: the waterfall, and its lines in order of time.
+    page.keyboard.press("o")
+    until(page, "document.querySelectorAll('#trace .span').length", lambda count: count == len(spans))
+    assert page.locator("#trace .told .row").count() == len(of_trace) - len(spans)
+    assert {"edge", "shop", "payments"} <= set(
+        page.evaluate("[...document.querySelectorAll('#trace .span small')].map((one) => one.textContent)")
+    )
+    assert f"trace={failed['trace_id']}" in page.url
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('#trace').hidden && document.querySelector('#detail').hidden")
+    # What was logged around it, without the filter; wider, and of everybody.
+    page.click("#rows .row")
+    page.keyboard.press("c")
+    until(page, "document.querySelector('#count').textContent", lambda text: "around one line" in text)
+    assert page.locator("#rows .row").count() > 10
+    assert set(
+        page.evaluate("[...document.querySelectorAll('#rows .svc')].map((one) => one.textContent)")
+    ) == {"payments"}
+    page.click("#everybody")
+    until(
+        page,
+        "new Set([...document.querySelectorAll('#rows .svc')].map((one) => one.textContent)).size",
+        lambda count: count > 1,
+    )
+    assert failed["message"] in page.inner_text("#rows .row.on")
+    # A link to a line opens it, wherever it is.
+    shown(page, shop.page() + f"&line={fields['event_id']}")
+    assert failed["message"] in until(page, "document.querySelector('#detail .message')?.textContent")
+    assert failed["message"] in until(page, "document.querySelector('#rows .row.on')?.textContent")
+    # A pasted traceparent is the trace.
+    shown(page, shop.page())
+    page.fill("#filter", f"00-{failed['trace_id']}-{failed['span_id']}-01")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('#trace .span').length", lambda count: count == len(spans))
+
+
+def test_any_of_many_lines_is_a_scroll_away(page: Any, shop: Shop) -> None:
+    shown(page, shop.page(view="lines"))
+    newest = [event["message"] for event in reversed(shop.events)]
+    all_ = total(page)
+    for share in (0.5, 1.0, 0.1, 0.0):
+        page.evaluate(
+            f"(() => {{ const rows = document.querySelector('#rows'); rows.scrollTop = rows.scrollHeight * {share}; }})()"
+        )
+        place = until(
+            page,
+            """(() => { const count = document.querySelector('#count').textContent, row = document.querySelector('#rows .row .msg');
+              const first = Number(count.split('–')[0].replace(/,/g, '')) - 1;
+              return document.querySelector('#rows .waiting') || !row ? null : [first, row.textContent]; })()""",
+            lambda found: found is not None and abs(found[0] - share * all_) < 80,
+        )
+        assert newest[place[0]].split("  ")[0][:40] in place[1]
+        assert page.evaluate("document.querySelectorAll('#rows *').length") < 1500
+    # Find, without filtering: what is found is marked, and everything else still there.
+    page.keyboard.press("f")
+    page.keyboard.type("did not answer")
+    page.keyboard.press("Enter")
+    assert "did not answer" in until(page, "document.querySelector('#rows .row.on mark')?.textContent")
+    assert total(page) == all_
+    # The next error, by a key.
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    until(page, "document.querySelector('#rows .row.on')?.className ?? ''", lambda name: "ERROR" in name)
+    # Lines that are alike.
+    after(page, lambda: page.keyboard.press("s"))
+    counts = page.evaluate(
+        "[...document.querySelectorAll('#similar tbody tr')].map((one) => Number(one.dataset.count))"
+    )
+    assert sum(counts) == all_
+    assert len(counts) < 80
+
+
+def test_exports(page: Any, shop: Shop) -> None:
+    shown(page, shop.page(filter="level=ERROR"))
+    count = total(page)
+    for name in ("ndjson", "csv"):
+        with page.expect_download() as download:
+            page.click(f"#{name}")
+        lines = Path(download.value.path()).read_text().splitlines()
+        assert len(lines) == count + (name == "csv")
+
+
+def test_live_mode_moves_and_waits_while_one_reads(page: Any, shop: Shop) -> None:
+    command = [sys.executable, "-m", "logferry", "run", "-c", str(shop.config)]
+    agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = shop.directory / "app" / "shop.log"
+
+    def write(*words: str) -> None:
+        with log.open("ab") as file:
+            for one in words:
+                moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+                file.write(
+                    orjson.dumps({"timestamp": moment, "level": "INFO", "service": "live", "message": one})
+                    + b"\n"
+                )
+
+    try:
+        shown(page, f"{shop.url}#since=15m&live=1&view=lines&filter=service%3Dlive")
+        write("the first of them")
+        until(
+            page,
+            "document.querySelector('#rows .row')?.textContent ?? ''",
+            lambda text: "the first of them" in text,
+        )
+        write(*(f"number {n}" for n in range(60)))
+        until(
+            page, "document.querySelector('#rows .row')?.textContent ?? ''", lambda text: "number 59" in text
+        )
+        # Scrolled away it stands still, and says how many are new.
+        page.evaluate("document.querySelector('#rows').scrollTop = 440")
+        row = "document.querySelector('#rows .row').textContent"
+        until(page, row, lambda text: "number 59" not in text)
+        still = page.evaluate(row)
+        write("behind one's back", "and another")
+        until(page, "document.querySelector('#newer').textContent", lambda text: text.startswith("2 new"))
+        assert page.evaluate(row) == still
+        page.click("#newer")
+        until(
+            page,
+            "document.querySelector('#rows .row')?.textContent ?? ''",
+            lambda text: "and another" in text,
+        )
+        # The panels move, too.
+        until(page, f"{SUMS}(['volume', 'click'])", lambda sums: sums.get("INFO") == 63)
+    finally:
+        agent.terminate()
+        assert agent.wait(60) == 0
+
+
+def test_hostile_lines_are_text(page: Any, shop: Shop) -> None:
+    moment = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    lines = [
+        orjson.dumps(
+            {"timestamp": moment, "level": "ERROR", "service": f"<b>{name}</b>", "message": f"{name} {text}"}
+            | (
+                {
+                    "<img src=x onerror=window.pwned=1>": text,
+                    "error": {"type": "<i>T</i>", "message": text, "stack": text},
+                }
+                if name != "long"
+                else {}
+            )
+        )
+        for name, text in HOSTILE.items()
+    ]
+    writer = StoreWriter(
+        Layout(shop.directory / "logs")
+    )  # past everything that would have cut or masked them
+    assert isinstance(writer.write(Batch("fe" * 16, range(1, len(lines) + 1), lines)), Delivered)
+    writer.close()
+    day = datetime.now(UTC) - timedelta(days=1)
+    since, end = (f"{day + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}" for minutes in (-10, 10))
+    shown(page, f"{shop.url}#since={since}&until={end}")
+    assert total(page) == len(HOSTILE)
+    until(page, "document.querySelectorAll('[data-panel=errors] tr[data-error]').length")
+    texts = page.evaluate("[...document.querySelectorAll('#rows .row')].map((one) => one.textContent)")
+    assert any("<script>window.pwned=1</script>" in text for text in texts)
+    assert any("red link" in text and "end-of-ansi" in text and "\x1b" not in text for text in texts)
+    assert any("invoice·gnp.exe·" in text and "\u202e" not in text for text in texts)
+    assert max(map(len, texts)) < 4000
+    for number in range(len(HOSTILE)):
+        page.click(f"#row-{number}")
+        assert page.inner_text("#detail .message").split()[0] in HOSTILE
+        page.keyboard.press("Escape")
+    for bad in (
+        "#rows script",
+        "#rows img",
+        "#rows b b",
+        "#detail img",
+        "main script",
+        "[onerror]",
+        "main a[href^=javascript]",
+    ):
+        assert page.locator(bad).count() == 0, bad
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.title") == "logferry"
+
+
+def test_it_can_be_used_by_keys_on_a_small_window_and_in_both_colours(page: Any, shop: Shop) -> None:
+    shown(page, shop.page())
+    page.keyboard.press("?")
+    assert page.locator("#keys").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("fold")
+    page.keyboard.press("Enter")
+    until(page, "getComputedStyle(document.querySelector('#panels')).display === 'none'")
+    page.keyboard.press("p")
+    for _ in (1, 2):
+        assert page.evaluate(CONTRAST) == []
+        page.keyboard.press("t")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, a[href], summary')].filter((one) => one.offsetParent && !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length)).map((one) => one.outerHTML.slice(0, 200))"
+    )
+    assert nameless == []
+    for width in (360, 768):
+        page.set_viewport_size({"width": width, "height": 700})
+        until(page, "document.documentElement.scrollWidth", lambda wide: wide <= width)
+
+
+# Each text against what is really behind it: 4.5, or 3 where it is large.
+CONTRAST = """(() => {
+  const rgba = (text) => { const found = text.match(/[\\d.]+/g)?.map(Number) ?? [0, 0, 0, 0]; if (text.startsWith('color(srgb')) for (const n of [0, 1, 2]) found[n] *= 255; return found.length > 3 ? found : [...found, 1]; };
+  const over = (top, below) => [0, 1, 2].map((n) => top[n] * top[3] + below[n] * (1 - top[3])).concat(1);
+  const light = (colour) => { const [r, g, b] = colour.map((one) => { const part = one / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (one) => { const all = []; for (let at = one; at; at = at.parentElement) all.unshift(rgba(getComputedStyle(at).backgroundColor)); return all.reduce((below, top) => over(top, below), [255, 255, 255, 1]); };
+  const wrong = [];
+  for (const one of document.querySelectorAll('body *')) {
+    if (one.closest('svg, .sr, [hidden], dialog') || ![...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) continue;
+    const style = getComputedStyle(one), box = one.getBoundingClientRect();
+    if (!box.width || style.visibility === 'hidden') continue;
+    let opacity = 1;
+    for (let at = one; at; at = at.parentElement) opacity *= Number(getComputedStyle(at).opacity);
+    const back = behind(one), ink = rgba(style.color);
+    const [a, b] = [light(over([ink[0], ink[1], ink[2], ink[3] * opacity], back)), light(back)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05), least = parseFloat(style.fontSize) >= 24 ? 3 : 4.5;
+    if (ratio < least && !one.closest('.again, .kv small')) wrong.push([one.outerHTML.slice(0, 120), ratio.toFixed(2)]);
+  }
+  return wrong.slice(0, 10);
+})()"""
