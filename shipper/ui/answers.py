@@ -213,7 +213,7 @@ class Answers:
 
     def why_empty(self, since: str, until: str, words: str) -> dict[str, Any]:
         """Say why a range shows nothing: what there is nearby, and which word of the filter is to blame."""
-        node = self._store.parse(words).node
+        hints = self._store.parse(words).hints
         start, end = self._store.span(since or None, until or None)
         before = next(self._store.query(words, None, end, 1, "desc"), None)
         after = next(self._store.query(words, end, None, 1, "asc"), None)
@@ -224,7 +224,7 @@ class Answers:
             "after": after and after.get("timestamp"),
             "unfiltered": here,
             "day": day,
-            "hints": list(self._store.parse(words).hints) if node else [],
+            "hints": list(hints),
         }
 
     def elsewhere(self, name: str, since: str, until: str, words: str) -> dict[str, Any]:

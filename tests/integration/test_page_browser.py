@@ -1,4 +1,4 @@
-"""The local page in a real browser, over what an agent has shipped: numbers, narrowing, live, traces, hostile lines.
+"""The local page in a real browser, over what an agent has shipped: numbers, live, traces, hostile lines.
 
 Whatever a test does, its page must have said nothing on the console and asked nobody but its own server.
 """
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,8 +27,10 @@ from logferry.shipper.store.layout import Layout
 from logferry.shipper.store.writer import StoreWriter
 
 PATIENCE = 90.0
+PROBE = (Path(browser.__file__).parent / "probe.js").read_text()
 HOSTILE = {
-    "script": "</span><script>window.pwned=1</script><img src=x onerror='window.pwned=1'><svg onload='window.pwned=1'>",
+    "script": "</span><script>window.pwned=1</script><img src=x onerror='window.pwned=1'>"
+    "<svg onload='window.pwned=1'>",
     "ansi": "\x1b[31mred\x1b[0m \x1b]8;;http://evil.example\x07link\x1b]8;;\x07 \x1b[2J\x07 end-of-ansi",
     "rtl": "invoice\u202egnp.exe\u2066 \u200f\u200b end-of-rtl",
     "long": "L" * 1_000_000 + " end-of-long",
@@ -100,10 +103,15 @@ def page(chromium: Any, shop: Shop) -> Iterator[Any]:
     assert [url for url in asked if urlsplit(url).netloc != ours] == []
 
 
+def look(page: Any, what: str) -> Any:
+    """Ask the page, in the words of `probe.js`."""
+    return page.evaluate(f"(() => {{ {PROBE}; return {what}; }})()")
+
+
 def until(page: Any, script: str, what: Callable[[Any], bool] = bool) -> Any:
     """Ask the page again and again: its policy forbids what Playwright would wait with."""
     deadline = time.monotonic() + PATIENCE
-    while not what(found := page.evaluate(script)):
+    while not what(found := look(page, script)):
         assert time.monotonic() < deadline, (script, found, page.evaluate("document.body.innerText")[:2000])
         page.wait_for_timeout(30)
     return found
@@ -117,9 +125,7 @@ def shown(page: Any, address: str) -> None:
 
 def total(page: Any) -> int:
     return int(
-        until(page, "document.querySelector('#count').textContent", lambda text: " of " in text)
-        .rpartition(" of ")[2]
-        .replace(",", "")
+        until(page, "text('#count')", lambda text: " of " in text).rpartition(" of ")[2].replace(",", "")
     )
 
 
@@ -130,31 +136,18 @@ def after(page: Any, act: Callable[[], object]) -> None:
     until(page, "Number(document.body.dataset.shown)", lambda count: count > before)
 
 
-SUMS = """(([panel, name]) => { const sums = {}; for (const one of document.querySelectorAll(`[data-panel="${panel}"] rect[data-count]`))
-  sums[one.dataset[name]] = (sums[one.dataset[name]] ?? 0) + Number(one.dataset.count); return sums; })"""
-
-
 def test_the_panels_show_the_right_numbers(page: Any, shop: Shop) -> None:
     shown(page, shop.page())
     access = [event for event in shop.events if event.get("kind") == "access"]
     assert total(page) == len(shop.events)
-    assert page.evaluate(f"{SUMS}(['volume', 'click'])") == Counter(event["level"] for event in shop.events)
-    assert page.evaluate(f"{SUMS}(['heatmap', 'click'])") == Counter(event["duration_le"] for event in access)
-    points = page.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('[data-panel=qps] path[data-series]')].map((one) => [one.dataset.series, JSON.parse(one.dataset.points)]))"
-    )
-    (step,) = {
-        (b[0] - a[0]) / 1000 for series in points.values() for a, b in zip(series, series[1:], strict=False)
-    }
+    assert look(page, "sums('volume', 'click')") == Counter(event["level"] for event in shop.events)
+    assert look(page, "sums('heatmap', 'click')") == Counter(event["duration_le"] for event in access)
+    points = look(page, "points('qps')")
+    (step,) = {(b[0] - a[0]) / 1000 for series in points.values() for a, b in pairwise(series)}
     for service, count in Counter(event["service"] for event in access).items():
         assert sum(value for _, value in points[service]) * step == pytest.approx(count)
-    lines = page.evaluate(
-        "[...document.querySelectorAll('[data-panel=heatmap] path[data-series]')].map((one) => one.dataset.series)"
-    )
-    assert lines == ["P50", "P95", "P99"]
-    rates = page.evaluate(
-        "[...document.querySelectorAll('[data-panel=top_errors] .bars button')].map((one) => [one.querySelector('.what').textContent, Number(one.dataset.value)])"
-    )
+    assert list(look(page, "points('heatmap')")) == ["P50", "P95", "P99"]
+    rates = look(page, "numbers('[data-panel=top_errors] .bars button', 'name', 'value')")
     asked_for: Counter[str] = Counter(f"{event['service']} {event['endpoint']}" for event in access)
     failed: Counter[str] = Counter(
         f"{event['service']} {event['endpoint']}" for event in access if event["failed"]
@@ -162,35 +155,27 @@ def test_the_panels_show_the_right_numbers(page: Any, shop: Shop) -> None:
     wanted = sorted(
         (failed[name] / count for name, count in asked_for.items() if failed[name]), reverse=True
     )[:5]
-    assert [rate for _, rate in rates] == pytest.approx(wanted)
-    assert all(rate == pytest.approx(failed[name] / asked_for[name]) for name, rate in rates)
-    patterns = page.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('[data-panel=errors] tr[data-error]')].map((one) => [one.dataset.error, Number(one.dataset.count)]))"
-    )
+    assert sorted(rates.values(), reverse=True) == pytest.approx(wanted)
+    assert all(rate == pytest.approx(failed[name] / asked_for[name]) for name, rate in rates.items())
+    patterns = look(page, "numbers('[data-panel=errors] tr[data-error]', 'error', 'count')")
     own = Counter(event["error_pattern"] for event in shop.events if "error_pattern" in event)
     assert own
     assert {name: patterns.get(name) for name in own} == own
-    marks = page.evaluate(
-        "[...document.querySelectorAll('[data-panel=errors] .mark')].map((one) => one.textContent)"
-    )
+    marks = look(page, "texts('[data-panel=errors] .mark')")
     assert marks == ["new in 1.5.0"] * ("BankTimeout: bank gateway did not answer within <num> s" in own)
-    words = page.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('[data-panel=keywords] .cloud button')].map((one) => [one.textContent, Number(one.dataset.count)]))"
-    )
+    words = look(page, "numbers('[data-panel=keywords] .cloud button', '', 'count')")
     refused = own["PaymentRefused: payment of order <num> refused"]
     assert words["refused"] == refused
     assert words["超时"] == sum(count for name, count in own.items() if "超时" in name)
     assert "the" not in words
-    calls = page.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('[data-panel=topology] li')].map((one) => [one.dataset.edge, Number(one.dataset.calls)]))"
-    )
+    calls = look(page, "numbers('[data-panel=topology] li', 'edge', 'calls')")
     assert calls["edge>shop"] == pytest.approx(sum(event["service"] == "edge" for event in access), abs=3)
     assert {"shop>stock", "shop>payments", "shop>postgresql", "payments>bank.example"} <= set(calls)
-    sink = page.evaluate(
-        "({...document.querySelector('[data-accepted]').dataset, ...document.querySelector('[data-delivered]').dataset})"
-    )
-    assert int(sink["accepted"]) == int(sink["delivered"]) >= len(shop.events)
-    status = page.evaluate("document.querySelector('#complete').textContent")
+    accepted = look(page, "numbers('[data-accepted]', 'accepted', 'accepted')")
+    delivered = look(page, "numbers('[data-delivered]', 'delivered', 'delivered')")
+    assert accepted == delivered
+    assert max(accepted.values()) >= len(shop.events)
+    status = look(page, "text('#complete')")
     assert f"{len(shop.events):,} events" in status
     assert "nothing on its way" in status
     assert "none dropped" in status
@@ -204,19 +189,19 @@ def test_what_is_clicked_dragged_and_typed_narrows(page: Any, shop: Shop) -> Non
     page.type("#filter", "serv")
     until(
         page,
-        "document.querySelector('#words li')?.textContent ?? ''",
+        "text('#words li')",
         lambda text: text.startswith("service"),
     )
     page.keyboard.press("Tab")
     until(
         page,
-        "[...document.querySelectorAll('#words li span')].map((one) => one.textContent)",
+        "texts('#words li span')",
         lambda all_: "payments" in all_,
     )
     page.keyboard.type("pay")
     offered = until(
         page,
-        "[...document.querySelectorAll('#words li')].map((one) => one.textContent)",
+        "texts('#words li')",
         lambda all_: len(all_) == 1,
     )
     ours = [event for event in shop.events if event["service"] == "payments"]
@@ -260,10 +245,10 @@ def test_what_is_clicked_dragged_and_typed_narrows(page: Any, shop: Shop) -> Non
     # A mistake is said in words, with what was meant.
     page.fill("#filter", "servce=payments")
     page.keyboard.press("Enter")
-    assert "did you mean service?" in until(page, "document.querySelector('#problem').textContent")
+    assert "did you mean service?" in until(page, "text('#problem')")
     # Nothing found: why.
     shown(page, shop.page(filter='"no such line"'))
-    assert "Without the filter there are" in until(page, "document.querySelector('.why')?.textContent")
+    assert "Without the filter there are" in until(page, "text('.why')")
 
 
 def test_a_line_opens_its_fields_its_trace_and_its_context(page: Any, shop: Shop) -> None:
@@ -275,11 +260,7 @@ def test_a_line_opens_its_fields_its_trace_and_its_context(page: Any, shop: Shop
     shown(page, shop.page(filter=f'"{failed["message"]}"'))
     until(page, "document.querySelectorAll('#rows .row').length", lambda count: count == 1)
     page.click("#rows .row")
-    fields = dict(
-        page.evaluate(
-            "[...document.querySelectorAll('#detail .fields tr')].map((row) => [row.querySelector('th').textContent, row.querySelector('.value').textContent])"
-        )
-    )
+    fields = look(page, "fields()")
     assert fields["trace_id"] == failed["trace_id"]
     assert fields["order_id"] == str(failed["order_id"])
     assert 'File "/srv/payments/bank.py"' in page.inner_text("#detail .stack")
@@ -289,9 +270,7 @@ def test_a_line_opens_its_fields_its_trace_and_its_context(page: Any, shop: Shop
     page.keyboard.press("o")
     until(page, "document.querySelectorAll('#trace .span').length", lambda count: count == len(spans))
     assert page.locator("#trace .told .row").count() == len(of_trace) - len(spans)
-    assert {"edge", "shop", "payments"} <= set(
-        page.evaluate("[...document.querySelectorAll('#trace .span small')].map((one) => one.textContent)")
-    )
+    assert {"edge", "shop", "payments"} <= set(look(page, "texts('#trace .span small')"))
     assert f"trace={failed['trace_id']}" in page.url
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
@@ -299,22 +278,20 @@ def test_a_line_opens_its_fields_its_trace_and_its_context(page: Any, shop: Shop
     # What was logged around it, without the filter; wider, and of everybody.
     page.click("#rows .row")
     page.keyboard.press("c")
-    until(page, "document.querySelector('#count').textContent", lambda text: "around one line" in text)
+    until(page, "text('#count')", lambda text: "around one line" in text)
     assert page.locator("#rows .row").count() > 10
-    assert set(
-        page.evaluate("[...document.querySelectorAll('#rows .svc')].map((one) => one.textContent)")
-    ) == {"payments"}
+    assert set(look(page, "texts('#rows .svc')")) == {"payments"}
     page.click("#everybody")
     until(
         page,
-        "new Set([...document.querySelectorAll('#rows .svc')].map((one) => one.textContent)).size",
+        "new Set(texts('#rows .svc')).size",
         lambda count: count > 1,
     )
     assert failed["message"] in page.inner_text("#rows .row.on")
     # A link to a line opens it, wherever it is.
     shown(page, shop.page() + f"&line={fields['event_id']}")
-    assert failed["message"] in until(page, "document.querySelector('#detail .message')?.textContent")
-    assert failed["message"] in until(page, "document.querySelector('#rows .row.on')?.textContent")
+    assert failed["message"] in until(page, "text('#detail .message')")
+    assert failed["message"] in until(page, "text('#rows .row.on')")
     # A pasted traceparent is the trace.
     shown(page, shop.page())
     page.fill("#filter", f"00-{failed['trace_id']}-{failed['span_id']}-01")
@@ -327,23 +304,16 @@ def test_any_of_many_lines_is_a_scroll_away(page: Any, shop: Shop) -> None:
     newest = [event["message"] for event in reversed(shop.events)]
     all_ = total(page)
     for share in (0.5, 1.0, 0.1, 0.0):
-        page.evaluate(
-            f"(() => {{ const rows = document.querySelector('#rows'); rows.scrollTop = rows.scrollHeight * {share}; }})()"
-        )
-        place = until(
-            page,
-            """(() => { const count = document.querySelector('#count').textContent, row = document.querySelector('#rows .row .msg');
-              const first = Number(count.split('–')[0].replace(/,/g, '')) - 1;
-              return document.querySelector('#rows .waiting') || !row ? null : [first, row.textContent]; })()""",
-            lambda found: found is not None and abs(found[0] - share * all_) < 80,
-        )
+        look(page, f"scroll({share})")
+        wanted = share * all_
+        place = until(page, "first()", lambda found, at=wanted: found is not None and abs(found[0] - at) < 80)
         assert newest[place[0]].split("  ")[0][:40] in place[1]
         assert page.evaluate("document.querySelectorAll('#rows *').length") < 1500
     # Find, without filtering: what is found is marked, and everything else still there.
     page.keyboard.press("f")
     page.keyboard.type("did not answer")
     page.keyboard.press("Enter")
-    assert "did not answer" in until(page, "document.querySelector('#rows .row.on mark')?.textContent")
+    assert "did not answer" in until(page, "text('#rows .row.on mark')")
     assert total(page) == all_
     # The next error, by a key.
     page.keyboard.press("Escape")
@@ -388,29 +358,27 @@ def test_live_mode_moves_and_waits_while_one_reads(page: Any, shop: Shop) -> Non
         write("the first of them")
         until(
             page,
-            "document.querySelector('#rows .row')?.textContent ?? ''",
+            "text('#rows .row')",
             lambda text: "the first of them" in text,
         )
         write(*(f"number {n}" for n in range(60)))
-        until(
-            page, "document.querySelector('#rows .row')?.textContent ?? ''", lambda text: "number 59" in text
-        )
+        until(page, "text('#rows .row')", lambda text: "number 59" in text)
         # Scrolled away it stands still, and says how many are new.
         page.evaluate("document.querySelector('#rows').scrollTop = 440")
-        row = "document.querySelector('#rows .row').textContent"
+        row = "text('#rows .row')"
         until(page, row, lambda text: "number 59" not in text)
-        still = page.evaluate(row)
+        still = look(page, row)
         write("behind one's back", "and another")
-        until(page, "document.querySelector('#newer').textContent", lambda text: text.startswith("2 new"))
-        assert page.evaluate(row) == still
+        until(page, "text('#newer')", lambda text: text.startswith("2 new"))
+        assert look(page, row) == still
         page.click("#newer")
         until(
             page,
-            "document.querySelector('#rows .row')?.textContent ?? ''",
+            "text('#rows .row')",
             lambda text: "and another" in text,
         )
         # The panels move, too.
-        until(page, f"{SUMS}(['volume', 'click'])", lambda sums: sums.get("INFO") == 63)
+        until(page, "sums('volume', 'click')", lambda sums: sums.get("INFO") == 63)
     finally:
         agent.terminate()
         assert agent.wait(60) == 0
@@ -442,7 +410,7 @@ def test_hostile_lines_are_text(page: Any, shop: Shop) -> None:
     shown(page, f"{shop.url}#since={since}&until={end}")
     assert total(page) == len(HOSTILE)
     until(page, "document.querySelectorAll('[data-panel=errors] tr[data-error]').length")
-    texts = page.evaluate("[...document.querySelectorAll('#rows .row')].map((one) => one.textContent)")
+    texts = look(page, "texts('#rows .row')")
     assert any("<script>window.pwned=1</script>" in text for text in texts)
     assert any("red link" in text and "end-of-ansi" in text and "\x1b" not in text for text in texts)
     assert any("invoice·gnp.exe·" in text and "\u202e" not in text for text in texts)
@@ -476,34 +444,9 @@ def test_it_can_be_used_by_keys_on_a_small_window_and_in_both_colours(page: Any,
     until(page, "getComputedStyle(document.querySelector('#panels')).display === 'none'")
     page.keyboard.press("p")
     for _ in (1, 2):
-        assert page.evaluate(CONTRAST) == []
+        assert look(page, "contrast()") == []
         page.keyboard.press("t")
-    nameless = page.evaluate(
-        "[...document.querySelectorAll('button, input, select, a[href], summary')].filter((one) => one.offsetParent && !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length)).map((one) => one.outerHTML.slice(0, 200))"
-    )
-    assert nameless == []
+    assert look(page, "nameless()") == []
     for width in (360, 768):
         page.set_viewport_size({"width": width, "height": 700})
-        until(page, "document.documentElement.scrollWidth", lambda wide: wide <= width)
-
-
-# Each text against what is really behind it: 4.5, or 3 where it is large.
-CONTRAST = """(() => {
-  const rgba = (text) => { const found = text.match(/[\\d.]+/g)?.map(Number) ?? [0, 0, 0, 0]; if (text.startsWith('color(srgb')) for (const n of [0, 1, 2]) found[n] *= 255; return found.length > 3 ? found : [...found, 1]; };
-  const over = (top, below) => [0, 1, 2].map((n) => top[n] * top[3] + below[n] * (1 - top[3])).concat(1);
-  const light = (colour) => { const [r, g, b] = colour.map((one) => { const part = one / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const behind = (one) => { const all = []; for (let at = one; at; at = at.parentElement) all.unshift(rgba(getComputedStyle(at).backgroundColor)); return all.reduce((below, top) => over(top, below), [255, 255, 255, 1]); };
-  const wrong = [];
-  for (const one of document.querySelectorAll('body *')) {
-    if (one.closest('svg, .sr, [hidden], dialog') || ![...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) continue;
-    const style = getComputedStyle(one), box = one.getBoundingClientRect();
-    if (!box.width || style.visibility === 'hidden') continue;
-    let opacity = 1;
-    for (let at = one; at; at = at.parentElement) opacity *= Number(getComputedStyle(at).opacity);
-    const back = behind(one), ink = rgba(style.color);
-    const [a, b] = [light(over([ink[0], ink[1], ink[2], ink[3] * opacity], back)), light(back)].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05), least = parseFloat(style.fontSize) >= 24 ? 3 : 4.5;
-    if (ratio < least && !one.closest('.again, .kv small')) wrong.push([one.outerHTML.slice(0, 120), ratio.toFixed(2)]);
-  }
-  return wrong.slice(0, 10);
-})()"""
+        until(page, f"document.documentElement.scrollWidth <= {width}")

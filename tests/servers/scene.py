@@ -1,7 +1,7 @@
 """Two hours of a shop as events, for the page's test and its pictures: the same for the same seed.
 
-Four services behind an nginx, with traces through all of them. In the last third version 1.5.0 of `payments` is
-deployed: it brings an error of its own, and the bank gets slow.
+Four services behind an nginx, with traces through all of them. In the last third version 1.5.0 of `payments`
+is deployed: it brings an error of its own, and the bank gets slow.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Scene:
             **more,
         )
 
-    def request(self, at: float) -> Iterator[tuple[float, bytes]]:
+    def request(self, at: float) -> Iterator[tuple[float, bytes]]:  # noqa: PLR0915 - one way, step by step
         r = self.random
         method, endpoint, _ = r.choices(_ROUTES, [weight for *_, weight in _ROUTES])[0]
         trace, edge, shop, call, inner = self.hex(32), *(self.hex(16) for _ in range(4))
@@ -155,7 +155,8 @@ class _Scene:
                 error = {
                     "type": kind,
                     "message": text,
-                    "stack": f'Traceback (most recent call last):\n  File "/srv/payments/bank.py", line 88, in charge\n'
+                    "stack": "Traceback (most recent call last):\n"
+                    f'  File "/srv/payments/bank.py", line 88, in charge\n'
                     f"    answer = await gateway.charge(order)\n{kind}: {text}",
                     "causes": [{"type": "TimeoutError", "message": r.choice(_CARDS)}],
                 }
@@ -348,7 +349,8 @@ def ship(directory: Path, events: list[bytes]) -> Path:
     (directory / "app" / "shop.log").write_bytes(b"\n".join(events) + b"\n")
     config = directory / "logferry.yaml"
     config.write_text(
-        f"service: agent\nspool: {{path: {directory}/spool}}\nsinks:\n  here: {{type: local, path: {directory}/logs}}\n"
+        f"service: agent\nspool: {{path: {directory}/spool}}\n"
+        f"sinks:\n  here: {{type: local, path: {directory}/logs}}\n"
         f"sources:\n  app: {{type: file, include: ['{directory}/app/*.log']}}\n"
     )
     command = [sys.executable, "-m", "logferry", "run", "--once", "-c", str(config)]

@@ -123,7 +123,7 @@ function bars(items, unit, look) {
   return html("div", { class: `bars ${look}` }, ...items.slice(0, 5).map((item) => {
     const fill = html("i", {});
     fill.style.width = `${Math.max((item.value / most) * 100, 1)}%`;
-    return html("button", { type: "button", title: `${item.service} ${item.endpoint}: ${short(item.value, unit)}, ${item.more}`, "data-value": item.value,
+    return html("button", { type: "button", title: `${item.service} ${item.endpoint}: ${short(item.value, unit)}, ${item.more}`, "data-name": `${item.service} ${item.endpoint}`, "data-value": item.value,
       onclick: () => add(Object.entries(item.fields).map(([field, value]) => term(field, value))) },
       html("span", { class: "what" }, html("small", {}, item.service), " ", item.endpoint), html("b", {}, short(item.value, unit)), html("span", { class: "track" }, fill));
   }));
