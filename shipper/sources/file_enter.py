@@ -138,8 +138,11 @@ class Entrance:
         for part, position in list(self.places.copied(path, head, packed=False)):
             if position.packed or ((position.device, position.inode) == key and not position.over):
                 continue
-            if self._is_there(part, position, file, size):
+            agrees = self._is_there(part, position, file, size)
+            if agrees:
                 return part, 0
+            if agrees is not None:  # it began like one that is there, and is another one
+                continue
             held = self._copies.get(key) == part and size < position.offset
             if not held and not fits(position, size, lambda at, length: os.pread(file, length, at)):
                 continue
@@ -148,30 +151,29 @@ class Entrance:
                 best = part, offset
         return best
 
-    def _is_there(self, part: str, position: Position, copy: int | None, size: int) -> bool:
-        """Whether a life goes on, and what a copy of it holds by now is the same."""
+    def _is_there(self, part: str, position: Position, copy: int | None, size: int) -> bool | None:
+        """Whether what a copy holds by now is the same as in its original; None: that is there no more."""
         if position.over:
-            return False
+            return None
         tail = self.tails.get((position.device, position.inode))
         if tail is not None and tail.part != part:
             tail = None
         try:
             if tail is not None and tail.file is not None:
                 there = os.fstat(tail.file).st_size
-                return there >= tail.at and tail.same() and _agree(tail.file, there, copy, size)
+                return _agree(tail.file, there, copy, size) if there >= tail.at and tail.same() else None
             path = position.path if tail is None else tail.path
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 facts = os.fstat(file)
-                return (
-                    (facts.st_dev, facts.st_ino) == (position.device, position.inode)
-                    and fits(position, facts.st_size, lambda at, length: os.pread(file, length, at))
-                    and _agree(file, facts.st_size, copy, size)
-                )
+                same = (facts.st_dev, facts.st_ino) == (position.device, position.inode)
+                if same and fits(position, facts.st_size, lambda at, length: os.pread(file, length, at)):
+                    return _agree(file, facts.st_size, copy, size)
+                return None
             finally:
                 os.close(file)
         except OSError:
-            return False
+            return None
 
     # ── compressed ──
 
