@@ -17,6 +17,7 @@ _PYTHON: Final = re.compile(r"(?:\A|\n)(?=(?:  \+ Exception Group |)Traceback \(
 _PYTHON_END: Final = re.compile(r"\n(?:  \| )?([A-Za-z_][\w.]{0,255})(?:: ([^\n]*))?(?=\n|\Z)", re.ASCII)
 _GO: Final = re.compile(r"(?:\A|\n)(panic|fatal error): ([^\n]*)")
 _GO_DUMP: Final = re.compile(r"(?:\A|\n)(?=goroutine \d{1,19} \[)")
+_SERVED: Final = re.compile(r"panic serving [^\s]{1,255}: ([^\n]*)")
 _FRAME: Final = re.compile(r"\n(?:\t| {2,12})at (?:async |new )?[^\s(]")
 _THROWN: Final = re.compile(
     r"(?:Exception in thread \"[^\"\n]{0,255}\" |Uncaught |Unhandled \S{1,64} )?"
@@ -49,9 +50,11 @@ def split_stack(text: str) -> tuple[str, dict[str, Any]]:
         found = _GO_DUMP.search(text)
         if found is not None:
             stack = text[found.end() :].rstrip()
-            return _message(text[: found.start()], stack.partition("\n")[0]), {
-                "type": "goroutine",
-                "message": "",
+            first, before = stack.partition("\n")[0], text[: found.start()]
+            served = _SERVED.search(before)
+            return _message(before, first), {
+                "type": "goroutine" if served is None else "panic",
+                "message": first if served is None else served[1],
                 "stack": stack,
             }
     found = _FRAME.search(text)

@@ -35,7 +35,7 @@ _ANY: Final = re.compile(
     r"([^\n]{0,64}?)" + ISO_TIME + r"([^\n]{0,384}?)(?<![A-Z])" + SEVERITY + r":  (.*)\Z",
     re.ASCII | re.DOTALL,
 )
-_PID: Final = re.compile(r"[\[(](\d{1,9})(?:-\d{1,9})?[\])]")
+_PID: Final = re.compile(r"\[(\d{1,9})(?:-\d{1,9})?\]|(?:^| )\((\d{1,9})\)")
 _WHO: Final = re.compile(r"(?<![A-Za-z0-9_@=])([A-Za-z0-9_.-]{1,63})@([A-Za-z0-9_.-]{1,63})(?![A-Za-z0-9_@])")
 _PAIR: Final = re.compile(r"(?<![a-z])(user|db|app|client|host|session|remote)=([^,\s]{1,128})")
 _PAIRS: Final = {
@@ -45,7 +45,7 @@ _PAIRS: Final = {
     "client": "client_ip",
     "host": "client_ip",
     "remote": "client_ip",
-    "session": "session_id",
+    "session": "pg_session",
 }
 _TOOK: Final = re.compile(r"duration: (\d{1,12}(?:\.\d{1,6})?) ms")
 _HOST: Final = re.compile(r"(.*?)(?:\((\d{1,5})\)|:(\d{1,5}))?\Z", re.DOTALL)
@@ -66,7 +66,7 @@ _ESCAPES: Final[dict[str, tuple[str, str | None]]] = {
     "n": ("epoch", r"\d+\.\d+"),
     "i": ("command", None),
     "e": ("sql_state", r"[0-9A-Z]{5}"),
-    "c": ("session_id", r"[0-9a-f]+\.[0-9a-f]+"),
+    "c": ("pg_session", r"[0-9a-f]+\.[0-9a-f]+"),
     "l": ("session_line", r"\d+"),
     "s": ("session_start", _ISO_GROUP),
     "v": ("virtual_transaction", r"[0-9/]*"),
@@ -107,10 +107,8 @@ def prefix_expression(prefix: str, *, lazy: bool = False) -> tuple[str, list[str
         name, looks = _ESCAPES[letter]
         if looks is None:
             following = next((held for what, held in pieces[place + 1 :] if what == "text"), "")
-            if lazy:
-                looks = r"[^\n]*?"
-            else:
-                looks = f"[^{re.escape(following[0])}\\n]*" if following else r"\S*"
+            until = f"[^{re.escape(following[0])}\\n]*" if following else r"\S*"
+            looks = r"[^\n]*?" if lazy else until
         pad = r"\ *" if len(text) > 1 else ""
         parts.append(f"{pad}({looks}){pad}")
         names.append(name)
@@ -210,7 +208,7 @@ class Postgresql:
         _severe(fields, found[7], found[8])
         pid = _PID.search(prefix)
         if pid is not None:
-            fields["process"] = int(pid[1])
+            fields["process"] = int(pid[1] or pid[2])
         for name, value in _PAIR.findall(prefix):
             if name in {"client", "host", "remote"}:
                 _client(fields, value)
@@ -283,7 +281,7 @@ class Postgresql:
 _COLUMNS: Final = (
     (1, "db_user"),
     (2, "database"),
-    (5, "session_id"),
+    (5, "pg_session"),
     (7, "command"),
     (12, "sql_state"),
     (14, "detail"),
