@@ -208,6 +208,7 @@ class FileSource:
 
     def _scan(self, now: float, *, at_end: bool) -> None:
         """Find what is new, and what is no more."""
+        began = time.thread_time()
         watched = self._watch.watch_directories(self._patterns.directories())
         here = self._find(at_end=at_end)
         if self._stop.is_set():
@@ -219,7 +220,7 @@ class FileSource:
             self._pass_over_packed()
         self._entrance.forget(here)
         self._places.forget(here)
-        took = time.monotonic() - now
+        took = time.thread_time() - began
         self._scan_again = now + took * _SHARE
         self._scan_at = now + (_SAFETY if watched else max(self.config.scan_interval, took * _LITTLE))
 
