@@ -221,7 +221,7 @@ class FileSource:
         self._entrance.forget(here)
         self._places.forget(here)
         took = time.thread_time() - began
-        self._scan_again = now + took * _SHARE
+        self._scan_again = now + min(took * _SHARE, _SELDOM)
         self._scan_at = now + (_SAFETY if watched else max(self.config.scan_interval, took * _LITTLE))
 
     def _find(self, *, at_end: bool) -> set[tuple[int, int]]:
