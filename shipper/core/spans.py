@@ -24,7 +24,7 @@ import msgspec
 
 from ...handlers.tracing import is_span_id, is_trace_id
 
-__all__ = ["KINDS", "ROUTE", "OpenSpans", "Span", "Told", "event_of", "read_span", "span_of"]
+__all__ = ["KINDS", "ROUTE", "OpenSpans", "Span", "Told", "event_of", "oldest", "read_span", "span_of"]
 
 KINDS: Final = ("access", "job", "job_start", "span", "span_start")
 ROUTE: Final = f"kind={','.join(KINDS)}"  # of a sink that takes nothing else
@@ -170,49 +170,60 @@ def _microseconds(milliseconds: Any) -> int:
 
 
 class OpenSpans:
-    """Spans that have begun. `now` is seconds of the time of day; at most 10,000, the oldest go first."""
+    """Spans that have begun. `now` is seconds of the time of day; at most 10,000, the oldest go first.
+
+    Each has a `home`, the spool that told its beginning; its end may be told anywhere.
+    """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._open: OrderedDict[str, tuple[float, Span]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[float, Span, str]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def begin(self, span: Span, now: float) -> None:
+    def begin(self, span: Span, now: float, home: str = "") -> None:
         """Note that it is open. Told twice, it counts once."""
         if span.key not in self._open:
-            self._open[span.key] = (now, span)
+            self._open[span.key] = (now, span, home)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
 
-    def end(self, span: Span) -> None:
-        """Note that it has ended."""
-        self._open.pop(span.key, None)
+    def end(self, span: Span) -> str | None:
+        """Note that it has ended; return its home, None when it was not open."""
+        found = self._open.pop(span.key, None)
+        return None if found is None else found[2]
 
     def due(self, now: float) -> list[Span]:
         """Return, closed as unfinished, those that are open for longer than the time-out; `end` drops them.
 
         A clock that was set back makes none due early, and keeps none for ever.
         """
-        closed = []
-        for since, span in self._open.values():
-            if abs(now - since) < self._timeout:
-                break  # the others came later
-            length = round(self._timeout * 1e6)
-            tags = {**span.tags, "error": UNFINISHED}
-            closed.append(replace(span, duration=length, failed=True, tags=tags))
-        return closed
+        length = round(self._timeout * 1e6)
+        return [
+            replace(span, duration=length, failed=True, tags={**span.tags, "error": UNFINISHED})
+            for since, span, _ in self._open.values()
+            if abs(now - since) >= self._timeout
+        ]
 
-    def dump(self) -> bytes:
-        """Return them all as bytes that `load` reads."""
-        return msgspec.json.encode(list(self._open.values()))
+    def dump(self, home: str = "") -> bytes:
+        """Return those of one home as bytes that `load` reads; empty when there are none."""
+        rows = [(since, span) for since, span, its in self._open.values() if its == home]
+        return msgspec.json.encode(rows) if rows else b""
 
-    def load(self, data: bytes) -> None:
+    def load(self, data: bytes, home: str = "") -> None:
         """Take back what `dump` returned; what cannot be read is left out."""
-        try:
-            rows = msgspec.json.decode(data, type=list[tuple[float, Span]])
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
-            return
-        for since, span in rows:
-            self.begin(span, since)
+        for since, span in _rows(data):
+            self.begin(span, since, home)
+
+
+def oldest(data: bytes) -> float | None:
+    """Return since when the oldest is open of what `dump` returned; None: there is none."""
+    return min((since for since, _ in _rows(data)), default=None)
+
+
+def _rows(data: bytes) -> list[tuple[float, Span]]:
+    try:
+        return msgspec.json.decode(data, type=list[tuple[float, Span]])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        return []

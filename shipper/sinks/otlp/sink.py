@@ -71,8 +71,9 @@ class OtlpSink:
         parcel = self._sorter.sort(
             batch, int(now * 1e9), spans=self._takes_spans(now), logs=self._config.signals != "traces"
         )
+        self._open.reads(batch.spool)
         for span in parcel.begun:
-            self._open.begin(span, now)
+            self._open.begin(span, now, batch.spool)
         refused = dict(parcel.refused)
         if parcel.spans:
             verdict = self._send_spans(parcel, now)

@@ -40,11 +40,12 @@ class ZipkinSink:
     def send(self, batch: Batch) -> Verdict:
         """Send the spans that a batch tells the end of, as one request; note those that have begun."""
         now = self._clock()
+        self._open.reads(batch.spool)
         ended: list[Span] = []
         for line in batch.lines:
             match read_span(line):
                 case ("begun", span):
-                    self._open.begin(span, now)
+                    self._open.begin(span, now, batch.spool)
                 case ("ended", span):
                     ended.append(span)
         verdict = self._post(ended) if ended else Delivered()

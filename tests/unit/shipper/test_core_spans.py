@@ -128,7 +128,7 @@ def test_open_spans_outlive_the_process_and_are_bounded() -> None:
     again = OpenSpans(10)
     again.load(spans.dump())
     assert len(again) == MAX_OPEN
-    assert [span.key for span in again.due(13.5)] == [open_span(3).key]
+    assert again.due(MAX_OPEN + 2.5)[0].key == open_span(3).key
     again.load(b"[[1")
     again.load(b"\xff")
 
@@ -157,6 +157,7 @@ def test_what_was_killed_is_closed_after_the_timeout_also_by_the_next_shipper(tm
         sink.tick()
         sink.close()
         assert not server.requests
+        assert (tmp_path / f"open-spans-z-{'0' * 32}.json").stat().st_mode & 0o777 == 0o600
         now[0] += 10
         sink = make(server, tmp_path, now)
         sink.tick()  # looked just now
@@ -168,7 +169,53 @@ def test_what_was_killed_is_closed_after_the_timeout_also_by_the_next_shipper(tm
         (request,) = server.requests
         (span,) = orjson.loads(request.body)
         assert (span["traceId"], span["id"], span["tags"]["error"]) == (TRACE, SPAN, UNFINISHED)
-        assert (tmp_path / "open-spans-z.json").stat().st_mode & 0o777 == 0o600
+        assert list(tmp_path.glob("open-spans-*")) == []
+
+
+def test_processes_that_share_a_directory_close_only_what_nobody_else_will(tmp_path: Path) -> None:
+    """One of four workers is restarted: what the others have open ends in their own spools."""
+    now = [1000.0]
+    with FaultServer(rest=answer(202)) as server:
+        first = make(server, tmp_path, now)
+        first.send(batch({"kind": "span_start"}))  # takes a little longer than the time-out
+        now[0] += 2.5
+        for _ in range(4):
+            second = make(server, tmp_path, now)
+            second.send(
+                Batch("1" * 32, [1], [orjson.dumps(EVENT | {"kind": "span_start", "span_id": "2" * 16})])
+            )
+            for _ in range(2):
+                now[0] += 1
+                second.tick()
+            second.close()
+        first.send(batch({"duration_ms": 5}))  # its end, though the second has seen it in time
+        assert [[span["id"] for span in orjson.loads(request.body)] for request in server.requests] == [
+            [SPAN]
+        ]
+        assert "error" not in orjson.loads(server.requests[0].body)[0]["tags"]
+        # The second is gone for good, and all it had told was delivered: the first closes what is open.
+        for _ in range(5):
+            now[0] += 1
+            first.tick()
+        first.close()
+        closed = [span for request in server.requests[1:] for span in orjson.loads(request.body)]
+        assert [(span["id"], span["tags"]["error"]) for span in closed] == [("2" * 16, UNFINISHED)]
+        assert list(tmp_path.glob("open-spans-*")) == []
+
+
+def test_who_goes_on_with_a_spool_knows_what_it_has_told(tmp_path: Path) -> None:
+    """Its owner was killed between a span's beginning, which was delivered, and its end, which was not."""
+    now = [1000.0]
+    with FaultServer(rest=answer(202)) as server:
+        make(server, tmp_path, now).send(batch({"kind": "span_start"}))
+        now[0] += 9
+        heir = make(server, tmp_path, now)
+        heir.send(batch({"duration_ms": 5}))
+        for _ in range(80):
+            now[0] += 1
+            heir.tick()
+        heir.close()
+        assert len(server.requests) == 1
 
 
 def test_what_has_ended_is_not_closed_again(tmp_path: Path) -> None:
