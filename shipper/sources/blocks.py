@@ -79,6 +79,7 @@ class LineBlocks:
     _json: JsonShape | None = None
     _text: TextShape | None = None
     _prover: Prover | None = None
+    _grows: float = 1.0  # events have so many times the bytes of their lines, as far as that has mattered
     _able: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,10 +108,12 @@ class LineBlocks:
             lines = self._understood(self._reader, lines)
         while at < len(lines):
             part = lines[at : at + _AT_ONCE]
-            while len(part) > 1 and sum(map(len, part)) > _BYTES_AT_ONCE:
+            room = min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows)
+            while len(part) > 1 and sum(map(len, part)) > room:
                 part = part[: len(part) // 2]
             block = self._block(part, given[at : at + len(part)])
-            while len(block.payload) > _MAX_BYTES and len(part) > 1:
+            while len(block.payload) > _MAX_BYTES and len(part) > 1:  # all of it made in vain
+                self._grows = 1.1 * len(block.payload) / max(1, sum(map(len, part)))
                 part = part[: len(part) // 2]
                 block = self._block(part, given[at : at + len(part)])
             at += len(part)

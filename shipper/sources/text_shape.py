@@ -19,14 +19,13 @@ from ...handlers.clock import stamp
 from ...handlers.pattern import FAILS, error_pattern
 from ...handlers.record import EventBuilder
 from ...handlers.typed import Prover
-from ..core.ids import HINTS, has_ids
+from ..core.ids import block_may_hold_ids, has_ids
 from ..core.parse import HEAD_BYTES, ISO, LEVEL_NAMES, PREFIXED, TRACEBACK, WORD, second_of
 from .json_shape import fronted, suspects
 
 __all__ = ["TextShape"]
 
 _TRACEBACK: Final = TRACEBACK.encode()
-_HINTS: Final = tuple(hint.encode() for hint in HINTS)
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _GOES_ON: Final = frozenset("0123456789.,")
 _ZONES: Final = frozenset("Z+-")
@@ -81,7 +80,7 @@ class TextShape:
                 odd.update(
                     place for place, line in enumerate(lines) if line[-1:] == b"}" and PREFIXED in line
                 )
-        if any(hint in block for hint in _HINTS):
+        if block_may_hold_ids(block):
             odd.update(place for place, text in enumerate(texts) if has_ids(text))
         if _TRACEBACK in block:
             odd.update(place for place, text in enumerate(texts) if text.startswith(TRACEBACK))

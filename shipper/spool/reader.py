@@ -186,9 +186,9 @@ class Reader:
     def _take_carried(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int:
         """Take lines of a frame of many; return the bytes left, less than 0 when the batch is complete."""
         run = self._carry[len(lines) - max_events :][::-1]
-        ends = list(accumulate(len(line) + overhead for line in run))
-        left = room - ends[-1]
+        left = room - sum(map(len, run)) - overhead * len(run)
         if left < 0:
+            ends = list(accumulate(len(line) + overhead for line in run))
             run = run[: bisect(ends, room) or not lines]
             left = -1
         if run:
@@ -197,7 +197,7 @@ class Reader:
             for sequence in [one for one in self._marked if one < self.next + len(run)]:
                 self.violations[sequence] = self._marked.pop(sequence)
             self.next += len(run)
-            self.longest = max(self.longest, *map(len, run))
+            self.longest = max(self.longest, max(map(len, run)))  # noqa: PLW3301 - no tuple of all
         return left
 
     def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
