@@ -17,11 +17,20 @@ __all__ = ["demo"]
 )
 @click.option("--directory", type=click.Path(path_type=Path, file_okay=False), help="Where its files go.")
 @click.option("--loki", "loki_url", help="Ship to this Loki as well (http://localhost:3100).")
-def demo(duration: float, directory: Path | None, loki_url: str | None) -> None:
+@click.option(
+    "--page/--no-page",
+    "page",
+    default=None,
+    help="Serve the page meanwhile, and after it until Ctrl-C. Default: on a terminal.",
+)
+def demo(duration: float, directory: Path | None, loki_url: str | None, page: bool | None) -> None:  # noqa: FBT001 - click's signature
     """Run two services and a worker under load, ship what they log, kill one, and draw up the account.
 
     Needs `pip install "logferry[demo]"`. Everything stays on this machine.
     """
+    import sys
+
     from ..demo.main import run
 
-    raise SystemExit(run(duration, directory=directory, loki_url=loki_url))
+    shown = sys.stdout.isatty() if page is None else page
+    raise SystemExit(run(duration, directory=directory, loki_url=loki_url, page=shown))

@@ -28,12 +28,11 @@ def ui(config_path: str | None, store_path: str | None, listen: str, opens: bool
     On the loopback it asks for nothing. On any other address whoever asks needs the token that is printed
     with the address. It is plain HTTP: put TLS in front of it where others can listen.
     """
-    import webbrowser
     from pathlib import Path
 
     from ..config.sections import listen_address
     from ..store import StoreError
-    from ..ui import PageServer
+    from ..ui import PageServer, open_browser
     from ..ui.guard import is_loopback
     from .common import open_store
 
@@ -58,7 +57,7 @@ def ui(config_path: str | None, store_path: str | None, listen: str, opens: bool
     out.flush()
     threading.Thread(target=server.serve_forever, name="logferry-ui", daemon=True).start()
     if opens and out.people:
-        webbrowser.open(server.url)
+        open_browser(server.url)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

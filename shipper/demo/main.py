@@ -17,6 +17,7 @@ from ..model import Account
 from ..spool import audit
 from ..store import Store, StoreError
 from .live import Live
+from .page import Page
 from .processes import Fleet, free_port
 from .report import Killed, report
 from .screen import Frame, Screen, open_screen
@@ -74,8 +75,13 @@ def run(
     directory: Path | None = None,
     loki_url: str | None = None,
     screen: Screen | None = None,
+    page: bool = False,
 ) -> int:
-    """Run the demo for about `duration` seconds; return 0 when every record is accounted for and arrived."""
+    """Run the demo for about `duration` seconds; return 0 when every record is accounted for and arrived.
+
+    With `page` the local page is served as soon as there is something to see, and after the report until
+    Ctrl-C.
+    """
     directory = (directory or demo_directory()).resolve()  # the configuration in it names its paths
     config = prepare(directory, loki_url)
     spool, logs = directory / "spool", directory / "logs"
@@ -85,6 +91,7 @@ def run(
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     screen = screen or open_screen(sys.stdout)
     words, waited = uuid4().hex, 0
+    local = Page(logs, spool)
     try:
         screen.say(f"files in {directory}")
         screen.say("starting stock, shop and mailer (uvicorn and a worker), and their customers")
@@ -96,6 +103,8 @@ def run(
         follower.start()
         fleet.start_load(urls["shop"], duration)
         started = time.monotonic()
+        if page:
+            local.open(screen.say)
 
         def show(until: float, done: Callable[[], bool] = lambda: False) -> None:
             while (passed := time.monotonic() - started) < until and not done():
@@ -119,7 +128,10 @@ def run(
         fleet.stop()
         stop.set()
         screen.close()
-    return report(directory, config, Store(logs), audit(spool), Killed(words, waited))
+    code = report(directory, config, Store(logs), audit(spool), Killed(words, waited))
+    local.stay(lambda text: print(text, flush=True))  # noqa: T201 - the demo's output
+    local.close()
+    return code
 
 
 def follow(logs: Path, live: Live, stop: threading.Event) -> None:

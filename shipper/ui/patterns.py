@@ -14,7 +14,6 @@ from ...handlers.pattern import pattern
 from ..core.keywords import has_chinese, keywords
 from ..panels.words import segmenter
 from ..store import Store
-from ..store.moments import as_event_time
 from ..store.panels import PanelQuery
 
 __all__ = ["errors", "similar", "words_of_errors"]
@@ -71,8 +70,9 @@ def errors(store: Store, since: str, until: str, words: str) -> list[dict[str, A
     if not here:
         return []
     ever = {(row["service"], row["error"]): row for row in store.answer(_EVER)}
-    # Where nothing is older than the range, everything is seen for the first time.
-    older = bool(since) and as_event_time(store.span()[0]) < since
+    # Where next to nothing is older than the range, everything would seem to be new.
+    begin, end = store.span(since or None, until or None)
+    older = bool(since) and store.span()[0] < begin - (end - begin) / 4
     versions = {row["service"]: row for row in store.answer(_VERSIONS)}
     for row in here:
         first = ever.get((row["service"], row["error"]), {})

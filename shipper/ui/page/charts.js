@@ -141,7 +141,7 @@ export function filled(points, { from, to, step }) {
 
 // series: [{name, points: [[ms, value]]}]
 export function lines(title, series, span) {
-  const { step, unit, on, field } = span;
+  const { step, unit, on, field, whole } = span;
   const top = nice(Math.max(...series.flatMap((one) => one.points.map(([, value]) => value)), 0));
   const looks = series.map((_, index) => `c${index % 6}`);
   const drawn = chart(title, summary(series, unit), 142, span, (frame) => {
@@ -150,8 +150,9 @@ export function lines(title, series, span) {
     series.forEach((one, index) => {
       let path = "", last = null;
       for (const [at, value] of one.points) {
-        const middle = Math.max(at + step * 500, frame.from);
-        if (middle > frame.to) continue;
+        // The first and the last step are within the range only in part: their rates would say too little.
+        const middle = at + step * 500;
+        if (middle < frame.from || middle > frame.to || (whole && one.points.length > 4 && (at < frame.from || at + step * 1000 > frame.to))) continue;
         const gap = last === null || at - last > step * 1500;
         path += `${gap ? "M" : "L"}${frame.x(middle).toFixed(1)} ${frame.y(value / top).toFixed(1)}`;
         if (gap) path += "h.1";

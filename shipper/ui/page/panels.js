@@ -95,7 +95,7 @@ export function show(told) {
       const looks = found.map((one, index) => (state.by === "level" ? LEVELS[one.name] ?? "l-debug" : others[index % 7]));
       put(name, ...stacked(title, found, { ...span, unit: "", field: state.by, looks, height: innerWidth < 700 ? 90 : 104 }));
     },
-    qps: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8).map((one) => ({ ...one, points: filled(one.points, range) })), { ...span, unit: "", field: "service" })),
+    qps: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8).map((one) => ({ ...one, points: filled(one.points, range) })), { ...span, unit: "", field: "service", whole: true })),
     error_rate: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8), { ...span, unit: "percentunit", field: "service" })),
     heatmap: () => { put("heatmap", nothing("…")); },
     latency: () => {

@@ -1,7 +1,7 @@
 // Which service calls which, as a graph from left to right; the same as a list for who cannot see it.
 import { html, short, svg, visible } from "./dom.js";
 
-const WIDE = 104, TALL = 34, ACROSS = 132, DOWN = 14;
+const WIDE = 108, TALL = 34, ACROSS = 166, DOWN = 14;
 
 export function topology({ services, edges }, on) {
   const stats = new Map(services.map((one) => [one.service, one]));
@@ -36,9 +36,10 @@ export function topology({ services, edges }, on) {
     ends.set(edge.callee, many + 1);
     const look = edge.rate > 0.01 ? "bad" : "", x = back ? x2 + 8 : x2 - 8;
     const near = { x, "text-anchor": back ? "start" : "end", class: look };
-    const text = svg("text", { ...near, y: y2 - 5 - many * 24 }, `${short(edge.calls)} · ${short(edge.p95, "ms")}`);
-    const more = svg("text", { ...near, y: y2 + 12 - many * 24 }, edge.rate ? `✗ ${short(edge.rate, "percentunit")}` : "");
-    words.push(text, more);
+    const failed = edge.rate ? ` · ✗ ${short(edge.rate, "percentunit")}` : "";
+    // On the side that the line does not come from.
+    const y = y2 > y1 + 2 ? y2 + 13 + many * 13 : y2 - 6 - many * 13;
+    words.push(svg("text", { ...near, y }, `${short(edge.calls)} · ${short(edge.p95, "ms")}${failed}`));
   }
   picture.append(...words);
   for (const [name, at] of place) {
