@@ -36,6 +36,7 @@ class Application:
         )
         self.numbers = 0  # of the records logged: each has its own, from 0
         self.trace = ""  # records are the spans of this trace, whose ids are their numbers and one
+        self.kind = "span"  # which kind of span
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +80,8 @@ class Application:
         With `long`, number 7 of each `every` is so many bytes longer than the others.
         """
         first, self.numbers = self.numbers, self.numbers + count
-        facts = {"first": first, "count": count, "long": long, "every": every, "trace": self.trace}
+        facts = {"first": first, "count": count, "long": long, "every": every}
+        facts |= {"trace": self.trace, "kind": self.kind}
         figures: dict[str, float] = self.ask("log", **facts)
         return figures
 
@@ -167,7 +169,7 @@ class _Commands:
     def configure(self, config: dict[str, Any]) -> None:
         self.logferry.configure(config)
 
-    def log(self, first: int, count: int, long: int, every: int, trace: str) -> dict[str, float]:
+    def log(self, first: int, count: int, long: int, every: int, trace: str, kind: str) -> dict[str, float]:
         from logferry.handlers.context import TraceContext, put_trace
 
         clock, times = time.perf_counter, []
@@ -177,7 +179,7 @@ class _Commands:
             extra: dict[str, Any] = {"n": number, "note": note}
             if trace:
                 put_trace(TraceContext(trace, f"{number + 1:016x}", ""))
-                extra |= {"kind": "span", "tags": {"note": note}}
+                extra |= {"kind": kind, "tags": {"note": note}}
             begun = clock()
             call("order %s created", number, extra=extra)
             times.append(clock() - begun)

@@ -345,9 +345,13 @@ class ReceiverLane(SinkLane):
 
 
 class OtlpLane(ReceiverLane):
-    """OpenTelemetry's protocol."""
+    """OpenTelemetry's protocol. The program's records are jobs: each is a log record and a span."""
 
     sink = "otlp"
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.app.trace, self.app.kind = uuid.uuid4().hex, "job"
 
     def behave(self, *, mind: bool) -> None:
         def long(record: Any) -> bool:
@@ -367,6 +371,8 @@ class OtlpLane(ReceiverLane):
 
     def stored_there(self, at_least: int) -> list[str]:
         assert self.taken.complaints == []
+        known, spans = self.known(), {int(span, 16) - 1 for _, span in self.taken.spans}
+        assert {known[number] for number in spans} >= set(self.taken.arrivals), "a record without its span"
         return list(self.taken.arrivals.elements())
 
 
