@@ -45,6 +45,7 @@ _SOURCES: Final[Mapping[str, str]] = {
     "exec": ".sources.exec:SOURCE",
     "file": ".sources.file:SOURCE",
     "http": ".sources.http:SOURCE",
+    "journald": ".sources.journald:SOURCE",
     "kafka": ".sources.kafka:SOURCE",
     "spool": ".sources.spool:SOURCE",
     "stdin": ".sources.stdin:SOURCE",

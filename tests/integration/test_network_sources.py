@@ -278,7 +278,7 @@ def test_clients_of_loki_and_elasticsearch(agent: Agent) -> None:
 
 
 def test_logferrys_own_sinks(agent: Agent, tmp_path: Path) -> None:
-    """Every sink that speaks one of the protocols, pointed at the agent: each event, with its id and fields."""
+    """Every sink that speaks one of the protocols, pointed at the agent: each event, its id, its fields."""
     number = 600
     sinks: dict[str, dict[str, Any]] = {
         "loki": {"type": "loki", "url": agent.url},

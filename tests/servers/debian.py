@@ -32,6 +32,11 @@ PACKAGES: Final = {
     "postgresql": ["postgresql"],
     "mariadb": ["mariadb-server-core", "mariadb-client-core"],
     "rabbitmq": ["rabbitmq-server"],
+    "journal-remote": ["systemd-journal-remote"],
+    "prometheus": ["prometheus"],
+    # What the agent is measured beside (benchmarks/agent_peers.py).
+    "rsyslog-elasticsearch": ["rsyslog", "rsyslog-elasticsearch"],
+    "syslog-ng": ["syslog-ng-core", "syslog-ng-mod-http"],
 }
 PATIENCE: Final = 100.0
 

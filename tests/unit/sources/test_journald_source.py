@@ -1,0 +1,73 @@
+"""Entries of the journal as events; a missing library is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from taking import Kept, context
+
+from logferry.handlers.record import EventBuilder
+from logferry.handlers.schema import Schema
+from logferry.shipper.sources.journald import JournaldConfig, JournaldSource, event_of_entry
+
+BUILDER = EventBuilder(Schema("here", host="agent"))
+
+
+def event(**entry: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(event_of_entry(BUILDER, entry, 1_767_000_000_123_456))
+    return found
+
+
+def test_an_entry_is_an_event() -> None:
+    """What journald knows finds its place; a program's own fields keep their names."""
+    found = event(
+        MESSAGE="it broke",
+        PRIORITY="4",
+        SYSLOG_IDENTIFIER="app",
+        _PID="7",
+        _HOSTNAME="box",
+        _SYSTEMD_UNIT="app.service",
+        _CMDLINE="app --password x",
+        CODE_FUNC="main",
+        CODE_LINE="12",
+        ORDER=["a", b"b\xff"],
+    )
+    assert (found["message"], found["level"], found["service"]) == ("it broke", "WARNING", "app")
+    assert (found["process"], found["host"], found["unit"], found["function"], found["line"]) == (
+        7,
+        "box",
+        "app.service",
+        "main",
+        12,
+    )
+    assert found["order"] == "a\nb\ufffd"
+    assert not any("cmdline" in name.lower() for name in found)
+    assert found["timestamp"] == "2025-12-29T09:20:00.123456Z"
+
+
+def test_json_in_the_message_counts_more() -> None:
+    """Its own fields and time; the priority that programs leave at 6 says nothing."""
+    found = event(
+        MESSAGE=b'{"message": "x", "level": "error", "n": 1}', PRIORITY="6", SYSLOG_IDENTIFIER="no name!"
+    )
+    assert (found["message"], found["level"], found["n"]) == ("x", "ERROR", 1)
+    assert (found["service"], found["app_name"]) == ("here", "no name!")
+
+
+@given(st.dictionaries(st.sampled_from(["MESSAGE", "PRIORITY", "_PID", "X", "_X"]), st.text() | st.binary()))
+def test_any_entry_is_an_event(entry: dict[str, Any]) -> None:
+    """Nothing raises."""
+    assert event(**entry)["timestamp"]
+
+
+def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that brings it."""
+    monkeypatch.setitem(sys.modules, "cysystemd.reader", None)
+    with pytest.raises(ImportError, match=r"logferry\[journald\]"):
+        JournaldSource(JournaldConfig(directory=Path("/x")), context(Kept())).run(once=True)
