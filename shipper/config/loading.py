@@ -174,7 +174,8 @@ def _bind(tree: Table, binder: Binder) -> Config | None:
         _check_delivery(tree, config, binder)
     left = config is not INVALID and config.delivery == "agent"  # the sinks are the agent's
     if not left:
-        _complete(tree, sinks, binder)
+        _complete(tree, "sinks", sinks, binder)
+        _complete(tree, "sources", sources, binder)
     if not left and not sinks and (not (entry := tree.entries.get("sinks")) or _is_empty(entry)):
         mark = entry.mark if entry else Mark(1, 1) if tree.mark.line else NOWHERE
         binder.report(
@@ -285,21 +286,24 @@ def _table_of(tree: Table, *keys: str) -> Table:
     return tree
 
 
-def _complete(tree: Table, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:
-    """Report sinks whose libraries are not installed."""
-    for name, sink in sinks.items():
-        missing = [module for module in sink.kind.needs if find_spec(module) is None]
+def _complete(
+    tree: Table, section: str, found: Mapping[str, SinkConfig | SourceConfig], binder: Binder
+) -> None:
+    """Report sinks, or sources, whose libraries are not installed."""
+    for name, one in found.items():
+        missing = [module for module in one.kind.needs if find_spec(module) is None]
         if missing:
             wrong = f"needs {' and '.join(missing)}, which this Python does not have"
-            hint = f'pip install "logferry[{sink.kind.extra}]"'
-            binder.report(_place(tree, name, "type"), f"sinks.{name}.type", wrong, hint, False)
+            hint = f'pip install "logferry[{one.kind.extra}]"'
+            at = _place(tree, name, "type", section)
+            binder.report(at, f"{section}.{name}.type", wrong, hint, False)
 
 
-def _place(tree: Table, sink: str, key: str) -> Mark:
-    """Return where a key of a bound sink stands, or the sink's name."""
-    entries = tree.entries["sinks"].node
-    assert isinstance(entries, Table)  # else there were no sinks
-    entry = entries.entries[sink]
+def _place(tree: Table, name: str, key: str, section: str = "sinks") -> Mark:
+    """Return where a key of a bound sink (or source) stands, or its name."""
+    entries = tree.entries[section].node
+    assert isinstance(entries, Table)  # else there were none
+    entry = entries.entries[name]
     return (entry.node.entries.get(key, entry) if isinstance(entry.node, Table) else entry).mark
 
 

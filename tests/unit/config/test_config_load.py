@@ -371,3 +371,7 @@ def test_a_missing_extra_is_said_before_anything_starts(
         in (problem)
     )
     assert load(write(tmp_path, "service: a\ndelivery: agent\n" + sinks)).delivery == "agent"
+    sources = "sources:\n  in: {type: http, listen: 3100}\n"
+    [problem] = problems(write(tmp_path, "service: a\n" + SINK + sources))
+    assert "sources.in.type: needs cramjam" in problem
+    assert 'pip install "logferry[receive]"' in problem
