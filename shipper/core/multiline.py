@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final, Protocol, TypeAlias
 
-from .lines import size
+from .lines import CutLine, size
 
 __all__ = ["LANGUAGES", "Group", "Joiner", "TracebackJoiner", "joined"]
 
@@ -156,7 +156,9 @@ class TracebackJoiner:
                 stop = self._quick(lines, at)
                 if stop > at:
                     done += self.flush()
-                    done += [(line, size(line)) for line in lines[at:stop]]
+                    part = lines[at:stop]
+                    cut = CutLine in set(map(type, part))
+                    done += [(line, size(line) if cut else len(line) + 1) for line in part]
                     at = stop
             done += self.feed(lines[at])
             at += 1
