@@ -1,7 +1,8 @@
 """The death notice of a process that left its spool without saying so. Read-only.
 
-Open requests are those whose ids were seen in the last events without the access event that ends a request.
-Only the end of the spool is looked at (`BYTES`): a request is not open for longer than that.
+Open requests are those whose ids were seen in the last events without what ends them: a request's access
+event, a message's or a task's span. Only the end of the spool is looked at (`BYTES`): a request is not open
+for longer than that.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ class _Event(msgspec.Struct):
     request_id: str = ""
     trace_id: str = ""
     kind: str = ""
+    span_kind: str = ""
+
+    def ends(self) -> bool:
+        """Tell whether it is the last word on its request here."""
+        return self.kind == "access" or (self.kind == "span" and self.span_kind == "consumer")
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -80,7 +86,7 @@ def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
             for event in _events(block[frame.start + frame.prefix : frame.stop]):
                 last = event.timestamp or last
                 request = event.request_id or event.trace_id
-                if request and event.kind == "access":
+                if request and event.ends():
                     open_requests.pop(request, None)
                 elif request:
                     open_requests[request] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -385,3 +386,22 @@ def test_a_segment_that_was_made_and_not_used_stops_nobody_before_long_frames(
     appender.append(long)
     appender.append(long)
     assert take_all(cursor) == [*long, *long]
+
+
+def test_a_death_notice_names_what_was_open(make_spool: Callable[..., Spool]) -> None:
+    """Neither requests with an access event nor messages whose span has ended."""
+    spool = make_spool()
+    ends = {
+        "r-1": {"kind": "access"},
+        "r-2": {"kind": "span", "span_kind": "consumer"},
+        "r-3": {"kind": "span", "span_kind": "client"},
+        "r-4": {"kind": "span_start", "span_kind": "consumer"},
+    }
+    for request, end in ends.items():
+        spool.offer(json.dumps({"message": "in", "request_id": request}).encode())
+        spool.offer(json.dumps({"message": "out", "request_id": request, **end}).encode())
+    spool.close(clean=False)
+    spool.home.close()
+    (adopted,) = SpoolSet(spool.settings).adopt()
+    assert adopted.death is not None
+    assert adopted.death.open_requests == ("r-3", "r-4")
