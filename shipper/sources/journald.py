@@ -22,7 +22,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..config.fields import setting
 from ..core.parse import Parsed, parse, service_of
@@ -64,7 +64,9 @@ class JournaldConfig:
     )
     identifiers: tuple[str, ...] = setting((), help="entries with these identifiers only", example="[sshd]")
     directory: Path | None = setting(None, help="a directory of journal files; empty: this machine's journal")
-    from_end: bool = setting(False, help="begin at the end of the journal at the first start")
+    start_at: Literal["beginning", "end"] = setting(
+        "beginning", help="where to begin at the first start; end: with what comes from then on"
+    )
 
     def __post_init__(self) -> None:
         if self.units and self.identifiers:
@@ -137,7 +139,7 @@ class JournaldSource:
         """Go to where reading was left; return the entry there, if it has not been read yet."""
         held = self.context.appender.last_position(self.context.name)
         if not held:
-            if self.config.from_end:
+            if self.config.start_at == "end":
                 reader.seek_tail()
                 return reader.previous() and None
             reader.seek_head()

@@ -61,6 +61,7 @@ PAGES = (
     "docs/sinks-otlp.md",
     "docs/sinks-s3.md",
     "docs/sinks-syslog.md",
+    "docs/sources.md",
     "docs/tracing.md",
     "docs/transforms.md",
 )
