@@ -134,7 +134,7 @@ class _Talk:
         connection = self.connection
         connection.busy = False
         try:
-            head = await self._event(self.limits.idle)
+            head = await self._head()
             if not isinstance(head, h11.Request):
                 return False
             connection.busy = True
@@ -160,6 +160,17 @@ class _Talk:
             return False
         self.protocol.start_next_cycle()
         return True
+
+    async def _head(self) -> Any:
+        """Return the next request's head; it may be long in coming, but not once it has begun."""
+        import h11
+
+        event = self.protocol.next_event()
+        if event is h11.NEED_DATA:
+            self.protocol.receive_data(await self.connection.read(self.limits.idle))
+            async with asyncio.timeout(self.limits.request):
+                event = await self._event(None)
+        return event
 
     async def _event(self, seconds: float | None) -> Any:
         """Return the next part of what the sender says."""

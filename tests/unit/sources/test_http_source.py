@@ -383,6 +383,9 @@ def test_who_is_slow_or_silent_is_let_go() -> None:
         with socket.create_connection(http_source.address, 10) as sock:
             assert sock.recv(10) == b""
         with socket.create_connection(http_source.address, 10) as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost")
+            assert sock.recv(10) == b""
+        with socket.create_connection(http_source.address, 10) as sock:
             sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
             assert sock.recv(1000).startswith(b"HTTP/1.1 408")
     assert not kept.frames
