@@ -12,7 +12,7 @@ Rules
 - Which of several names is the time, the level, ... (`parse.ROLES`) must be the same in all lines: the first
   that there is must be in every line, or no other one in any.
 - Names that the schema would not take as they are (collisions), names of errors and sensitive names have no
-  place in a shape. Nor have lists and objects.
+  place in a shape. Objects and lists are decoded as such and looked at one by one (`nested.py`).
 - Texts that redaction looks at are given to its detector all together. Where it hits, the lines that hold
   what it hit are looked for by halves, and taken line by line.
 - The lines themselves are given on, with what is missing put in front (one `join` for all of them), when
@@ -42,6 +42,7 @@ from ...handlers.shape import make_shape
 from ...handlers.typed import Prover
 from ..core.parse import ROLES, level_of, moment_of, service_of, span_of, trace_of
 from .foreign import NUMBERS, TEXTS
+from .nested import ODD, quotes_of, suspects_within
 
 __all__ = ["JsonShape", "Learned", "fronted", "suspects"]
 
@@ -50,7 +51,16 @@ _I53: Final = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 _FLOAT: Final = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
 _NONE: Final = type(None)
 # A number without a point is an integer also where all others have one.
-_TYPES: Final[Mapping[type, Any]] = {str: str, int: _I64, float: _I64 | _FLOAT, bool: bool, _NONE: None}
+_TYPES: Final[Mapping[type, Any]] = {
+    str: str,
+    int: _I64,
+    float: _I64 | _FLOAT,
+    bool: bool,
+    dict: dict,
+    list: list,
+    _NONE: None,
+}
+_CONTAINERS: Final = frozenset({dict, list})
 _OWN: Final[Mapping[FieldType, Any]] = {
     "string": str,
     "integer": _I64,
@@ -158,6 +168,7 @@ class _Field:
     texts: bool = False  # whether it may hold text
     varies: bool = False  # whether it may hold something else, too
     few: tuple[Any, ...] = ()  # its only values, when the type names them
+    nested: bool = False  # whether it may hold an object or a list
 
     def name_values(self, values: tuple[Any, ...]) -> None:
         """Take these values only: a decoder then gives the same objects again and again."""
@@ -319,22 +330,27 @@ class JsonShape:
             )
 
     def _add(self, learned: Learned, name: str, kind: Any, default: Any, *, number: bool = False) -> None:
-        texts = kind is str or str in getattr(kind, "__args__", ())
+        kinds = (kind, *getattr(kind, "__args__", ()))
+        texts = str in kinds
         attribute = f"x{len(self._fields)}"
         one = _Field(attribute, name, name, kind, learned.always(name), default, number=number, texts=texts)
-        one.varies = not one.required or (texts and kind is not str)
+        one.nested = not _CONTAINERS.isdisjoint(kinds)
+        one.varies = not one.required or (texts and kind is not str) or one.nested
         one.name_values(learned.few(name))
         self._fields.append(one)
 
     def _watch(self, extra: Mapping[str, str]) -> None:
         """Decide which fields hold texts that may hold secrets."""
         self._watched: list[_Field] = []
+        self._nested = [one for one in self._fields if one.nested]
         if self._redactor is None:
             return
         names = frozenset((*self._constants, *(one.name for one in self._fields)))
         watched = self._redactor.examined(names, tuple(dict.fromkeys((*self._extras, *extra))))
         if watched is None or not self._redactor.are_clean((*extra.values(),)):
             raise ValueError("a name is sensitive, or what every event gets")
+        if not all(one.name in watched for one in self._nested):
+            raise ValueError("an object or a list stands where nobody looks at it")
         for one in self._fields:
             if one.name in watched and one.texts:
                 if one.few and not self._redactor.are_clean(one.few):
@@ -350,15 +366,17 @@ class JsonShape:
         `block` is `lines`, joined.
         """
         odd: set[int] = set()
+        quotes = self._measure(rows, odd)
         raw = self._check(rows, odd)
         left = sorted(odd)
         if left:
+            quotes = [count for place, count in enumerate(quotes) if place not in odd]
             rows = [row for place, row in enumerate(rows) if place not in odd]
             if not rows:
                 return b"", left
             lines = [line for place, line in enumerate(lines) if place not in odd]
             block = b"\n".join(lines)
-        if not (raw and self._varying <= _FEW_VARY and self._is_plain(rows, lines, block)):
+        if not (raw and self._varying <= _FEW_VARY and self._is_plain(rows, lines, block, sum(quotes))):
             if not self._same_names:
                 written = self._written
                 for row in rows:
@@ -385,13 +403,30 @@ class JsonShape:
         self._look(rows, odd)
         return raw
 
-    def _is_plain(self, rows: list[Any], lines: Sequence[bytes], block: bytes) -> bool:
-        """Say whether the lines may be given on as they are: no name comes twice, nothing is escaped."""
+    def _measure(self, rows: list[Any], odd: set[int]) -> list[int]:
+        """Return how many quotes stand in objects and lists, for each row; none when no field has them."""
+        if not self._nested:
+            return []
+        total = [0] * len(rows)
+        for one in self._nested:
+            for place, value in enumerate(map(attrgetter(one.attribute), rows)):
+                if type(value) in _CONTAINERS:
+                    quotes = quotes_of(value)
+                    if quotes == ODD:
+                        odd.add(place)
+                    total[place] += quotes
+        return total
+
+    def _is_plain(self, rows: list[Any], lines: Sequence[bytes], block: bytes, quotes: int) -> bool:
+        """Say whether the lines may be given on as they are: no name comes twice, nothing is escaped.
+
+        `quotes` stand in objects and lists.
+        """
         if b"\r" in block:
             return False
         if set(map(itemgetter(0), lines)) != _BRACE:
             return False
-        size, quotes = len(rows), 0
+        size = len(rows)
         for one in self._fields:
             if not one.varies:
                 quotes += size * (4 if one.texts else 2)
@@ -457,7 +492,11 @@ class JsonShape:
 
     def _look(self, rows: list[Any], odd: set[int]) -> None:
         """Find the rows that may hold a secret."""
-        if self._redactor is None or not self._watched:
+        if self._redactor is None:
+            return
+        for one in self._nested:
+            odd.update(suspects_within(self._redactor, list(map(attrgetter(one.attribute), rows))))
+        if not self._watched:
             return
         columns = [list(map(attrgetter(one.attribute), rows)) for one in self._watched]
         texts: list[str] = []

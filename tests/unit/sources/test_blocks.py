@@ -146,6 +146,14 @@ FORMS: dict[str, Any] = {
     "some errors": lambda i: entry(i, level="ERROR" if i % 4 else "INFO"),
     "our errors": lambda i: entry(i, level="CRITICAL", message="m 1", error_pattern="m <num>"),
     "file": lambda i: entry(i, log_file="/other"),
+    "object": lambda i: entry(
+        i, http={"method": "GET", "path": f"/p/{i}", "ms": i / 7, "ok": True, "n": None}
+    ),
+    "list": lambda i: entry(i, tags=["a", f"b{i}", {"c": [i]}], none=[], nothing={}),
+    "object now and then": lambda i: entry(i, **({"cart": {"x": i}} if i % 3 else {})),
+    "object or not": lambda i: entry(i, cart=[{"a": 1}, [1, 2], "x", None, 5][i % 5]),
+    "object with escapes": lambda i: entry(i, cart={'a"b': f'q"{i}'}),
+    "deep object": lambda i: entry(i, cart={"a": {"b": {"c": {"d": {"e": [i]}}}}}),
 }
 
 
@@ -164,6 +172,16 @@ ODD: dict[str, bytes] = {
     "sensitive name": json.dumps(entry(1, password="hunter2")).encode(),
     "user's name": json.dumps(entry(1, loyalty="L-1")).encode(),
     "nested": json.dumps(entry(1, cart={"password": "hunter2", "n": [1, 2]})).encode(),
+    "nested secret": json.dumps(entry(1, cart={"said": [{"to": SECRET}]})).encode(),
+    "nested card": json.dumps(entry(1, cart=["x", CARD])).encode(),
+    "couple": json.dumps(entry(1, cart=["password", "hunter2"])).encode(),
+    "label": json.dumps(entry(1, cart={"name": "password", "value": "hunter2"})).encode(),
+    "nested integer": b'{"message":"a","cart":{"n":123456789012345678901234567890,"m":18446744073709551615}}',
+    "nested float": b'{"message":"a","cart":[1e400,1E5,-0.0]}',
+    "nested twice": b'{"message":"a","cart":{"a":"1","a":"2"}}',
+    "nested surrogate": b'{"message":"a","cart":["\\ud800"]}',
+    "many items": json.dumps(entry(1, cart=list(range(500)))).encode(),
+    "rather deep": b'{"message":"a","cart":' + b"[" * 40 + b"]" * 40 + b"}",
     "collision": json.dumps(entry(1, event_id="x", extra={"a": 1}, truncated=True, error_code=5)).encode(),
     "error": json.dumps(entry(1, error={"type": "E", "message": "m"}, exc_info="Traceback")).encode(),
     "wrong type": json.dumps(entry(1, status_code="many", order_id="x")).encode(),
@@ -336,7 +354,12 @@ TEXTS = st.one_of(
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS
 )
-ENTRIES = st.dictionaries(NAMES, st.one_of(SCALARS, st.lists(SCALARS, max_size=2)), max_size=8)
+NESTED = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=5,
+)
+ENTRIES = st.dictionaries(NAMES, st.one_of(SCALARS, NESTED), max_size=8)
 WORDS = st.sampled_from(
     (
         *("INFO ", "xERROR", "WARN", "2026-11-21 17:00:00", ",123", "+01:00", "Z", " ", "\t", "\r", SECRET),
@@ -361,7 +384,7 @@ def test_random_lines(lines: list[bytes], parser: Parser, chance: random.Random)
 
 
 @settings(deadline=None, max_examples=effort(40))
-@given(st.lists(st.tuples(NAMES, SCALARS), min_size=1, max_size=8), st.integers(0, 2**32))
+@given(st.lists(st.tuples(NAMES, st.one_of(SCALARS, NESTED)), min_size=1, max_size=8), st.integers(0, 2**32))
 def test_lines_of_one_shape(pairs: list[tuple[str, Any]], seed: int) -> None:
     """Lines with the same names, which come twice perhaps, with bytes changed in some of them."""
     chance = random.Random(seed)
