@@ -9,7 +9,7 @@ some hundred lines. Rules:
   anew, ever more rarely, when lines come that it refuses. Text lines go through `text_shape.py`.
 - Lines of other formats (`parsers/`) are made JSON lines first, in the words of events; then they go on as
   such.
-- The line way takes: lines that were cut or are very long, joined records, JSON with nested values or with
+- The line way takes: lines that were cut or are very long, joined records, JSON with very deep values or with
   names that collide with the schema's, tracebacks, text where JSON is demanded, and whatever redaction must
   look at properly. So does it take everything while something is bound to the thread, or where the redactor
   is of somebody else's making.
