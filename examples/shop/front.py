@@ -34,7 +34,7 @@ engine = create_async_engine(
 )
 traced_sql.install(engine, comment=True)
 stock = httpx.AsyncClient(base_url=STOCK, timeout=300, limits=httpx.Limits(max_connections=30))
-producer = TraceProducer({"bootstrap.servers": KAFKA, "linger.ms": 5})
+producer = TraceProducer({"bootstrap.servers": KAFKA, "enable.idempotence": True, "linger.ms": 5})
 
 
 @asynccontextmanager
