@@ -176,7 +176,7 @@ class TracebackJoiner:
 
     def feed(self, line: bytes) -> list[Group]:
         """Return the groups that `line` shows to be complete."""
-        if self._group and not line.strip():
+        if self._group and not line.strip(b" \t\r"):
             self._blank.append(line)  # belongs to the group only if the traceback's next part follows
             self._size += size(line)
             return []

@@ -400,7 +400,7 @@ class AutoJoiner:
     def passes(self, lines: Sequence[bytes]) -> bool:
         """Whether `lines` are all records of their own, and nothing is held."""
         if self._joiner is None:
-            if not lines or not lines[0].strip():
+            if not lines or not lines[0].strip(b" \t\r"):
                 return False
             self._decide(lines[0])
         assert self._joiner is not None
@@ -410,7 +410,7 @@ class AutoJoiner:
         """Return what feeding each of `lines` gives."""
         at = 0
         while self._joiner is None and at < len(lines):
-            if lines[at].strip():
+            if lines[at].strip(b" \t\r"):
                 self._decide(lines[at])
                 break
             at += 1  # a blank line before anything

@@ -35,6 +35,10 @@ _ANY: Final = re.compile(
     r"([^\n]{0,64}?)" + ISO_TIME + r"([^\n]{0,384}?)(?<![A-Z])" + SEVERITY + r":  (.*)\Z",
     re.ASCII | re.DOTALL,
 )
+_USUAL: Final = re.compile(
+    ISO_TIME + r" \[(\d{1,9})\]:? (?:([^@\s\[]{1,63})@([^@\s\[]{1,63}) )?" + SEVERITY + r":  (.*)\Z",
+    re.ASCII | re.DOTALL,
+)
 _PID: Final = re.compile(r"\[(\d{1,9})(?:-\d{1,9})?\]|(?:^| )\((\d{1,9})\)")
 _WHO: Final = re.compile(r"(?<![A-Za-z0-9_@=])([A-Za-z0-9_.-]{1,63})@([A-Za-z0-9_.-]{1,63})(?![A-Za-z0-9_@])")
 _PAIR: Final = re.compile(r"(?<![a-z])(user|db|app|client|host|session|remote)=([^,\s]{1,128})")
@@ -159,7 +163,7 @@ class Postgresql:
         if self._line is not None:
             fields = self._prefixed(text)
         if fields is None:
-            fields = self._any(text)
+            fields = self._usual(text) or self._any(text)
         if fields is None:
             return None
         message: str = fields["message"]
@@ -195,6 +199,21 @@ class Postgresql:
             fields[name] = int(value[:9] or 0)
         elif value and value != "[unknown]":
             fields[name] = value
+
+    def _usual(self, text: str) -> Fields | None:
+        """Take the prefixes that nearly all servers have, quickly."""
+        found = _USUAL.match(text)
+        stamp = found and self._times.match(found)
+        if found is None or stamp is None:
+            return None
+        fields: Fields = {"timestamp": stamp}
+        _severe(fields, found[8], found[9])
+        fields["process"] = int(found[5])
+        if found[6]:
+            fields["db_user"] = found[6]
+        if found[7]:
+            fields["database"] = found[7]
+        return fields
 
     def _any(self, text: str) -> Fields | None:
         found = _ANY.match(text)

@@ -74,11 +74,12 @@ def _offset(match: re.Match[str]) -> tzinfo:
 class Times:
     """Reads times. `zone` is that of times which name none (None: the machine's)."""
 
-    __slots__ = ("_now", "_seconds", "_zone")
+    __slots__ = ("_latest", "_now", "_seconds", "_zone")
 
     def __init__(self, zone: tzinfo | None = None, *, now: Callable[[], float] = time.time) -> None:
         self._zone = zone
         self._now = now
+        self._latest = (0.0, 0, "")  # the hour, and the year and the day that are tomorrow
         self._seconds: dict[tuple[str, ...], str | None] = {}
 
     def iso(self, day: str, clock: str, fraction: str | None = None, zone: str | None = None) -> str | None:
@@ -118,11 +119,16 @@ class Times:
 
     def yearless(self, month: str, day: str, clock: str, fraction: str | None = None) -> str | None:
         """Return the stamp of a day without a year: the last such day that is not after tomorrow."""
-        try:
-            latest = datetime.fromtimestamp(self._now(), UTC) + timedelta(days=1)
-            year = latest.year - (f"{latest:%m-%d}" < f"{month}-{day}")
-        except (OverflowError, ValueError, OSError):
-            return None
+        hour = self._now() // 3600
+        if hour != self._latest[0]:
+            try:
+                latest = datetime.fromtimestamp(hour * 3600, UTC) + timedelta(days=1)
+            except (OverflowError, ValueError, OSError):
+                return None
+            self._latest = hour, latest.year, f"{latest:%m-%d}"
+        _, year, until = self._latest
+        if until < f"{month}-{day}":
+            year -= 1
         return self.iso(f"{year}-{month}-{day}", clock, fraction)
 
     def clock(self, clock: str, fraction: str | None = None) -> str | None:
