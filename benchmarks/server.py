@@ -1,7 +1,7 @@
 """The one server that all benchmarks deliver to: a process of its own that costs the measured one nothing.
 
     with Server() as server:        # its address: server.url
-        server.mode("hang")         # healthy (204 at once), hang (reads, never answers), refuse (503 at once)
+        server.mode("hang")         # healthy (204 at once), hang (reads, never answers), refuse (503), bulk
         server.events()             # how many events it has taken since the last call
         server.found("GET / 200")   # how often a text stands in what was taken since then
         server.raw                  # another port, which takes bytes without a protocol
@@ -32,6 +32,22 @@ _ANSWERS = {
     "refuse": b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n",
     "hang": b"",
 }
+
+
+_VERSION = b'{"name":"n","cluster_name":"c","version":{"number":"8.19.0"},"tagline":"You Know, for Search"}'
+# What Elasticsearch says when it is asked whether it is there.
+_SEARCH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Elastic-Product: Elasticsearch\r\n"
+
+
+def searching(body: bytes) -> bytes:
+    """Return Elasticsearch's answer: to a bulk request that all is stored, else which version it is."""
+    if not body:
+        return b"%bContent-Length: %d\r\n\r\n%b" % (_SEARCH, len(_VERSION), _VERSION)
+    if body[:2] == b"\x1f\x8b":
+        body = gzip.decompress(body)
+    items = b",".join([b'{"create":{"status":201}}'] * (body.count(b"\n") // 2))
+    said = b'{"errors":false,"took":1,"items":[%b]}' % items
+    return b"%bContent-Length: %d\r\n\r\n%b" % (_SEARCH, len(said), said)
 
 
 class Server:
@@ -98,6 +114,8 @@ def entries(data: bytes) -> int:
 def count(head: bytes, body: bytes) -> int:
     """Return the events in one request."""
     head = head.lower()
+    if not body:
+        return 0  # somebody asks whether it is there
     if b"application/x-protobuf" in head and b"/loki/api/" in head:
         from cramjam import snappy
 
@@ -106,7 +124,8 @@ def count(head: bytes, body: bytes) -> int:
         body = gzip.decompress(body)
     if b"/loki/api/" in head:
         return sum(len(stream["values"]) for stream in json.loads(body)["streams"])
-    return body.count(b"\n") + (not body.endswith(b"\n"))
+    made = body.count(b"\n") + (not body.endswith(b"\n"))
+    return made // 2 if b"/_bulk" in head else made
 
 
 def found(text: bytes, head: bytes, body: bytes) -> int:
@@ -167,9 +186,9 @@ class Connection(asyncio.Protocol):
         if path.startswith("/-/"):
             self.obey(path)
             return
-        if self.mode == "healthy":
+        if body and self.mode in {"healthy", "bulk"}:
             self.taken.append((head, body))
-        self.transport.write(_ANSWERS[self.mode])
+        self.transport.write(searching(body) if self.mode == "bulk" else _ANSWERS[self.mode])
 
     def obey(self, path: str) -> None:
         """Change the mode, or count."""
