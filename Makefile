@@ -46,7 +46,8 @@ coverage: $(VENV)/stamp-dev ## branch coverage of the unit and property tests, h
 
 # Servers that cannot be had here are skipped with one line; LOGFERRY_REQUIRE_SERVERS=1 makes that a failure.
 integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kills
-	$(BIN)/python -m pytest tests/integration -q --timeout 300 -n $(SERVERS) --dist loadfile || $(AGAIN) tests/integration
+	$(BIN)/python -m pytest tests/stack tests/integration -q --timeout 300 -n $(SERVERS) --dist loadfile \
+		|| $(AGAIN) tests/stack tests/integration
 
 servers: $(VENV)/stamp-dev ## install the servers that the tests talk to, into a cache outside the repository
 	@$(BIN)/python tests/servers/install.py loki lumber elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \

@@ -182,7 +182,7 @@ def run(effort: float, minutes: float, target: Path) -> int:
     failed = []
     for what, command in (
         ("tests/unit", [*pytest, "tests/unit", "-n", str(os.cpu_count() or 1)]),
-        ("tests/integration", [*pytest, "tests/integration"]),
+        ("tests/integration", [*pytest, "tests/stack", "tests/integration"]),
         ("soak", [sys.executable, "-m", "soak", "--minutes", f"{minutes:g}"]),
     ):
         print(f"· {what}, effort {effort:g}, {time.monotonic() - begun:.0f} s so far", flush=True)

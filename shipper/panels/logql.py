@@ -113,10 +113,9 @@ LOGQL: Final[Mapping[str, Callable[[Scope], Mapping[str, str]]]] = MappingProxyT
 
 def calls(streams: str, range_: str) -> str:
     """Return who calls whom, from the spans of outgoing HTTP calls: `id`, `source` and `target`, counted."""
-    host = 'regexp "^https?://(?:[^@/]*@)?(?P<target>[^/:]+)"'
+    host = 'regexp `"url":"https?://(?:[^@/"]*@)?(?P<target>[^/:"]+)`'
     edge = 'label_format source="{{.service}}", id="{{.service}}-{{.target}}"'
-    # Where the other side is told by a driver's tags, or the url has no host, there is no edge.
-    spans = f'{{kind="span",{streams}}} | json url="tags.url" | url!="" | {host} | target!="" | {edge}'
+    spans = f'{{kind="span",{streams}}} |= `"url":"http` | {host} | target!="" | {edge}'
     return f"sum by (id, source, target) (count_over_time({spans} [{range_}]))"
 
 
