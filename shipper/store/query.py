@@ -93,6 +93,7 @@ class Store:
             raise StoreError(f"{self._layout.path}: there is no local store (nothing was ever written to it)")
         self._memory, self._threads, self._now = memory, threads, now
         self._connection: Any = None
+        self._running: set[Any] = set()
         self._closed: weakref.finalize[..., Any] | None = None
 
     def __enter__(self) -> Self:
@@ -100,6 +101,12 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def interrupt(self) -> None:
+        """Let whatever is being asked by other threads fail at once, with `StoreError`."""
+        for cursor in tuple(self._running):
+            with contextlib.suppress(duckdb().Error):
+                cursor.interrupt()
 
     def close(self) -> None:
         """Let go of DuckDB; its temporary directory is removed."""
@@ -369,11 +376,13 @@ class Store:
         with locked(self._layout.readers, shared=True, wait=True):
             snapshot = take_snapshot(self._layout, start, end)
             cursor = self._connect().cursor()
+            self._running.add(cursor)
             try:
                 select = events_sql(self._layout, snapshot, known, wanted)
                 cursor.execute(f"CREATE TEMP VIEW events AS {select}")
                 yield cursor, snapshot
             finally:
+                self._running.discard(cursor)
                 cursor.close()
 
     def _connect(self) -> Any:

@@ -27,7 +27,7 @@ from ..store import Store
 from ..store.moments import as_event_time
 from ..store.panels import PanelQuery, step_for
 from .elsewhere import elsewhere
-from .patterns import errors, similar, words_of_errors
+from .patterns import History, errors, similar, words_of_errors
 from .places import Places
 
 __all__ = ["Answers", "plain"]
@@ -73,6 +73,7 @@ class Answers:
     def __init__(self, store: Store, spool: Path | None = None) -> None:
         self._store = store
         self._places = Places(store)
+        self._history = History(store)
         self._spool = spool
         self._watcher = Watcher([] if spool is None else [spool])
         self._lock = threading.Lock()
@@ -101,7 +102,7 @@ class Answers:
         for name in ("heatmap", "latency", "qps", "error_rate", "top_errors", "slowest"):
             rows = self._store.panel(name, start, end, step=step, filter=words, limit=5)
             yield {"name": name, "rows": rows}
-        yield {"name": "errors", "rows": errors(self._store, start, end, words)}
+        yield {"name": "errors", "rows": errors(self._store, self._history, start, end, words)}
         yield {"name": "keywords", "rows": words_of_errors(self._store, start, end, words)}
         yield {"name": "topology", **self._store.topology(start, end)}
 

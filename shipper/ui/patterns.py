@@ -7,7 +7,8 @@ seen before this range, or its service has had it only since its present version
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ...handlers.pattern import pattern
@@ -16,7 +17,7 @@ from ..panels.words import segmenter
 from ..store import Store
 from ..store.panels import PanelQuery
 
-__all__ = ["errors", "similar", "words_of_errors"]
+__all__ = ["History", "errors", "similar", "words_of_errors"]
 
 _TEXT: Final = "coalesce(error_pattern, error_type || ': ' || error_message, error_type, message)"
 _ERRORS: Final = "level IN ('ERROR', 'CRITICAL')"
@@ -33,6 +34,7 @@ _COLUMNS: Final = frozenset(
         "kind",
     }
 )
+_FRESH: Final = 30.0
 _MASK: Final = re.compile(r"<(?:str|url|id|ip|path|num)>")
 
 _HERE: Final = PanelQuery(
@@ -64,20 +66,36 @@ _TEXTS: Final = PanelQuery(
 )
 
 
-def errors(store: Store, since: str, until: str, words: str) -> list[dict[str, Any]]:
+class History:
+    """What each pattern was first seen with, over the whole store; asked at most every half minute."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
+        self._known: tuple[dict[tuple[Any, Any], dict[str, Any]], dict[Any, dict[str, Any]]] = ({}, {})
+        self._asked = float("-inf")
+
+    def look(self) -> tuple[dict[tuple[Any, Any], dict[str, Any]], dict[Any, dict[str, Any]]]:
+        """Return rows by service and pattern, and the versions of services."""
+        if self._clock() - self._asked > _FRESH:
+            ever = {(row["service"], row["error"]): row for row in self._store.answer(_EVER)}
+            versions = {row["service"]: row for row in self._store.answer(_VERSIONS)}
+            self._known, self._asked = (ever, versions), self._clock()
+        return self._known
+
+
+def errors(store: Store, history: History, since: str, until: str, words: str) -> list[dict[str, Any]]:
     """Return the patterns of a range, with when they were first seen at all, and in which version."""
     here = store.answer(_HERE, since or None, until or None, words)
     if not here:
         return []
-    ever = {(row["service"], row["error"]): row for row in store.answer(_EVER)}
+    ever, versions = history.look()
     # Where next to nothing is older than the range, everything would seem to be new.
     begin, end = store.span(since or None, until or None)
     older = bool(since) and store.span()[0] < begin - (end - begin) / 4
-    versions = {row["service"]: row for row in store.answer(_VERSIONS)}
     for row in here:
         first = ever.get((row["service"], row["error"]), {})
         version = versions.get(row["service"], {})
-        row["first_ever"] = first.get("first_ever")
+        row["first_ever"] = first.get("first_ever", row["first"])
         row["first_version"] = first.get("first_version")
         row["since_version"] = bool(
             version.get("versions", 0) > 1 and first.get("first_version") == version.get("version")

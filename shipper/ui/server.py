@@ -49,6 +49,7 @@ _FILES: Final[Mapping[str, tuple[str, str]]] = {
 }
 _AT_ONCE: Final = 32
 _LIVE: Final = 3600.0
+_PATIENCE: Final = 10.0  # seconds that answers may take to end with the server
 _LIVE_RATE: Final = 200  # events a second that a browser is shown
 
 
@@ -89,7 +90,13 @@ class PageServer(ThreadingHTTPServer):
         self.ending.set()
         self.shutdown()
         self.server_close()
-        self.store.close()
+        # A question under way is given up: its thread must be out of DuckDB before that is closed.
+        deadline, free = time.monotonic() + _PATIENCE, 0
+        while free < _AT_ONCE and time.monotonic() < deadline:
+            self.store.interrupt()
+            free += self.places.acquire(timeout=0.05)
+        if free == _AT_ONCE:
+            self.store.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a browser that goes away is no error."""
@@ -246,6 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.wfile.write(first)
             for part in iterator:
+                if self.server.ending.is_set():
+                    return
                 self.wfile.write(part)
 
 

@@ -79,13 +79,23 @@ async function show() {
 
 function follow() {
   stream?.close();
-  clearInterval(ticking);
+  clearTimeout(ticking);
   stream = null;
   if (!state.live) return;
   stream = new EventSource(`/api/live?${new URLSearchParams({ filter: state.filter })}`);
   stream.onmessage = ({ data }) => lines.arrive(JSON.parse(data));
   stream.addEventListener("left", ({ data }) => tell(`${data} more a second than are shown: narrow the filter`));
-  ticking = setInterval(() => { if (!document.hidden) Promise.all([draw(), pipeline()]).catch(() => {}); }, 4000);
+  tick(4000);
+}
+
+// The panels follow as quickly as they are answered: never two questions at a time, and a pause in between.
+function tick(wait) {
+  ticking = setTimeout(async () => {
+    const begun = performance.now();
+    const mine = ticking;
+    if (!document.hidden) await Promise.all([draw(), pipeline()]).catch(() => {});
+    if (mine === ticking && state.live) tick(Math.max(4000, 2 * (performance.now() - begun)));
+  }, wait);
 }
 
 const setRange = (since) => write({ since, until: "", line: "" });

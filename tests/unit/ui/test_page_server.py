@@ -16,7 +16,7 @@ import pytest
 from logferry.handlers.pattern import pattern
 from logferry.shipper.model import Batch, Delivered
 from logferry.shipper.panels import CATALOGUE
-from logferry.shipper.store.layout import Layout
+from logferry.shipper.store.layout import Layout, StoreError
 from logferry.shipper.store.writer import StoreWriter
 from logferry.shipper.ui import PageServer
 from logferry.shipper.ui.guard import HEADERS, is_loopback, refusal
@@ -318,3 +318,27 @@ def test_what_arrives_is_streamed(server: PageServer, place: Path) -> None:
             found.append(json.loads(line[6:])["message"].split()[1])
     assert found == ["1000", "1005"]
     connection.close()
+
+
+def test_ending_does_not_wait_for_a_question(tmp_path: Path) -> None:
+    """What is being asked is given up, and its thread is out of the store before that is closed."""
+    fill(tmp_path / "logs", 0, 60)
+    served = PageServer(tmp_path / "logs")
+    thread = threading.Thread(target=served.serve_forever, args=(0.05,))
+    thread.start()
+    asked = threading.Event()
+    endless = "SELECT count(*) FROM range(4000000000) a, range(1000) b"
+
+    def ask_for_ever() -> None:
+        with served.places:
+            asked.set()
+            with pytest.raises(StoreError):
+                served.store.sql(endless)
+
+    other = threading.Thread(target=ask_for_ever)
+    other.start()
+    assert asked.wait(30)
+    served.end()
+    thread.join(30)
+    other.join(30)
+    assert not other.is_alive()
