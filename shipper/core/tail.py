@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "FINGERPRINT_BYTES",
@@ -35,6 +35,8 @@ __all__ = [
     "fits",
     "is_copy_name",
     "is_log_text",
+    "is_unclear",
+    "originals",
     "packed_as",
     "resume",
 ]
@@ -84,6 +86,11 @@ def fingerprint(head: bytes) -> str:
 def is_log_text(head: bytes) -> bool:
     """Whether a file that begins with `head` is text, not something compressed or binary."""
     return head.startswith(_WIDE) or (b"\0" not in head and not head.startswith(_BINARY))
+
+
+def is_unclear(head: bytes) -> bool:
+    """Whether a file that begins with `head`, and goes no further yet, may still become a compressed one."""
+    return any(magic.startswith(head) for magic in _MAGIC)
 
 
 def packed_as(head: bytes) -> str:
@@ -136,6 +143,17 @@ def is_copy_name(path: str, original: str, *, packed: bool = False) -> bool:
             name = name.removesuffix(ending)
         return _ROTATED.sub("", name) == _ROTATED.sub("", old.name) or _extends(name, old)
     return new.parent == old.parent and new.name != old.name and _extends(new.name, old)
+
+
+def originals(path: str) -> Iterator[str]:
+    """Yield the paths of which rotation makes `path`, as `is_copy_name` says."""
+    place, slash, name = path.rpartition("/")
+    for at, letter in enumerate(name):
+        if at and letter in _SEPARATES:
+            yield f"{place}{slash}{name[:at]}"
+            for dot in range(at + 1, len(name)):
+                if name[dot] == ".":
+                    yield f"{place}{slash}{name[:at]}{name[dot:]}"
 
 
 def _extends(name: str, old: PurePath) -> bool:

@@ -79,7 +79,13 @@ class FileSource:
         self._places = Places(self.context.name, self.context.appender)
         self._patterns = Patterns(self.config.include, self.config.exclude)
         self._entrance = Entrance(
-            self.config, self.context, self._places, self._patterns, self._tails, self._fail
+            self.config,
+            self.context,
+            self._places,
+            self._patterns,
+            self._tails,
+            self._paths,
+            self._fail,
         )
         try:
             if once:
@@ -195,12 +201,11 @@ class FileSource:
         return max(0.001, min(due) - now)
 
     def _wake(self, noticed: Noticed, now: float) -> None:
-        if noticed.names or noticed.lost:
+        if noticed.names or noticed.lost or not self._tails.keys() >= noticed.files:
             self._scan_at = min(self._scan_at, max(now, self._scan_again))
-        some = self._paths.values() if noticed.lost else map(self._paths.get, noticed.files)
-        for tail in list(some):
-            if tail is not None:
-                self._look_at(tail)
+        marks = self._tails.keys() if noticed.lost else self._tails.keys() & noticed.files
+        for mark in marks:
+            self._look_at(self._tails[mark])
 
     def _look_at(self, tail: Tail) -> None:
         tail.due = 0.0
@@ -210,6 +215,7 @@ class FileSource:
         """Find what is new, and what is no more."""
         began = time.thread_time()
         watched = self._watch.watch_directories(self._patterns.directories())
+        self._entrance.waiting.clear()
         here = self._find(at_end=at_end)
         if self._stop.is_set():
             return
@@ -223,12 +229,24 @@ class FileSource:
         took = time.thread_time() - began
         self._scan_again = now + min(took * _SHARE, _SELDOM)
         self._scan_at = now + (_SAFETY if watched else max(self.config.scan_interval, took * _LITTLE))
+        self._await_more(now)
+
+    def _await_more(self, now: float) -> None:
+        """Look again when there is more of the files that wait."""
+        for path, size in self._entrance.waiting.items():
+            if not self._watch.watch_file(path, path):
+                self._scan_at = min(self._scan_at, now + self.config.scan_interval)
+                continue
+            facts = self._entrance.facts(path)
+            if facts is None or facts.st_size != size:  # since it was looked at: that would not be told
+                self._scan_at = min(self._scan_at, max(now, self._scan_again))
 
     def _find(self, *, at_end: bool) -> set[tuple[int, int]]:
         """Enter what is new; return all files there are."""
         here = set()
         waiting = {packed.path for packed in self._packed}
-        for path in self._patterns.paths():
+        # The short names first: of a copy, which has a longer one, it is asked what its original begins with.
+        for path in sorted(self._patterns.paths(), key=len):
             facts = self._entrance.facts(path)
             if facts is None:
                 continue
@@ -330,7 +348,12 @@ class FileSource:
             tail.join_rest()
         settled = not tail.left and quiet > max(_QUIET, tail.feed.patience if tail.feed.joining else 0.0)
         # Looked at once more after the watch has begun: what was written in between would not be told.
-        if settled and self._watch.watch_file(tail.path) and tail.length() == tail.at and not tail.left:
+        if (
+            settled
+            and self._watch.watch_file(tail.path, tail.key)
+            and tail.length() == tail.at
+            and not tail.left
+        ):
             self._awake.pop(tail.key, None)
             return
         seldom = max(_SELDOM, len(self._awake) / _LOOKS)

@@ -6,6 +6,7 @@ Rules:
   waits: a copy that is being made is no new file. When the original is truncated or gone, it goes on where
   that was left.
 - Compressed files come after all others: what is being compressed right now is read uncompressed.
+- What is empty, or so short that it may be anything, waits until there is more.
 - What is binary, or a link to nothing, is passed over, and said once.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..core.encodings import begins_with
-from ..core.tail import FINGERPRINT_BYTES, Position, fits, is_log_text, packed_as
+from ..core.tail import FINGERPRINT_BYTES, Position, fits, is_log_text, is_unclear, originals, packed_as
 from ..diagnostics import say
 from .file_feed import Feed
 from .file_packed import DamagedError, PackedTail, Unpacker, missing
@@ -48,14 +49,19 @@ class Packed:
 
 @dataclass(slots=True)
 class Entrance:
-    """Opens what is found. `tails` are the files that are followed, `fail` is told what cannot be read."""
+    """Opens what is found. `tails` are the files that are followed, `fail` is told what cannot be read.
+
+    `waiting` is for whoever asks to look at, and to empty.
+    """
 
     config: FileConfig
     context: SourceContext
     places: Places
     patterns: Patterns
     tails: Mapping[_Key, Tail]
+    paths: Mapping[str, Tail]
     fail: Callable[[str, OSError], None]
+    waiting: dict[str, int] = field(default_factory=dict)  # paths, with the size that was seen
     _passed: set[tuple[str, int]] = field(default_factory=set)
     _dangling: set[str] = field(default_factory=set)
     _copies: dict[_Key, str] = field(default_factory=dict)  # that wait: of which life they are
@@ -94,6 +100,9 @@ class Entrance:
     def _entered(self, path: str, file: int, *, at_end: bool) -> Tail | Packed | None:
         facts = os.fstat(file)
         head = os.pread(file, FINGERPRINT_BYTES, 0)
+        if is_unclear(head):
+            self.waiting[path] = facts.st_size
+            return None
         kind = packed_as(head)
         if kind and not missing(kind):
             return Packed(path, facts.st_mtime)
@@ -121,6 +130,7 @@ class Entrance:
         origin = self._origin(path, file, key, facts.st_size, head)
         if origin is not None and not origin[1]:
             self._copies[key] = origin[0]
+            self.waiting[path] = facts.st_size
             return None
         self._copies.pop(key, None)
         tail = self._tail(path, facts, self.places.fresh(*key))
@@ -135,6 +145,9 @@ class Entrance:
     def _origin(self, path: str, file: int, key: _Key, size: int, head: bytes) -> tuple[str, int] | None:
         """Return the life that a file is a copy of, and where that was left; 0: it is there still."""
         best: tuple[str, int] | None = None
+        for name in originals(path):  # so short as yet that its beginning says nothing
+            if name in self.paths and self.paths[name].begins_with(head):
+                return self.paths[name].part, 0
         for part, position in list(self.places.copied(path, head, packed=False)):
             if position.packed or ((position.device, position.inode) == key and not position.over):
                 continue

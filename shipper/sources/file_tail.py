@@ -139,6 +139,10 @@ class Tail:
             self._set_head(head)
         return True
 
+    def begins_with(self, head: bytes) -> bool:
+        """Whether it begins as another file does that is shorter, and goes no further yet."""
+        return len(head) < len(self._head) and self._head.startswith(head)
+
     def join_rest(self) -> None:
         """Append the lines that were waited with."""
         self._append(self.feed.joined())

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +32,9 @@ _IGNORED: Final = 0x8000
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """What has happened: to files (by what `watch_file` was given), and whether names have come or gone."""
+    """What has happened: to files (by the marks that they have), and whether names have come or gone."""
 
-    files: frozenset[str] = frozenset()
+    files: frozenset[Hashable] = frozenset()
     names: bool = False
     lost: bool = False  # more has happened than could be told: look at everything
 
@@ -46,8 +46,8 @@ class Watcher(Protocol):
         """Watch these and no others; False: not all of them can be."""
         ...
 
-    def watch_file(self, path: str) -> bool:
-        """Tell the next change of a file; False: it must be looked at."""
+    def watch_file(self, path: str, mark: Hashable) -> bool:
+        """Tell the next change of a file by its mark; False: it must be looked at."""
         ...
 
     def wait(self, seconds: float) -> Noticed:
@@ -69,7 +69,7 @@ class Polling:
         """Say no."""
         return False
 
-    def watch_file(self, path: str) -> bool:  # noqa: ARG002 - as the Protocol has it
+    def watch_file(self, path: str, mark: Hashable) -> bool:  # noqa: ARG002 - as the Protocol has it
         """Say no."""
         return False
 
@@ -90,7 +90,7 @@ class Inotify:
     told: INotify
     is_local: Callable[[str], bool]
     _directories: dict[str, int] = field(default_factory=dict)  # -1: cannot be watched
-    _files: dict[int, str] = field(default_factory=dict)
+    _files: dict[int, Hashable] = field(default_factory=dict)
     _names: set[int] = field(default_factory=set)
 
     def watch_directories(self, wanted: set[str]) -> bool:
@@ -117,7 +117,7 @@ class Inotify:
                 self._names.add(number)
         return all(self._directories.get(path, -1) >= 0 for path in wanted)
 
-    def watch_file(self, path: str) -> bool:
+    def watch_file(self, path: str, mark: Hashable) -> bool:
         """Tell the next change of a file, if it lies in a directory that is watched."""
         from inotify_simple import flags
 
@@ -125,14 +125,14 @@ class Inotify:
             return False
         mask = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF | flags.ONESHOT
         try:
-            self._files[self.told.add_watch(path, mask)] = path
+            self._files[self.told.add_watch(path, mask)] = mark
         except OSError:
             return False
         return True
 
     def wait(self, seconds: float) -> Noticed:
         """Return what has happened."""
-        files: set[str] = set()
+        files: set[Hashable] = set()
         names = lost = False
         event: Any
         for event in self.told.read(timeout=int(1000 * min(max(seconds, 0.0), _LOOK))):

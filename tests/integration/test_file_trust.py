@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from effort import factor
+from effort import effort, factor
 from evidence import Evidence
 from programs.rotating import WRITERS, Rotating
 from servers.elasticsearch import SearchServer
@@ -32,8 +32,8 @@ from servers.wire import FAULTS
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3 * 3600)]
 
 FULL = factor() >= 10
-LINES = 2_000_000 if FULL else 60_000
-KILLS = 50 if FULL else 6
+LINES = 2_000_000 if FULL else effort(60_000)
+KILLS = 50 if FULL else effort(6)
 EACH = 5_000 if FULL else 700
 CONFIG = """\
 service: ship

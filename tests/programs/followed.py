@@ -61,7 +61,7 @@ def source(kept: Kept, *include: Path, **options: Any) -> FileSource:
 
 
 def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60  # a machine may be busy; none of this takes long by itself
     while not condition():
         assert time.monotonic() < deadline, what()
         time.sleep(0.005)

@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import shutil
+import sys
 import threading
 import time
 import tracemalloc
@@ -20,6 +21,8 @@ import pytest
 from backports import zstd
 from programs.followed import Kept, source, until
 
+from logferry.shipper.sources.file_watch import Inotify, Noticed
+
 
 @contextmanager
 def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
@@ -31,7 +34,7 @@ def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
         yield running
     finally:
         running.stop()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -45,6 +48,32 @@ def came(kept: Kept, *messages: str) -> None:
 def watch(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
     return kind
+
+
+def scans(running: Any, times: int) -> None:
+    """Wait until it has looked for files so many times."""
+    entrance, seen = running._entrance, []
+    found = entrance.forget  # called at the end of each look
+
+    def forget(here: Any) -> None:
+        seen.append(here)
+        found(here)
+
+    running._entrance = Spy(entrance, forget)
+    for number in range(times):
+        running._scan_at = 0.0
+        until(lambda number=number: len(seen) > number, lambda: "no scan")  # type: ignore[misc]
+    running._entrance = entrance
+
+
+class Spy:
+    """Another's attributes, but one."""
+
+    def __init__(self, of: Any, forget: Callable[[Any], None]) -> None:
+        self._of, self.forget = of, forget
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
 
 
 LONG = [f"line {number} {'x' * 40}" for number in range(40)]
@@ -92,6 +121,31 @@ def test_copy_and_truncate_while_it_is_followed(tmp_path: Path, watch: str) -> N
         came(kept, *LONG, "a line with an end", "new", "newer")
 
 
+def test_truncated_within_a_line_without_a_copy(tmp_path: Path) -> None:
+    """What had been read of the line is not kept back for ever."""
+    path, kept = tmp_path / "app.log", Kept()
+    path.write_text("one\nhal")
+    with followed(kept, path, close_after=0.2) as running:
+        until(lambda: [tail.at for tail in running._tails.values()] == [7], lambda: kept.messages)
+        path.write_text("new\n")
+        came(kept, "one", "hal", "new")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_nothing_is_watched_on_a_network_file_system(tmp_path: Path) -> None:
+    """Nobody would tell what another machine writes there."""
+    inotify_simple = pytest.importorskip("inotify_simple")
+    for local in (True, False):
+        watch = Inotify(inotify_simple.INotify(), lambda _path, local=local: local)
+        assert watch.watch_directories({str(tmp_path)}) is local
+        write(tmp_path / "a", "one")
+        assert watch.watch_file(str(tmp_path / "a"), 7) is local
+        write(tmp_path / "a", "two")
+        assert watch.wait(0) == (Noticed(frozenset([7]), names=True) if local else Noticed())
+        (tmp_path / "a").unlink()
+        watch.close()
+
+
 def test_a_copy_that_is_never_truncated_is_not_read(tmp_path: Path, watch: str) -> None:
     """`cp app.log app.log.bak`; but another file that begins alike is read as soon as it differs."""
     path, kept = tmp_path / "app.log", Kept()
@@ -102,6 +156,27 @@ def test_a_copy_that_is_never_truncated_is_not_read(tmp_path: Path, watch: str) 
         write(tmp_path / "app.log.2", *LONG, "differs")
         write(path, "new")
         came(kept, *LONG, *LONG, "differs", "new")
+
+
+def test_a_copy_in_the_making(tmp_path: Path, watch: str) -> None:
+    """Empty, shorter than what a beginning is told by, half: it waits, and so does an archive."""
+    path, kept = tmp_path / "app.log", Kept()
+    write(path, *LONG)
+    content = path.read_bytes()
+    archive = gzip.compress(b"".join(b"archived %d\n" % number for number in range(300)))
+    with followed(kept, tmp_path / "*.log*", watch=watch) as running:
+        came(kept, *LONG)
+        with (tmp_path / "app.log.1").open("wb", buffering=0) as copy:
+            for at, end in ((0, 0), (0, 7), (7, 500), (500, len(content))):
+                copy.write(content[at:end])
+                scans(running, 2)
+        with (tmp_path / "old.log.gz").open("wb", buffering=0) as packed:
+            for at, end in ((0, 0), (0, 1), (1, len(archive))):
+                packed.write(archive[at:end])
+                scans(running, 2)
+        os.truncate(path, 0)
+        write(path, "new")
+        came(kept, *LONG, "new", *[f"archived {number}" for number in range(300)])
 
 
 def test_two_files_with_the_same_content_are_two(tmp_path: Path) -> None:
