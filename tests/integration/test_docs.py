@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/tutorial.md",
+    "docs/agent.md",
     "docs/alerts.md",
     "docs/asyncio.md",
     "docs/dashboards.md",
@@ -49,6 +50,7 @@ PAGES = (
     "docs/howto-frameworks.md",
     "docs/local-store.md",
     "docs/operations.md",
+    "docs/parsers.md",
     "docs/propagation.md",
     "docs/redaction.md",
     "docs/requests.md",
