@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # tests/ is no package (importmode=importlib): this makes `servers` importable for all test files.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,6 +30,10 @@ from servers.opensearch import OpenSearchServer
 from servers.zipkin import ZipkinServer
 
 __all__ = ["evidence"]  # a fixture, for every test file
+
+# How long an example takes, and how long it takes to think of one, says how busy the machine is.
+settings.register_profile("logferry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("logferry")
 
 
 def require(name: str) -> None:
