@@ -1,7 +1,7 @@
 """The dashboards' panels, defined once: what they are called, and how each store is asked for them.
 
 `catalogue` names, units and words · `logql` Loki · `search` Elasticsearch · `shipper/store/panels.py` the
-local store's SQL · `shipper/sinks/cloudwatch/queries.py` Logs Insights · `grafana` dashboards made of them. A
+local store's SQL · `insights` CloudWatch Logs Insights · `grafana` dashboards made of them. A
 test asks all stores the same questions about the same events and compares the numbers.
 """
 

@@ -1,8 +1,8 @@
 """What `logferry setup` makes of the schema beside group and streams: metric filters and saved queries. Pure.
 
 Metric filters turn events into metrics while they come in: requests, failed requests, durations (of which
-CloudWatch knows p95 by itself) and errors. Saved queries are for Logs Insights: the same figures of what is
-stored, by endpoint and over time, and the p95 of each number that the schema declares.
+CloudWatch knows p95 by itself) and errors. Saved queries are for Logs Insights: the dashboards' panels
+(`shipper/panels/insights.py`), and the p95 of each number that the schema declares.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ....handlers.schema import FIELDS, Schema
+from ...panels import CATALOGUE
+from ...panels.insights import INSIGHTS
 
 __all__ = ["PREFIX", "metric_filters", "saved_queries"]
 
 PREFIX: Final = "logferry"
 _FIELD: Final = {field.name: field.name for field in FIELDS}
 _KIND, _FAILED, _LEVEL = _FIELD["kind"], _FIELD["failed"], _FIELD["level"]
-_DURATION, _ENDPOINT = _FIELD["duration_ms"], _FIELD["endpoint"]
+_DURATION = _FIELD["duration_ms"]
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBERS: Final = 20
 
@@ -55,17 +57,8 @@ def metric_filters(group: str, namespace: str) -> list[dict[str, Any]]:
 
 def saved_queries(group: str, schema: Schema) -> Mapping[str, str]:
     """Return Logs Insights queries by name."""
-    access = f'filter {_KIND} = "access"'
-    # Lines hold truth values in this form; strcontains gives 1 or 0.
-    failed = f"""strcontains(@message, '"{_FAILED}":true')"""
     queries = {
-        "requests per second": f"{access}\n| stats count(*) / 60 as qps by bin(1m)",
-        "p95 duration": f"{access}\n| stats pct({_DURATION}, 95) as p95_ms, count(*) as requests by bin(5m)",
-        "error rate": f"{access}\n| stats sum({failed}) / count(*) as error_rate by bin(5m)",
-        "endpoints": (
-            f"{access}\n| stats count(*) as requests, pct({_DURATION}, 95) as p95_ms, "
-            f"sum({failed}) / count(*) as error_rate by {_ENDPOINT}\n| sort requests desc"
-        ),
+        **{CATALOGUE[name].title.lower(): query for name, query in INSIGHTS.items()},
         "errors": f'filter {_LEVEL} in ["ERROR", "CRITICAL"]\n| sort @timestamp desc\n| limit 200',
     }
     numbers = [name for name, kind in schema.declared.items() if kind in {"number", "integer"}]
