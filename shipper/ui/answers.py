@@ -107,16 +107,17 @@ class Answers:
         yield {"name": "topology", **self._store.topology(start, end)}
 
     def _volume(self, since: str, until: str, step: int, by: str, words: str) -> list[dict[str, Any]]:
-        # The sixth value and those after it are one.
-        text = f'CAST("{by}" AS VARCHAR)'
         question = PanelQuery(
             f"time_bucket(INTERVAL '{int(step)} seconds', timestamp) AS time,"
-            f" coalesce({text}, '(none)') AS value, count(*) AS count",
+            f' "{by}" AS value, count(*) AS count',
             "TRUE",
             "GROUP BY ALL ORDER BY ALL",
             frozenset({by, "timestamp"}),
         )
         rows = self._store.answer(question, since, until, words)
+        for row in rows:
+            row["value"] = "(none)" if row["value"] is None else str(row["value"])
+        # Beyond six values the rest is one.
         sums: dict[str, int] = {}
         for row in rows:
             sums[row["value"]] = sums.get(row["value"], 0) + row["count"]

@@ -27,9 +27,10 @@ async function draw(then = null) {
       if (told.name === "range") {
         Object.assign(range, { ...told, from: ms(told.since), to: ms(told.until) });
         $("when").textContent = panels.rangeWords();
-        waiting = then?.();
       } else if (told.name === "problem") throw new Error(told.error);
       else panels.show(told);
+      // The first picture before anything else is asked for.
+      if (told.name === "volume") waiting = then?.();
     }
     if (done) break;
   }
@@ -63,7 +64,7 @@ async function show() {
     const jobs = [trace()];
     if (anew) {
       follow();
-      jobs.push(draw(async () => { await lines.load(); if (line) await lines.go(line, true); }), pipeline());
+      jobs.push(draw(() => Promise.all([pipeline(), lines.load().then(() => (line ? lines.go(line, true) : null))])));
     }
     await Promise.all(jobs);
     await lines.similar();
