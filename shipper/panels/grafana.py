@@ -202,7 +202,7 @@ def _logs(store: Store, streams: str, where: str, title: str) -> Json:
         target: Json = {"refId": "A", "datasource": _source("loki"), "expr": " ".join(expr.split())}
         target |= {"queryType": "range", "editorMode": "code", "maxLines": 500}
     else:
-        settings = {"limit": "500", "sortDirection": "desc"}
+        settings = {"limit": "500"}
         target = {
             "refId": "A",
             "datasource": _source("elasticsearch"),

@@ -86,6 +86,56 @@ def test_dashboards_are_whole() -> None:
         assert used <= names | {"__all", "__auto", "__range", "__rate_interval"}, (path, used - names)
 
 
+# What data sources read beside the schema: the words of Loki's annotations, Elasticsearch's query for them.
+BESIDE_THE_SCHEMA = {"titleFormat", "textFormat", "refId", "query"}
+
+
+def lost(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
+    """Yield what is not as it was after Grafana's classes have read and written it."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name, value in ours.items():
+            if name in theirs:
+                yield from lost(value, theirs[name], f"{path}.{name}")
+            elif ".annotations." not in path or name not in BESIDE_THE_SCHEMA:
+                yield f"{path}.{name}"
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from lost(one, other, f"{path}[{place}]")
+    elif ours != theirs:
+        yield f"{path}: {ours!r} became {theirs!r}"
+
+
+def through_grafana(board: dict[str, Any]) -> Any:
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    plugins.register_default_plugins()
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(json.loads(json.dumps(board)))))
+
+
+@pytest.mark.parametrize("path", dashboards())
+def test_grafana_s_own_classes_know_every_field(path: str) -> None:
+    """Its published schema drops what it does not know: options of panels and fields of queries alike."""
+    board: dict[str, Any] = dashboards()[path]
+    assert not [*lost(board, through_grafana(board))]
+
+
+def test_a_field_that_grafana_does_not_have_is_found() -> None:
+    """In the dashboard, in a panel's options and in a query."""
+    board: dict[str, Any] = json.loads(json.dumps(dashboards()["loki/overview.json"]))
+    board["timeZone"] = "utc"
+    board["panels"][0]["options"]["legends"] = {}
+    board["panels"][1]["options"]["rowsFrame"]["layuot"] = "le"
+    board["panels"][0]["targets"][0]["expression"] = "x"
+    assert [*lost(board, through_grafana(board))] == [
+        ".panels[0].targets[0].expression",
+        ".panels[0].options.legends",
+        ".panels[1].options.rowsFrame.layuot",
+        ".timeZone",
+    ]
+
+
 def test_panels_do_not_overlap() -> None:
     for path, board in dashboards().items():
         cells: set[tuple[int, int]] = set()
