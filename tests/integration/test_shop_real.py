@@ -302,12 +302,7 @@ def logferry(*arguments: str) -> str:
 def test_a_trace_is_one_waterfall(done: Done) -> None:
     """From nginx to the bill, one tree over all services, also with a task that was tried twice."""
     for order in (done.orders[7], done.orders[10], done.orders[12]):
-        events = [
-            json.loads(line)
-            for line in logferry(
-                "trace", order.trace, "--store", str(done.store), "--format", "json"
-            ).splitlines()
-        ]
+        events = Store(done.store).trace(order.trace)
         assert sum(map(is_of_an_order, events)) == expected(order).total()
         rows = waterfall(events).rows
         path = [(row.depth, row.span.service, row.span.name.replace(order.name, "N")) for row in rows]
@@ -328,11 +323,13 @@ def test_a_trace_is_one_waterfall(done: Done) -> None:
             ]
         )
         assert [row.orphan for row in rows] == [order.number % 3 == 0, *[False] * (len(rows) - 1)]
-        drawn = logferry("trace", order.trace, "--store", str(done.store), "--format", "waterfall")
-        head = drawn.splitlines()[0]
-        assert all(service in head for service in LINES), head
-        assert f"{len(rows)} spans" in head
-        assert f"bill of {order.name} written" in drawn
+    told = logferry("trace", order.trace, "--store", str(done.store))  # on a pipe: its events
+    assert [json.loads(line) for line in told.splitlines()] == events
+    drawn = logferry("trace", order.trace, "--store", str(done.store), "--format", "waterfall")
+    head = drawn.splitlines()[0]
+    assert all(service in head for service in LINES), head
+    assert f"{len(rows)} spans" in head
+    assert f"bill of {order.name} written" in drawn
 
 
 def test_the_topology(done: Done) -> None:
