@@ -76,6 +76,7 @@ class FileSource:
 
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
+        self._scan_at = self._scan_again = 0.0
         self._places = Places(self.context.name, self.context.appender)
         self._patterns = Patterns(self.config.include, self.config.exclude)
         self._entrance = Entrance(

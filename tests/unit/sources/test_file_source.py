@@ -69,6 +69,24 @@ def test_a_kill_between_appends_loses_and_repeats_nothing(tmp_path: Path) -> Non
     assert kept.messages == written
 
 
+def test_a_source_that_failed_goes_on_at_once(
+    tmp_path: Path, following: Callable[[FileSource], None]
+) -> None:
+    """Started again, as a source is that raised, it looks for files without waiting."""
+    written = [f"line {i}" for i in range(2000)]
+    (tmp_path / "a.log").write_text("\n".join(written) + "\n")
+    kept = Kept()
+    kept.fail_after = 1
+    running = source(kept, tmp_path / "a.log")
+    with pytest.raises(KilledError):
+        running.run(once=False)
+    kept.fail_after = None
+    began = time.monotonic()
+    following(running)
+    until(lambda: kept.messages == written, lambda: len(kept.messages))
+    assert time.monotonic() - began < 30  # the next look of one that is told of new files comes after 60
+
+
 def test_a_rotated_series_is_read_oldest_first(tmp_path: Path) -> None:
     """`once` reads files in the order of their times."""
     for age, name in enumerate(["app.log", "app.log.1", "app.log.2"]):
