@@ -249,12 +249,152 @@ def test_the_agents_in_kubernetes_are_configured_right(tmp_path: Path) -> None:
     assert found == 3
 
 
-def test_logstash_s_pipeline_is_balanced_and_knows_the_schema() -> None:
-    text = re.sub(r"#.*", "", (DEPLOY / "logstash" / "logferry.conf").read_text())
-    bare = re.sub(r'"[^"]*"', '""', text)
-    assert bare.count("{") == bare.count("}")
-    assert re.findall(r"(?m)^(\w+) \{", bare) == ["input", "filter", "output"]
-    known = {field.name for field in FIELDS}
-    fields = set(re.findall(r'"(timestamp|service|host|process|span_id|message|event_id|environment)"', text))
-    assert fields <= known
-    assert "ELASTIC_PASSWORD" in text
+# ── Logstash and Filebeat: no server of theirs is to be had, so their own grammar is held here ──
+
+LOGSTASH = re.compile(
+    r"\s*(?:#[^\n]*\s*)*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|=>|==|!=|=~|!~|<=|>=|[{}\[\],()<>!]|-?\d+|[A-Za-z_][\w.-]*)"
+)
+PLUGINS = {
+    "input": {"beats": {"port", "ecs_compatibility", "host", "ssl_enabled"}},
+    "filter": {
+        "date": {"match", "target"},
+        "mutate": {"copy", "add_field", "remove_field", "rename", "convert"},
+        "fingerprint": {"source", "concatenate_sources", "method", "target"},
+    },
+    "output": {
+        "elasticsearch": {
+            *("hosts", "user", "password", "data_stream", "data_stream_sync_fields", "document_id", "action"),
+            "data_stream_auto_routing",
+        }
+    },
+}
+
+
+class LogstashText:
+    """Logstash's grammar (its `grammar.treetop`), as far as pipelines go: plugins, values, conditions."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens: list[str] = []
+        self.fields: set[str] = set()
+        place = 0
+        text = text.rstrip()
+        while place < len(text):
+            found = LOGSTASH.match(text, place)
+            assert found, f"no token: {text[place : place + 40]!r}"
+            self.tokens.append(found[1])
+            place = found.end()
+
+    def take(self, wanted: str = "") -> str:
+        assert self.tokens, "ends too soon"
+        assert not wanted or self.tokens[0] == wanted, f"{wanted} expected: {self.tokens[:4]}"
+        return self.tokens.pop(0)
+
+    def pipeline(self) -> None:
+        while self.tokens:
+            section = self.take()
+            assert section in PLUGINS, section
+            self.take("{")
+            self.body(section)
+
+    def body(self, section: str) -> None:
+        """Plugins and branches, up to the bracket that closes them."""
+        while self.tokens[0] != "}":
+            if self.tokens[0] in {"if", "else"}:
+                if self.take() == "if" or self.tokens[0] == "if":
+                    if self.tokens[0] == "if":
+                        self.take()
+                    self.condition()
+                self.take("{")
+                self.body(section)
+                continue
+            plugin = self.take()
+            known = PLUGINS[section]
+            assert plugin in known, f"{section} has no {plugin}"
+            self.take("{")
+            while self.tokens[0] != "}":
+                name = self.take()
+                assert name in known[plugin], f"{plugin} has no {name}"
+                self.take("=>")
+                self.value()
+            self.take("}")
+        self.take("}")
+
+    def condition(self) -> None:
+        while self.tokens[0] != "{":
+            if self.tokens[0] == "[":
+                self.selector()
+            else:
+                word = self.take()
+                assert word in {"and", "or", "in", "not", "(", ")", "!", "==", "!=", "=~"} or word[0] in "\"'"
+
+    def selector(self) -> None:
+        while self.tokens[0] == "[":
+            self.take("[")
+            self.fields.add(self.take())
+            self.take("]")
+
+    def value(self) -> None:
+        token = self.take()
+        if token == "{":
+            while self.tokens[0] != "}":
+                self.value()
+                self.take("=>")
+                self.value()
+            self.take("}")
+        elif token == "[":
+            while self.tokens[0] != "]":
+                self.value()
+                if self.tokens[0] != "]":
+                    self.take(",")
+            self.take("]")
+        else:
+            assert token[0] in "\"'" or token.isdigit() or re.fullmatch(r"[a-z_]+", token), token
+
+
+def test_logstash_s_pipeline_is_of_its_grammar_and_knows_the_schema() -> None:
+    """Sections, plugins and their options; what it reads of an event is in the schema."""
+    text = (DEPLOY / "logstash" / "logferry.conf").read_text()
+    parsed = LogstashText(text)
+    parsed.pipeline()
+    known = {field.name for field in FIELDS} | {"event_id"}
+    assert parsed.fields <= known
+    sources = re.search(r"source => \[([^\]]+)\]", text)
+    assert sources is not None
+    assert {*re.findall(r'"(\w+)"', sources[1])} <= known
+    assert "${ELASTIC_PASSWORD}" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("beats {", "beats"), ("date {", "dates {"), ("target =>", "target ="), ("method =>", "methods =>")],
+)
+def test_a_slip_in_the_pipeline_is_found(old: str, new: str) -> None:
+    """A bracket, a plugin, an arrow, an option."""
+    text = (DEPLOY / "logstash" / "logferry.conf").read_text()
+    assert old in text
+    with pytest.raises(AssertionError):
+        LogstashText(text.replace(old, new, 1)).pipeline()
+
+
+def test_filebeat_reads_what_the_agent_writes_and_keeps_its_names(stack: ModuleType) -> None:
+    """Path and volume are the file sink's, the time is the event's own, no name of the schema is dropped."""
+    beat = yaml.safe_load((DEPLOY / "filebeat" / "filebeat.yml").read_text())
+    (reader,) = beat["filebeat.inputs"]
+    assert reader["type"] == "filestream"
+    agent = yaml.safe_load((DEPLOY / "agent" / "agent-elk.yaml").read_text())
+    written = Path(agent["sinks"]["lines"]["path"])
+    assert any(written.match(pattern) for pattern in reader["paths"])
+    services = stack.services(stack.compose(values(stack)), stack.PROFILES)
+    for name in ("agent", "filebeat"):
+        mounts = {str(one).split(":")[1]: str(one).split(":")[0] for one in services[name]["volumes"]}
+        assert mounts[str(written.parent)] == "applogs"
+    (lines,) = reader["parsers"]
+    assert lines["ndjson"]["target"] == ""  # the schema's names, not names below another
+    processors = {name: body for one in beat["processors"] for name, body in one.items()}
+    assert processors.keys() <= {"timestamp", "drop_fields", "add_fields", "rename"}
+    assert processors["timestamp"]["field"] == "timestamp"
+    assert not {*processors["drop_fields"]["fields"]} & {field.name for field in FIELDS}
+    (host,) = beat["output.logstash"]["hosts"]
+    service, _, port = host.partition(":")
+    assert service in services
+    assert f"port => {port}" in (DEPLOY / "logstash" / "logferry.conf").read_text()
