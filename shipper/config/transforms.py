@@ -91,4 +91,4 @@ def transforms(config: Config, source: str) -> Transforms:
     own = config.sources[source].common.transforms
     first = compile_rules(rules_of(own), declared, path=f"sources.{source}.transforms")
     rest = compile_rules(rules_of(config.transforms), declared)
-    return Transforms(first.steps + rest.steps)
+    return first + rest

@@ -34,6 +34,7 @@ from .patterns import replacer
 __all__ = ["ACTIONS", "NOTHING", "Rule", "TransformError", "Transforms", "compile_rules"]
 
 ACTIONS: Final = ("add", "rename", "move", "remove", "cast", "mask", "drop", "keep", "sample")
+_SIFTING: Final = frozenset({"drop", "keep", "sample"})
 MASK: Final = "[REDACTED]"
 _ALWAYS: Final = frozenset({"timestamp", "level", "service", "environment", "host"})
 _KEPT: Final = ("ERROR", "CRITICAL")  # compared, not hashed: a level may be anything here
@@ -62,12 +63,19 @@ class TransformError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """A list that was understood: what each one does, and how it is called where it leaves an event out."""
+    """A list that was understood: what each one does, and how it is called where it leaves an event out.
+
+    `sifts`: they leave events out, or as they are.
+    """
 
     steps: tuple[tuple[Step, str], ...] = ()
+    sifts: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    def __add__(self, other: Transforms) -> Transforms:
+        return Transforms(self.steps + other.steps, self.sifts and other.sifts)
 
     def apply(self, event: Event) -> str:
         """Change `event`; return which transform leaves it out, `""` when none does."""
@@ -95,9 +103,9 @@ def compile_rules(
         step = _Compiler(place, rule.action, declared).step(rule)
         if rule.when is not None:
             step = _when(_Compiler(place, "when", declared).filter(rule.when), step)
-        shown = f" ({rule.value})" if rule.action in {"drop", "keep", "sample"} else ""
+        shown = f" ({rule.value})" if rule.action in _SIFTING else ""
         steps.append((step, f"{path}[{place}].{rule.action}{shown}"))
-    return Transforms(tuple(steps))
+    return Transforms(tuple(steps), all(rule.action in _SIFTING for rule in rules))
 
 
 def _when(condition: Filter, step: Step) -> Step:

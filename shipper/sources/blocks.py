@@ -13,7 +13,8 @@ some hundred lines. Rules:
   names that collide with the schema's, tracebacks, text where JSON is demanded, and whatever redaction must
   look at properly. So does it take everything while something is bound to the thread, or where the redactor
   is of somebody else's making.
-- What has transforms, or an observer, goes the line way. What transforms leave out is counted in its block.
+- What has transforms, or an observer, goes the line way; transforms that only leave lines out do so before.
+  What they leave out is counted in its block.
 - Order is kept. A block holds the events of at most `_AT_ONCE` lines and, unless it is a single one, no more
   than `_MAX_BYTES`.
 """
@@ -35,7 +36,7 @@ from ..core.block import Block
 from ..core.lines import CutLine
 from ..core.parse import Parser
 from ..diagnostics import say
-from .foreign import event_of
+from .foreign import event_of, is_left_out
 from .json_shape import JsonShape, Learned
 from .parsers import ParserSetting, Reader, parser_config
 from .parsers.containers import metadata_of
@@ -80,6 +81,7 @@ class LineBlocks:
     _text: TextShape | None = None
     _prover: Prover | None = None
     _grows: float = 1.0  # events have so many times the bytes of their lines, as far as that has mattered
+    _sieve: SourceBuilder | None = None  # whose transforms only leave lines out
     _able: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +96,10 @@ class LineBlocks:
         self._prover = None if redactor is None else prover(redactor)
         self._able = redactor is None or self._prover is not None
         if isinstance(builder, SourceBuilder) and (builder.transforms or builder.observer is not None):
-            self._able = False
+            if builder.transforms.sifts and builder.observer is None:
+                self._sieve = builder
+            else:
+                self._able = False
         if self._able and self.base != "json":
             try:
                 self._text = TextShape(self.builder, self._prover, self.extra)
@@ -156,6 +161,22 @@ class LineBlocks:
 
     def _block(self, lines: Sequence[bytes], given: Sequence[bytes]) -> Block:
         """Return the events of some lines; `given` is how these came."""
+        left_out = 0
+        if self._sieve is not None:
+            kept = [
+                place
+                for place, line in enumerate(lines)
+                if not is_left_out(self._sieve, line, self.base, self.extra)
+            ]
+            left_out = len(lines) - len(kept)
+            lines, given = [lines[place] for place in kept], [given[place] for place in kept]
+            if not kept:
+                return Block(b"", 0, left_out)
+        block = self._events(lines, given)
+        block.left_out += left_out
+        return block
+
+    def _events(self, lines: Sequence[bytes], given: Sequence[bytes]) -> Block:
         parts = _Parts(lines)
         if self._able and self.builder.bare:
             parts.usual()

@@ -19,7 +19,7 @@ from .transformed import transform
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
 
-__all__ = ["NUMBERS", "TEXTS", "compose", "event_of"]
+__all__ = ["NUMBERS", "TEXTS", "compose", "event_of", "is_left_out"]
 
 # What the line knows better than this process. The ids are taken only when `parse` found them well formed.
 TEXTS: Final = ("module", "function", "thread", "task", "environment", "version", "host", "parent_id")
@@ -65,9 +65,19 @@ def event_of(
 
     It is empty when transforms leave it out.
     """
+    parsed = _parsed(line, parser, extra)
+    return None if parsed is None else compose(builder, parsed)
+
+
+def is_left_out(builder: SourceBuilder, line: bytes, parser: Parser, extra: Mapping[str, Any]) -> bool:
+    """Whether transforms leave a line out; a blank one is not."""
+    parsed = _parsed(line, parser, extra)
+    return parsed is not None and transform(builder, parsed) != ""
+
+
+def _parsed(line: bytes, parser: Parser, extra: Mapping[str, Any]) -> Parsed | None:
     parsed = parse(line, parser)
-    if parsed is None:
-        return None
-    for name, value in extra.items():
-        parsed.fields.setdefault(name, value)
-    return compose(builder, parsed)
+    if parsed is not None:
+        for name, value in extra.items():
+            parsed.fields.setdefault(name, value)
+    return parsed

@@ -258,6 +258,31 @@ def test_rules_that_do_nothing_change_nothing(event: dict[str, Any], with_time: 
     assert one == other
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(EVENTS, min_size=1, max_size=6), st.sampled_from(["a=1", "b.a~x", "level>=INFO", "message=*"])
+)
+def test_leaving_out_first_and_then_by_blocks_is_the_line_way(
+    events: list[dict[str, Any]], text: str
+) -> None:
+    """Transforms that only leave lines out do so before the block way, which then gives the same events."""
+    lines = [orjson.dumps(event) for event in events if _json(event)] * 9
+    rules = (Rule("drop", text), Rule("sample", 0.5))
+    expected = [event_of(builder(*rules), line) for line in lines]
+    found: list[bytes] = []
+    left_out = 0
+    for block, _ in LineBlocks(builder(*rules)).blocks(lines):
+        found, left_out = found + list(block), left_out + block.left_out
+    assert left_out == expected.count(b"")
+    kept = [event for event in expected if event]
+    assert list(map(_timeless, found)) == list(map(_timeless, kept))
+
+
+def _timeless(event: bytes | None) -> dict[str, Any]:
+    assert event is not None
+    return {**orjson.loads(event), "timestamp": ""}
+
+
 def test_none_at_all_are_false() -> None:
     """So that a source without transforms takes the block way."""
     assert not Transforms()
