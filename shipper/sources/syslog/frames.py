@@ -23,7 +23,6 @@ from ...core.lines import CutLine, LineSplitter
 __all__ = ["FrameSplitter"]
 
 _COUNT: Final = re.compile(rb"[1-9][0-9]{0,9} <")
-_PART: Final = re.compile(rb"[1-9][0-9]{0,9} ?\Z")  # what may become a count with the next bytes
 _ENDS: Final = re.compile(rb"[\n\0]")
 _ODD: Final = frozenset([b"<", b"\0", b"", *(bytes([digit]) for digit in b"0123456789")])
 _BETWEEN: Final = b"\n\0"
@@ -112,8 +111,6 @@ class FrameSplitter:
             if count is not None:
                 self._wanted = int(count[0][:-2])
                 return at + count.end() - 1
-            if _PART.match(head) and len(rest) - at < 12:
-                return -1
         return self._line(at, found)
 
     def _line(self, at: int, found: list[bytes]) -> int:

@@ -8,6 +8,8 @@ import json
 import socket
 import struct
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -352,6 +354,19 @@ def test_unpacking_is_bounded_and_says_what_is_wrong() -> None:
         with pytest.raises(BodyError) as caught:
             unpack(body, "gzip", 150)
         assert caught.value.status == status
+
+
+def test_a_bomb_is_never_unpacked() -> None:
+    """What unpacks to far more than may be is not made to be refused."""
+    packer = zlib.compressobj(wbits=31)
+    bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(50)) + packer.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyError):
+            unpack(bomb, "gzip", 10_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_one_connection_many_requests() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import logging.handlers
@@ -19,6 +20,7 @@ from taking import Kept, context, running, until
 from logferry.shipper.config.fields import Duration, Size
 from logferry.shipper.sources.errors import SourceError
 from logferry.shipper.sources.listen.address import ServerTls
+from logferry.shipper.sources.listen.streams import Connection, _Listener
 from logferry.shipper.sources.tcp import TcpConfig, TcpSource
 from logferry.shipper.sources.udp import UdpConfig, UdpSource
 from logferry.shipper.sources.unix import UnixConfig, UnixSource
@@ -69,7 +71,7 @@ def test_a_full_spool_stops_the_sender_and_loses_nothing() -> None:
     kept = Kept()
     kept.room = False
     number, sent = 40_000, threading.Event()
-    with running(tcp(kept)) as source, connect(source) as sock:
+    with running(tcp(kept, max_connections=2)) as source, connect(source) as sock:
 
         def send() -> None:
             for start in range(0, number, 100):
@@ -81,8 +83,10 @@ def test_a_full_spool_stops_the_sender_and_loses_nothing() -> None:
         thread.start()
         assert not sent.wait(0.5), "16 MB fit into a sender's and a receiver's buffers"
         assert not kept.frames
-        with connect(source) as other:  # others are still let in
+        with connect(source) as other:  # others are still let in, and one too many is not
             other.sendall(b"other\n")
+            with connect(source) as third:
+                assert third.recv(1) == b""
         kept.room = True
         assert sent.wait(60)
         thread.join()
@@ -155,15 +159,20 @@ def test_a_spool_that_is_closed_ends_the_source() -> None:
 
 def test_who_comes_at_the_last_moment_is_let_go() -> None:
     """A connection that was accepted while the source ended holds nothing up."""
-    kept = Kept()
-    for _ in range(20):
-        source = tcp(kept)
-        with running(source), connect(source) as one:
-            one.sendall(b"x\n")
-            until(lambda: kept.lines)
-            source.stop()
-            with suppress(OSError), connect(source) as two:
-                assert two.recv(1) == b""
+
+    async def hear(connection: Connection) -> None:
+        while await connection.read():
+            pass
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            listener = _Listener("in", hear, 1, None, ending=True)
+            async with asyncio.timeout(20):
+                await listener.one(ours, "")
+
+    asyncio.run(main())
 
 
 def test_long_lines_are_cut() -> None:

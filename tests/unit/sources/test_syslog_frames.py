@@ -72,19 +72,24 @@ ATOMS = st.sampled_from(
         b"3 <1",
         b"1",
         b"\n",
-        b"\0",
+        b"\x00",
         b" ",
         b"a",
         b"{",
         b"x" * 60,
         b"\r\n",
         b"0 <1>",
+        b"70 <13>",
+        b"\n130 <1>",
+        b"99 <",
+        b"y" * 40,
     ]
 )
 
 
 @given(st.lists(ATOMS | st.binary(max_size=8), max_size=30).map(b"".join), st.data(), st.booleans())
 @example(b"1", None, True)
+@example(b"70 <13>" + b"x" * 80, None, True)
 def test_pieces_do_not_matter(sent: bytes, data: Any, syslog: bool) -> None:
     """Whole, byte by byte or in any pieces: the same."""
     whole = split([sent], 64, syslog=syslog)
