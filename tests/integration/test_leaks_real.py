@@ -28,7 +28,7 @@ from servers.loki import free_port
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 REQUESTS = 100_000 if factor() >= 10 else 2_000
-WARM = 1_000
+WARM = max(1_000, REQUESTS // 4)  # what is remembered is bounded, and fills up
 CLIENTS = 4
 GROWN = 8 << 20  # bytes of a process's own memory: 84 a request of the full size
 ALIVE = 60  # objects of requests, of a kind: those of the moment

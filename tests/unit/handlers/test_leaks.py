@@ -32,6 +32,8 @@ from logferry.handlers.propagation import CARRIED, outgoing
 from logferry.handlers.spans import active_span, finish_span, span, start_span
 from logferry.handlers.stream import JsonHandler
 
+pytestmark = pytest.mark.timeout(1800)
+
 ROUNDS = 100_000 if factor() >= 10 else 200
 WARM = max(300, ROUNDS // 10)  # until everything has been seen once: Celery's ways are long
 VARIETY = 3  # of names: what is remembered of these is bounded, and learned in the first rounds
