@@ -157,6 +157,13 @@ def test_one_language(language: Any) -> None:
         assert (text.encode() in found) is (name == language), name
 
 
+def test_what_is_blank() -> None:
+    """Lines of spaces are blank; a form feed is a line like others, and not lost."""
+    for space, count in ((b" \t", 2), (b"\x0b", 3), (b"\x0c", 3)):
+        found = groups(joiner_of("text", "auto", 1 << 16), b"WARNING:a:b\n%b\nWARNING:a:c" % space)
+        assert len(found) == count, space
+
+
 def test_no_language() -> None:
     """`off`: each line is an event."""
     assert joiner_of("auto", "off", 1 << 16) is None
