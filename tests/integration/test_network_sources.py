@@ -423,8 +423,8 @@ def test_killed_while_they_send(tmp_path: Path, evidence: Evidence) -> None:
     rest = agent.run("--once")  # what the last one may have left
     assert rest.wait(120) == 0, agent.said()
     with Store(agent.place / "logs") as store:
-        rows = store.sql("SELECT message FROM events").rows
-    held = {message for (message,) in rows}
+        rows = store.sql("SELECT message, json_extract_string(fields, '$.origin_id') FROM events").rows
+    held = {message for message, _ in rows}
     acknowledged = {f"{s.name} {n}" for s in senders for n in s.stored}
     whole = (tmp_path / "told").read_text().rpartition("\n")[0].split()
     acknowledged |= {f"line {n}" for n in whole}
@@ -433,5 +433,6 @@ def test_killed_while_they_send(tmp_path: Path, evidence: Evidence) -> None:
     assert all(sender.stored for sender in senders)
     assert whole
     assert not lost, sorted(lost)[:5]
-    lines = [message for (message,) in rows if message.startswith("line ")]
-    assert len(lines) == len(set(lines)), "a line that lumberjack sent again is there twice"
+    lines = {row for row in rows if row[0].startswith("line ")}
+    assert len(lines) == len({message for message, _ in lines}), "sent again, a line had another id"
+    assert all(own for _, own in lines)
