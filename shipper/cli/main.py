@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "ui": ("ui:ui", "Show the local store in a browser."),
     "where": ("where:where", "Show what became of one event at each sink."),
     "top": ("top:top", "Watch the pipelines of this machine."),
+    "alerts": ("alerts:alerts", "Show which alerts fire; try the receivers."),
     "audit": ("audit:audit", "Prove that every record is accounted for."),
     "spool": ("spool:spool", "List, verify and repair spools."),
     "dead-letter": ("dead_letter:dead_letter", "List, show, edit and replay what sinks refused."),

@@ -28,7 +28,7 @@ from logferry.shipper.store import Store, StoreError
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Hooks:
@@ -115,7 +115,7 @@ class Agent:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(20)
+                self._process.wait(90)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
@@ -124,6 +124,15 @@ class Agent:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "logferry", *words, "-c", "agent.yaml"],
+            cwd=self.place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def said(self) -> str:
         return (self.place / "agent.out").read_text(errors="replace")
@@ -190,6 +199,10 @@ def test_all_conditions_fire_and_recover(tmp_path: Path, hooks: Hooks) -> None:
                 return all(words in found for words in fired)
 
             until(lambda: told("firing"), "not all told", lambda: hooks.got)
+            shown = agent.command("alerts")
+            assert shown.returncode == 1
+            rows = [json.loads(line) for line in shown.stdout.splitlines()]
+            assert {row["alert"] for row in rows if row["state"] == "firing"} == {*rules} - {"lost"}
             until(lambda: len(hooks.got.get("/chat", [])) == 2 and len(box.mails) == 2, "chat and mail")
             agent.kill()
         assert box.mails[0]["Subject"] in {"[FIRING 1] errors: shop", "[FIRING 1] slow: shop"}
@@ -232,7 +245,20 @@ def test_a_receiver_that_hangs_costs_nobody_anything(tmp_path: Path, hooks: Hook
             until(lambda: refusing.got.get("/hidden-path"), "not told again")
             assert "hidden-path" not in agent.said()
             begun = time.monotonic()
-        assert time.monotonic() - begun < 15, "the end waits for a receiver"
+        assert time.monotonic() - begun < 60, "the end waits for a receiver"
+
+
+def test_receivers_are_tried(tmp_path: Path, hooks: Hooks) -> None:
+    """`logferry alerts --test` says who got the trial, and of the others what is wrong."""
+    good = {"type": "webhook", "url": f"{hooks.url}/good"}
+    nobody = {"type": "slack", "url": f"http://127.0.0.1:{free_port()}/hidden"}
+    done = Agent(tmp_path, {"to": {"good": good, "nobody": nobody}}).command("alerts", "--test")
+    rows = {row["receiver"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1
+    assert rows["good"]["told"]
+    assert "connection refused" in rows["nobody"]["problem"]
+    assert "hidden" not in done.stdout + done.stderr
+    assert "trial" in hooks.alerts("/good", "firing")[0]
 
 
 def notice() -> Notice:

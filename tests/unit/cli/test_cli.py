@@ -175,7 +175,7 @@ def test_run_once_without_its_files_fails(config: Path, run: Callable[..., Resul
 def test_query_trace_and_where(shipped: Path, run: Callable[..., Result]) -> None:
     """Words, limits, formats and SQL find what was shipped; `where` tells one event's fate."""
     found = rows(run("query", "level=ERROR", "-c", shipped))
-    assert [row["message"] for row in found] == ["2026-01-02 03:04:05 ERROR two"]
+    assert [row["message"] for row in found] == ["two"]
     assert run("query", "nothing-like-it", "-c", shipped).exit_code == 1
     assert run("query", "(level=ERROR", "-c", shipped).exit_code == 2
     assert run("query", "--since", "never", "-c", shipped).exit_code == 2
@@ -201,7 +201,8 @@ def test_people_get_lines_and_tables(shipped: Path, run: Callable[..., Result]) 
     """On a terminal events are lines with the newest last, and books are aligned tables."""
     lines = run("query", "-c", shipped).stdout.splitlines()
     assert len(lines) == 3
-    assert "ERROR two" in lines[0]
+    assert "ERROR" in lines[0]
+    assert " two " in lines[0]
     audit = run("audit", "-c", shipped).stdout
     assert "every record is accounted for" in audit
     assert "service  sink" in click.unstyle(audit)
