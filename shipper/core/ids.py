@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -54,6 +55,7 @@ def trace_of(value: object) -> str | None:
     return lower if _TRACE_ID.match(lower) else None
 
 
+@cache
 def _detector() -> Callable[[str | bytes], object]:
     """Return a search for `_MARKS`, on RE2 where it is there: `re` takes twenty times as long."""
     try:
@@ -67,17 +69,14 @@ def _detector() -> Callable[[str | bytes], object]:
     return search
 
 
-_marked: Final = _detector()
-
-
 def may_hold_ids(text: str) -> bool:
     """Whether it is worth while to look for ids; Sleuth's are not asked for."""
-    return any(hint in text for hint in HINTS) and _marked(text) is not None
+    return any(hint in text for hint in HINTS) and _detector()(text) is not None
 
 
 def block_may_hold_ids(block: bytes) -> bool:
     """Whether it is worth while to look for ids in lines, all at once."""
-    return any(hint in block for hint in _HINTS) and _marked(block) is not None
+    return any(hint in block for hint in _HINTS) and _detector()(block) is not None
 
 
 def has_ids(text: str) -> bool:
