@@ -62,7 +62,8 @@ class Tail:
         self._mark = mark
         self._head = b""
         self._print = ""
-        self._recent = b""  # what stands before `at`
+        self._chunk = b""  # what stands before `at`: the last that was read, never copied,
+        self._before = b""  # and some of what stands before that
         self.feed: Feed
 
     def open(self, file: int, offset: int) -> None:
@@ -72,7 +73,8 @@ class Tail:
         offset = max(offset, self._mark(self._head))
         self.offset = self.at = offset
         length = min(offset, TAIL_BYTES)
-        self._recent = os.pread(file, length, offset - length) if length else b""
+        self._before = os.pread(file, length, offset - length) if length else b""
+        self._chunk = b""
         self.feed = self._fresh(self._head)
 
     def close(self) -> None:
@@ -83,8 +85,7 @@ class Tail:
 
     def position(self) -> Position:
         """Return how far it has been appended."""
-        end = len(self._recent) - (self.at - self.offset)
-        tail = self._recent[max(0, end - TAIL_BYTES) : end] if end > 0 else b""
+        tail = self._last(TAIL_BYTES, self.at - self.offset)
         return Position(
             self.path,
             *self.key,
@@ -122,7 +123,7 @@ class Tail:
                 raise ChangedError
             done += len(chunk)
             self.at += len(chunk)
-            self._recent = self._recent[-TAIL_BYTES:] + chunk
+            self._before, self._chunk = self._last(TAIL_BYTES), chunk
             self._append(self.feed.feed(chunk))
         return done
 
@@ -132,7 +133,7 @@ class Tail:
         head = os.pread(self.file, FINGERPRINT_BYTES, 0)
         if not head.startswith(self._head):
             return False
-        proof = self._recent[-_PROOF:]
+        proof = self._last(_PROOF)
         if proof and os.pread(self.file, len(proof), self.at - len(proof)) != proof:
             return False
         if len(self._head) < FINGERPRINT_BYTES:
@@ -154,8 +155,7 @@ class Tail:
     def rest(self) -> None:
         """Close it to make room; what was read and not appended is read again, after `reopen`."""
         self.join_rest()
-        keep = len(self._recent) - (self.at - self.offset)
-        self._recent = self._recent[: max(0, keep)]
+        self._before, self._chunk = self._last(TAIL_BYTES, self.at - self.offset), b""
         self.at = self.offset
         self.feed = self._fresh(self._head)
         self.close()
@@ -180,6 +180,14 @@ class Tail:
         self.file, self.over = None, True
         self._places.end(self.part)
         return heir
+
+    def _last(self, length: int, behind: int = 0) -> bytes:
+        """Return what stands so many bytes before `at`, as far as it is known."""
+        end = len(self._chunk) - behind
+        if end >= length:
+            return self._chunk[end - length : end]
+        known = self._before + self._chunk[:end] if end >= 0 else self._before[:end]
+        return known[-length:]
 
     def _append(self, blocks: Iterable[tuple[Block, int]]) -> None:
         for block, taken in blocks:
