@@ -57,7 +57,6 @@ _RARELY: Final = 256  # learning costs what some fifty lines cost that go the li
 _SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
 _MANY: Final = 16  # lines of a block
 _ROUNDS: Final = 3  # what was refused is tried again with what was learned from it
-_NESTED: Final = b'"{'  # a text that may be JSON; the line way looks whether it is
 _NUMBER: Final = re.compile(r"\$\[(\d+)\]")
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -332,16 +331,12 @@ class _Parts:
             max(map(len, lines)) > _LONG
             or CutLine in set(map(type, lines))
             or self.block.count(b"\n") != len(lines) - 1
-            or _NESTED in self.block
         ):
             self.choose(
                 [
                     place
                     for place, line in enumerate(lines)
-                    if type(line) is not CutLine
-                    and len(line) <= _LONG
-                    and b"\n" not in line
-                    and _NESTED not in line
+                    if type(line) is not CutLine and len(line) <= _LONG and b"\n" not in line
                 ]
             )
 

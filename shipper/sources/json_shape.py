@@ -86,6 +86,7 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 _TIME: Final = b"0000-00-00T00:00:00.000000Z"
 _HEX: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _BRACE: Final = {ord("{")}
+_INITIAL: Final = itemgetter(slice(1))
 
 Column: TypeAlias = list[Any]
 
@@ -578,6 +579,15 @@ def _levels(values: Column, odd: set[int]) -> Column | None:
     return found
 
 
+def _messages(values: Column, odd: set[int]) -> Column | None:
+    try:
+        if "{" in set(map(_INITIAL, values)):  # it may be JSON itself
+            odd.update(place for place, value in enumerate(values) if value[:1] == "{")
+    except TypeError:  # something else than text
+        odd.update(place for place, value in enumerate(values) if type(value) is not str)
+    return None
+
+
 def _services(values: Column, odd: set[int]) -> Column | None:
     wrong = {value for value in _distinct(values) if service_of(value) is None}
     if wrong:
@@ -605,7 +615,12 @@ def _ids(length: int, read: Callable[[object], str | None], *, empty: bool) -> C
 
 
 Check: TypeAlias = Callable[[Column, set[int]], Column | None]
-_CHECKS: Final[Mapping[str, Check]] = {"timestamp": _times, "level": _levels, "service": _services}
+_CHECKS: Final[Mapping[str, Check]] = {
+    "timestamp": _times,
+    "level": _levels,
+    "service": _services,
+    "message": _messages,
+}
 _IDS: Final = {"trace_id": (32, trace_of), "span_id": (16, span_of)}
 
 
