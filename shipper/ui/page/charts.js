@@ -161,7 +161,8 @@ export function lines(title, series, span) {
       frame.svg.append(svg("path", { class: `line ${looks[index]}`, d: path, "data-series": one.name, "data-points": JSON.stringify(one.points) }));
     });
   }, (at) => series.map((one, index) => [one.name, nearest(one.points, at, step), looks[index]]).filter(([, value]) => value !== null).map(([name, value, look]) => [name, short(value, unit), look]));
-  return [drawn, legend(series, looks, unit, on, field)];
+  const ended = series.map((one) => (whole && one.points.length > 4 ? { ...one, points: one.points.filter(([at]) => at + step * 1000 <= span.to) } : one));
+  return [drawn, legend(ended, looks, unit, on, field)];
 }
 
 export function stacked(title, series, span) {
