@@ -87,6 +87,8 @@ _TIME: Final = b"0000-00-00T00:00:00.000000Z"
 _HEX: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _BRACE: Final = {ord("{")}
 _INITIAL: Final = itemgetter(slice(1))
+# Objects that may hold what an event always has, `log.level` for one: no part of a shape.
+_OUTER: Final = {name.partition(".")[0] for names in ROLES.values() for name in names if "." in name}
 
 Column: TypeAlias = list[Any]
 
@@ -280,6 +282,7 @@ class JsonShape:
     def _take_names(self, learned: Learned) -> None:
         roles = {one.wire for one in self._roles.values()}
         names = [name for name in learned.names if name not in roles and name not in self._nobodys]
+        names = [name for name in names if name not in _OUTER or dict not in learned.names[name]]
         plain = []
         for name in names:
             if name in TEXTS or name in NUMBERS:

@@ -417,3 +417,19 @@ def test_fed_whole_or_in_pieces(seed: int) -> None:
             at += piece
         for mine, theirs in zip(found, expected, strict=True):
             assert {**mine, "timestamp": 0} == {**theirs, "timestamp": 0}
+
+
+NESTED: list[dict[str, Any]] = [
+    {"log": {"level": "error", "logger": "a.b"}, "trace": {"id": "0af7651916cd43dd8448eb211c80319c"}},
+    {"service": {"name": "till", "x": 1}, "span": {"id": "b7ad6b7169203331"}},
+    {"log": {"level": "no level"}, "service": {"version": 2}},
+    {"message": '{"msg":"in","a":1}'},
+    {"message": "{no"},
+]
+
+
+@pytest.mark.parametrize("held", NESTED)
+def test_what_is_nested_counts_in_both_ways(held: dict[str, Any]) -> None:
+    """A level, a service, ids within objects, and JSON within a message."""
+    usual = {"timestamp": "2026-11-21T17:00:00.000000Z", "message": "x"}
+    same(dumped([{**usual, **held, "number": number} for number in range(80)]), "json")
