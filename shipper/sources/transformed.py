@@ -1,7 +1,8 @@
 """A parsed line as transforms see it, an event's fields by their names, and back.
 
 What was not changed goes back as it was. What was, is read as if a line had said it: a level in any form, a
-time, ids that are well formed. A line that says no time has none here. What is none of these stays a field under its name, and the schema decides.
+time, ids that are well formed. What is none of these stays a field under its name, and the schema decides. A
+line that says no time has none here.
 """
 
 from __future__ import annotations
