@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,8 @@ from logferry.shipper.sources.parsers import ParserConfig
 from logferry.shipper.sources.parsers.joiners import joiner_of
 
 CHUNK = 256 * 1024
-WORDS = (
-    "the order was created and paid by the customer with a card at the till of the shop in the town".split()
+TALE = "the order was created and paid by the customer with a card at the till of the shop in the town"
+WORDS = re.findall("[a-z]+", TALE)
 )
 
 
