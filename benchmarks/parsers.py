@@ -27,7 +27,6 @@ from logferry.shipper.sources.parsers.joiners import joiner_of
 CHUNK = 256 * 1024
 TALE = "the order was created and paid by the customer with a card at the till of the shop in the town"
 WORDS = re.findall("[a-z]+", TALE)
-)
 
 
 def clock(number: int) -> str:
