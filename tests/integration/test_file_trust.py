@@ -54,6 +54,7 @@ SINK_FAULTS = (
     "closed without an answer",
     "503 Retry-After 0",
 )
+STARTED: list[subprocess.Popen[bytes]] = []
 MESSAGE = re.compile(r"\b([a-z]+) (\d+)(?: |$)")
 
 
@@ -154,7 +155,17 @@ def held(request: pytest.FixtureRequest) -> Iterator[Held]:
 def agent(place: Path) -> subprocess.Popen[bytes]:
     with (place / "said").open("ab") as said:
         command = [sys.executable, "-m", "logferry", "run"]
-        return subprocess.Popen(command, cwd=place, stdout=said, stderr=said)
+        STARTED.append(subprocess.Popen(command, cwd=place, stdout=said, stderr=said))
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """End the agents that a failed test has left."""
+    yield
+    for process in STARTED:
+        process.kill()
+        process.wait()
 
 
 def until(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
