@@ -18,18 +18,20 @@ from .directory import spool_directories
 
 __all__ = ["shares_number", "with_free_number"]
 
-_NUMBERS = 256
+_ALL = frozenset(range(256))
 _chance = SystemRandom()
 
 
 def with_free_number(spool: str, place: Path, lot: int) -> str:
-    """Return the id `spool` with a free number of `place`, by lot one of the `lot` lowest."""
-    taken = {writer_of(other.name) for other in spool_directories(place)}
-    free = [number for number in range(_NUMBERS) if number not in taken][:lot]
-    return spool if not free else f"{spool[:-2]}{_chance.choice(free):02x}"
+    """Return the id `spool` with a free number of `place`, one of the `lot` lowest by chance."""
+    others = spool_directories(place)
+    if not others:
+        return f"{spool[:-2]}00"
+    free = sorted(_ALL.difference([writer_of(other.name) for other in others]))[:lot]
+    return f"{spool[:-2]}{_chance.choice(free):02x}" if free else spool
 
 
 def shares_number(spool: str, place: Path) -> bool:
     """Say whether another spool in `place` has the number of `spool`, although there are free ones."""
     others = [other.name for other in spool_directories(place) if other.name != spool]
-    return len(others) < _NUMBERS and any(writer_of(other) == writer_of(spool) for other in others)
+    return len(others) < len(_ALL) and writer_of(spool) in [writer_of(other) for other in others]

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -343,7 +344,9 @@ def test_an_interrupted_creation_leaves_no_lock(make_spool: Callable[..., Spool]
                 home = Home.adopt(directory)
                 assert home is not None, f"still locked: interrupted at step {step}"
                 home.remove()
-    assert len(kept) > 50, "a record's way is longer than that"
+            else:
+                shutil.rmtree(directory)  # an adopter would: with more spools a creation has more steps
+    assert 50 < len(kept) < 1000, "a record's way is longer than that, and it was gone to its end"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
