@@ -23,6 +23,8 @@ from programs.followed import Kept, source, until
 
 from logferry.shipper.sources.file_watch import Inotify, Noticed
 
+pytestmark = pytest.mark.integration
+
 
 @contextmanager
 def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
