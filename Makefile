@@ -8,7 +8,7 @@ MINUTES  ?= 60
 SIZE     ?= usual
 EFFORT   ?= 10
 WORKERS  ?= $(shell getconf _NPROCESSORS_ONLN)
-# Integration tests wait for servers most of their time: one more at once than there are processors.
+# Tests wait for servers, files and deadlines much of their time: one more at once than there are processors.
 SERVERS  ?= $(shell expr $(WORKERS) + 1)
 
 # What failed runs once more by itself: real processes on a busy machine miss a deadline now and then. Both runs are
