@@ -31,6 +31,8 @@ def log() -> Iterator[logging.Logger]:
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
         handler.close()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 class Client:
