@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
+from effort import effort
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -230,7 +231,9 @@ def a_record(
 
 
 SETTINGS = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=effort(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -288,7 +291,7 @@ def test_anything_is_encoded(value: Any) -> None:
 
 
 @given(fields=st.dictionaries(st.sampled_from(sorted(STANDARD | {"a"})), ANYTHING, max_size=30))
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=effort(50), deadline=None, suppress_health_check=list(HealthCheck))
 @armed
 def test_records_that_were_taken_apart_still_arrive(fields: dict[str, Any]) -> None:
     """Standard attributes of any type, or missing, still give a valid line."""
@@ -303,7 +306,7 @@ def test_records_that_were_taken_apart_still_arrive(fields: dict[str, Any]) -> N
 
 
 @given(value=ANYTHING, kind=st.sampled_from(sorted(JSON_TYPES)))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=effort(200), deadline=None, suppress_health_check=list(HealthCheck))
 @armed
 def test_casting_twice_changes_nothing(value: Any, kind: Any) -> None:
     """A value that was cast has its type, so that casting again leaves it alone."""

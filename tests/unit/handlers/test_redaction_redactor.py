@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -205,7 +206,7 @@ BUILT_IN = st.dictionaries(
 SHARED = Redactor(patterns=USERS, emails=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=effort(75), deadline=None)
 @given(message=TEXTS, extras=EXTRAS, built_in=BUILT_IN)
 def test_fast_and_slow_decide_alike(message: str, extras: dict[str, Any], built_in: dict[str, Any]) -> None:
     """With shapes, memory and detector the result is the same as without; nothing given changes."""
@@ -229,7 +230,7 @@ def alone(*sources: str, pattern: str = "") -> Callable[[list[str]], bool]:
 BY_NAME = f"(?i:{named_source(KEYS.words)})"
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=effort(400), deadline=None)
 @given(before=TEXTS, text=TEXTS, after=TEXTS)
 def test_the_detector_hits_whenever_a_finder_does(before: str, text: str, after: str) -> None:
     """What a finder finds in a text, its own detector finds wherever that text is joined to others."""
@@ -250,7 +251,7 @@ def test_the_detector_hits_whenever_a_finder_does(before: str, text: str, after:
 DETECTS = (KEYS.source, BY_NAME, *(rule.detect for rule in (*RULES, EMAIL)))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=effort(400), deadline=None)
 @given(texts=st.lists(TEXTS, max_size=3), numbers=st.randoms(use_true_random=False))
 def test_the_blurred_detector_hits_whenever_the_detector_does(
     texts: list[str], numbers: random.Random
