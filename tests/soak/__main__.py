@@ -253,7 +253,10 @@ class Soak:
         slopes = {
             f"{name}, {seat.place.service}": self._slope(name, seat, column, least)
             for seat in self.steady
-            for name, column, least in (("memory", 1, self._room(seat)), ("descriptors", 2, 3))
+            for name, column, least in (
+                ("memory", 1, self._room(seat)),
+                ("descriptors", 2, self._files(seat)),
+            )
         }
         done = {name: count for deed in deeds for name, count in sorted(deed.done.items())}
         self.server.kill()
@@ -303,9 +306,18 @@ class Soak:
 
         What it holds does not grow. Holes in the allocator do, up to the largest batch of each sink and the
         largest piece of a file that is read at once; backlogs that it takes over from killed programs make
-        its batches as large as they get.
+        its batches as large as they get, and have it map a segment of theirs, of up to 8 MiB, beside its own.
         """
-        return 8 << 20 if seat.place.roomy else 4 << 20
+        return 16 << 20 if seat.place.roomy else 4 << 20
+
+    @staticmethod
+    def _files(seat: Program) -> int:
+        """Return the descriptors that a steady program may have more of at the end.
+
+        A killed program's spool takes six as long as it waits for Loki (`spoolset._DESCRIPTORS`). The seed
+        decides when that is: at the end of two minutes there may be two of them.
+        """
+        return 12 if seat.place.roomy else 3
 
     def _slope(self, name: str, seat: Program, column: int, least: float) -> dict[str, Any]:
         series = [(sample[0], float(sample[column])) for sample in seat.samples]
