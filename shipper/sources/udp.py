@@ -9,16 +9,22 @@ that is all that can be done. Where nothing may be lost, TCP.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from ..config.fields import Size, setting
-from ..config.sections import listen_address
-from ..ports import SourceContext, SourceKind
-from .listen.address import wrong_address, wrong_listen
+from ..ports import SourceKind
 from .listen.datagrams import Datagrams
 from .listen.intake import Format, Intake
-from .listen.loop import Ending, bound
+from .listen.listener import Listener
+from .listen.options import (
+    check_guards,
+    format_option,
+    insecure_option,
+    line_option,
+    listen_option,
+    mixed_parser_option,
+)
 from .listen.store import Store
 from .parsers import ParserConfig, ParserName, checked
 
@@ -29,19 +35,11 @@ __all__ = ["SOURCE", "UdpConfig", "UdpSource"]
 class UdpConfig:
     """Where to listen, and what comes."""
 
-    listen: str = setting(
-        help="host:port; a port alone means loopback", check=wrong_listen, example="127.0.0.1:5140"
-    )
-    format: Format = setting(
-        "auto", help="auto: syslog messages, JSON field by field, the rest as text; each as it begins"
-    )
-    parser: ParserName | ParserConfig = setting(
-        "auto", help="what lines are that are neither syslog nor JSON: a format or a program; auto: text"
-    )
-    insecure: bool = setting(False, help="listen beyond loopback: whoever reaches it may write")
-    max_line_bytes: Size = setting(
-        Size(64 << 10), help="longer messages are cut and marked", minimum=64, maximum=16 << 20
-    )
+    listen: str = listen_option("127.0.0.1:5140")
+    format: Format = format_option()
+    parser: ParserName | ParserConfig = mixed_parser_option()
+    insecure: bool = insecure_option("")
+    max_line_bytes: Size = line_option(64 << 10, "messages")
     receive_buffer: Size = setting(
         Size(4 << 20),
         help="what the system is asked to hold until it is read; it may grant less",
@@ -51,43 +49,22 @@ class UdpConfig:
     def __post_init__(self) -> None:
         checked(self.parser)
         guards = "UDP knows neither certificates nor tokens; write "
-        problem = wrong_address(self.listen, guarded=False, insecure=self.insecure, guards=guards)
-        if problem:
-            raise ValueError(problem)
+        check_guards(self.listen, insecure=self.insecure, guards=guards)
 
 
-@dataclass(slots=True)
-class UdpSource:
+class UdpSource(Listener[UdpConfig]):
     """Listens. `run` in one thread, `stop` from any."""
 
-    config: UdpConfig
-    context: SourceContext
-    address: tuple[str, int] | None = None  # where it listens, while it does
-    _ending: Ending = field(default_factory=Ending)
+    __slots__ = ()
 
-    def run(self, *, once: bool) -> None:
-        """Take what comes until `stop()`; with `once` nothing: what others may send has no end."""
-        if not once:
-            self._ending.run(self._main)
-
-    async def _main(self) -> None:
-        config = self.config
-        with bound(*listen_address(config.listen), socket.SOCK_DGRAM, self._ending) as sock:
+    async def listen(self) -> None:
+        """Take datagrams, until it is to end."""
+        config, context = self.config, self.context
+        with self.bound(config.listen, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, config.receive_buffer)
-            self.address = sock.getsockname()[:2]
-            intake, store = (
-                Intake(self.context.builder, config.format, config.parser),
-                Store(self.context.appender),
-            )
-            await Datagrams(self.context.name, sock, intake, store, config.max_line_bytes).run(self._ending)
-
-    def stop(self) -> None:
-        """Ask `run` to return soon."""
-        self._ending.tell()
+            intake = Intake(context.builder, config.format, config.parser)
+            store, limit = Store(context.appender), config.max_line_bytes
+            await Datagrams(context.name, sock, intake, store, limit).run(self._ending)
 
 
-def _build(config: UdpConfig, context: SourceContext, /) -> UdpSource:
-    return UdpSource(config, context)
-
-
-SOURCE: Final = SourceKind("udp", UdpConfig, _build)
+SOURCE: Final = SourceKind("udp", UdpConfig, UdpSource)

@@ -15,22 +15,27 @@ import socket
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from ..config.fields import Duration, Size, setting
-from ..ports import SourceContext, SourceKind
+from ..ports import SourceKind
 from .errors import SourceError
 from .listen.datagrams import Datagrams
 from .listen.intake import Format, Intake
-from .listen.loop import Ending
+from .listen.lines import line_server
+from .listen.listener import Listener
+from .listen.options import (
+    connections_option,
+    format_option,
+    idle_option,
+    line_option,
+    mixed_parser_option,
+)
 from .listen.store import Store
-from .listen.streams import Connection, serve
+from .listen.streams import serve
 from .parsers import ParserConfig, ParserName, checked
-from .syslog.frames import FrameSplitter
-from .tcp import read_lines
 
 __all__ = ["SOURCE", "UnixConfig", "UnixSource"]
 
@@ -50,22 +55,12 @@ class UnixConfig:
     socket: Literal["stream", "datagram"] = setting(
         "stream", help="datagram: what the C library and `logger` speak to /dev/log"
     )
-    format: Format = setting(
-        "auto", help="auto: syslog messages, JSON field by field, the rest as text; each as it begins"
-    )
-    parser: ParserName | ParserConfig = setting(
-        "auto", help="what lines are that are neither syslog nor JSON: a format or a program; auto: text"
-    )
+    format: Format = format_option()
+    parser: ParserName | ParserConfig = mixed_parser_option()
     mode: str = setting("0660", help="the file's mode: who may write", example="'0666'")
-    max_line_bytes: Size = setting(
-        Size(256 << 10), help="longer lines and messages are cut and marked", minimum=64, maximum=16 << 20
-    )
-    max_connections: int = setting(
-        256, help="at a time; one more is closed at once", minimum=1, maximum=10_000
-    )
-    idle_timeout: Duration = setting(
-        Duration(86_400.0), help="a connection on which nothing comes for so long is closed", minimum=0.05
-    )
+    max_line_bytes: Size = line_option(256 << 10)
+    max_connections: int = connections_option()
+    idle_timeout: Duration = idle_option(86_400.0)
 
     def __post_init__(self) -> None:
         checked(self.parser)
@@ -75,39 +70,25 @@ class UnixConfig:
             raise ValueError(f"path: a socket's path has at most {_LONGEST} bytes")
 
 
-@dataclass(slots=True)
-class UnixSource:
+class UnixSource(Listener[UnixConfig]):
     """Listens. `run` in one thread, `stop` from any."""
 
-    config: UnixConfig
-    context: SourceContext
-    _ending: Ending = field(default_factory=Ending)
+    __slots__ = ()
 
-    def run(self, *, once: bool) -> None:
-        """Take what comes until `stop()`; with `once` nothing: what others may send has no end."""
-        if not once:
-            self._ending.run(self._main)
-
-    async def _main(self) -> None:
-        config, name = self.config, self.context.name
+    async def listen(self) -> None:
+        """Take what comes, until it is to end."""
+        config, context = self.config, self.context
         stream = config.socket == "stream"
-        kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
-        sock = self._bound(kind)
+        sock = self._bound(socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
         inode = config.path.stat().st_ino
-        intake, store = (
-            Intake(self.context.builder, config.format, config.parser),
-            Store(self.context.appender),
-        )
         try:
-            if not stream:
-                await Datagrams(name, sock, intake, store, config.max_line_bytes).run(self._ending)
-                return
-            make = partial(FrameSplitter, config.max_line_bytes, syslog=config.format in {"auto", "syslog"})
-
-            async def one(connection: Connection) -> None:
-                await read_lines(connection, make(), intake, store, "", config.idle_timeout)
-
-            await serve(sock, one, self._ending, name=name, most=config.max_connections)
+            if stream:
+                one, most = line_server(config, context), config.max_connections
+                await serve(sock, one, self._ending, name=context.name, most=most)
+            else:
+                intake = Intake(context.builder, config.format, config.parser)
+                store, limit = Store(context.appender), config.max_line_bytes
+                await Datagrams(context.name, sock, intake, store, limit).run(self._ending)
         finally:
             sock.close()
             with suppress(OSError):
@@ -138,10 +119,6 @@ class UnixSource:
             raise
         return sock
 
-    def stop(self) -> None:
-        """Ask `run` to return soon."""
-        self._ending.tell()
-
 
 def _remove_old(path: Path) -> None:
     with suppress(FileNotFoundError):
@@ -162,8 +139,4 @@ def _somebody_listens(path: Path, kind: socket.SocketKind) -> bool:
         return True
 
 
-def _build(config: UnixConfig, context: SourceContext, /) -> UnixSource:
-    return UnixSource(config, context)
-
-
-SOURCE: Final = SourceKind("unix", UnixConfig, _build)
+SOURCE: Final = SourceKind("unix", UnixConfig, UnixSource)

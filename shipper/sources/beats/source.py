@@ -12,21 +12,27 @@ Rules
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from ...config.fields import Duration, Size, setting
-from ...config.sections import listen_address
 from ...core.parse import Parser
 from ...diagnostics import say
-from ...ports import SourceContext
-from ..listen.address import ServerTls, is_loopback, wrong_address, wrong_listen
+from ..listen.address import ServerTls, is_loopback
 from ..listen.intake import marked
-from ..listen.loop import Ending, bound
+from ..listen.listener import StreamListener
+from ..listen.options import (
+    check_guards,
+    connections_option,
+    idle_option,
+    insecure_option,
+    listen_option,
+    tls_option,
+)
 from ..listen.store import Store
-from ..listen.streams import Connection, serve
+from ..listen.streams import Connection, Serve
 from ..parsers import PARSER_HELP, ParserConfig, ParserName, Reader, checked, parser_config
 from .event import event_of_beat
 from .frames import FrameReader, ProtocolError, Window, acknowledgement
@@ -43,92 +49,58 @@ _SEND: Final = 30.0
 class BeatsConfig:
     """Where to listen, and what the lines are."""
 
-    listen: str = setting(
-        help="host:port; a port alone means loopback", check=wrong_listen, example="127.0.0.1:5044"
-    )
+    listen: str = listen_option("127.0.0.1:5044")
     parser: ParserName | ParserConfig = setting("auto", help=PARSER_HELP)
-    tls: ServerTls | None = setting(None, help="speak TLS, with this certificate")
-    insecure: bool = setting(
-        False, help="listen beyond loopback without certificates of senders: whoever reaches it may write"
-    )
+    tls: ServerTls | None = tls_option()
+    insecure: bool = insecure_option()
     max_line_bytes: Size = setting(
         Size(1 << 20), help="longer events are cut and kept as text", minimum=1024, maximum=16 << 20
     )
-    max_connections: int = setting(
-        256, help="at a time; one more is closed at once", minimum=1, maximum=10_000
-    )
-    idle_timeout: Duration = setting(
-        Duration(3600.0), help="a connection on which nothing comes for so long is closed", minimum=0.05
-    )
+    max_connections: int = connections_option()
+    idle_timeout: Duration = idle_option(3600.0)
 
     def __post_init__(self) -> None:
         checked(self.parser)
-        guards = "ask for certificates with tls.client_ca_file, or write "
-        guarded = self.tls is not None and self.tls.client_ca_file is not None
-        problem = wrong_address(self.listen, guarded=guarded, insecure=self.insecure, guards=guards)
-        if problem:
-            raise ValueError(problem)
+        check_guards(self.listen, tls=self.tls, insecure=self.insecure)
 
 
-@dataclass(slots=True)
-class BeatsSource:
+class BeatsSource(StreamListener[BeatsConfig]):
     """Listens. `run` in one thread, `stop` from any."""
 
-    config: BeatsConfig
-    context: SourceContext
-    address: tuple[str, int] | None = None  # where it listens, while it does
-    _ending: Ending = field(default_factory=Ending)
-    _parser: Parser = "auto"
-    _reader: Reader | None = None
+    __slots__ = ()
 
-    def run(self, *, once: bool) -> None:
-        """Take what comes until `stop()`; with `once` nothing: what others may send has no end."""
-        if not once:
-            self._ending.run(self._main)
-
-    async def _main(self) -> None:
-        config = self.config
+    def handler(self) -> Serve:
+        """Return what serves one Beat."""
+        config, context = self.config, self.context
         parser = parser_config(config.parser)
-        if parser.format in {"text", "json"}:
-            self._parser = "text" if parser.format == "text" else "json"
-        elif parser.format != "auto":  # lines of many files come mixed: nothing is guessed from their order
-            self._reader = Reader(parser)
-        tls = None if config.tls is None else config.tls.context()
-        sock = bound(*listen_address(config.listen), socket.SOCK_STREAM, self._ending)
-        self.address = sock.getsockname()[:2]
-        store = Store(self.context.appender)
+        base: Parser = parser.format if parser.format in {"text", "json"} else "auto"
+        # Lines of many files come mixed: nothing is guessed from their order.
+        reader = None if parser.format in {"auto", "text", "json"} else Reader(parser)
+        store = Store(context.appender)
 
         async def one(connection: Connection) -> None:
             extra = marked("" if is_loopback(connection.peer) else connection.peer)
+            make = partial(event_of_beat, context.builder, parser=base, reader=reader, extra=extra)
             try:
-                await _Talk(self, connection, store, extra).run()
+                await _Talk(config, connection, store, make).run()
             except ProtocolError as error:
                 say(
                     "WARNING",
-                    f"source {self.context.name}: {connection.peer} does not speak to us as a Beat: {error}",
-                    f"{self.context.name} protocol",
+                    f"source {context.name}: {connection.peer} does not speak to us as a Beat: {error}",
+                    f"{context.name} protocol",
                 )
 
-        name = self.context.name
-        await serve(sock, one, self._ending, name=name, most=config.max_connections, context=tls)
-
-    def event(self, payload: bytes, extra: Mapping[str, Any]) -> bytes | None:
-        """Return the event of what a Beat sent."""
-        return event_of_beat(self.context.builder, payload, self._parser, self._reader, extra)
-
-    def stop(self) -> None:
-        """Ask `run` to return soon."""
-        self._ending.tell()
+        return one
 
 
 @dataclass(slots=True)
 class _Talk:
     """One Beat."""
 
-    source: BeatsSource
+    config: BeatsConfig
     connection: Connection
     store: Store
-    extra: Mapping[str, Any]
+    make: Callable[[bytes], bytes | None]
     version: int = ord("2")
     due: int = 0  # events until the window is full
     seen: int = 0  # the sequence of the last event that was read
@@ -137,7 +109,7 @@ class _Talk:
     _size: int = 0
 
     async def run(self) -> None:
-        config = self.source.config
+        config = self.config
         frames = FrameReader(config.max_line_bytes)
         while chunk := await self.connection.read(config.idle_timeout):
             for frame in frames.feed(chunk):
@@ -146,7 +118,7 @@ class _Talk:
                     self.stored = 0
                     continue
                 self.seen, self.due = frame.sequence, self.due - 1
-                event = self.source.event(frame.payload, self.extra)
+                event = self.make(frame.payload)
                 if event is not None:
                     self._group.append(event)
                     self._size += len(event)

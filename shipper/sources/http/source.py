@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-from dataclasses import dataclass, field
 from typing import Final
 
-from ...config.sections import listen_address
-from ...ports import SourceContext
-from ..listen.loop import Ending, bound
+from ..listen.listener import StreamListener
 from ..listen.store import Store
-from ..listen.streams import Connection, serve
+from ..listen.streams import Connection, Serve
 from .config import HttpSourceConfig
 from .exchange import Budget, Limits, converse
 from .routes import Routes
@@ -20,25 +16,14 @@ __all__ = ["HttpSource"]
 _AT_ONCE: Final = 4  # of the largest bodies that may be in the making at a time
 
 
-@dataclass(slots=True)
-class HttpSource:
+class HttpSource(StreamListener[HttpSourceConfig]):
     """Listens. `run` in one thread, `stop` from any."""
 
-    config: HttpSourceConfig
-    context: SourceContext
-    address: tuple[str, int] | None = None  # where it listens, while it does
-    _ending: Ending = field(default_factory=Ending)
+    __slots__ = ()
 
-    def run(self, *, once: bool) -> None:
-        """Take what comes until `stop()`; with `once` nothing: what others may send has no end."""
-        if not once:
-            self._ending.run(self._main)
-
-    async def _main(self) -> None:
+    def handler(self) -> Serve:
+        """Return what serves one connection."""
         config, context = self.config, self.context
-        tls = None if config.tls is None else config.tls.context()
-        sock = bound(*listen_address(config.listen), socket.SOCK_STREAM, self._ending)
-        self.address = sock.getsockname()[:2]
         routes = Routes(
             context.name,
             context.builder,
@@ -54,8 +39,4 @@ class HttpSource:
         async def one(connection: Connection) -> None:
             await converse(connection, routes.admit, routes.answer, limits, budget)
 
-        await serve(sock, one, self._ending, name=context.name, most=config.max_connections, context=tls)
-
-    def stop(self) -> None:
-        """Ask `run` to return soon."""
-        self._ending.tell()
+        return one

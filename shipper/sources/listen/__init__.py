@@ -1,8 +1,10 @@
 """What all sources that others send to have in common.
 
-`address` where they listen, and who may be let in from where · `loop` one event loop in the source's thread ·
-`streams` connections, bounded and back-pressed · `store` events into the spool without standing still ·
-`identity` ids that events bring with them · `intake` lines and syslog messages as events.
+`listener` what they all are · `options` what a user may say of them · `address` where they listen, and with
+which certificate · `loop` one event loop in the source's thread · `streams` connections, bounded and
+back-pressed · `lines` connections that bring lines · `datagrams` what has no connections · `store` events into
+the spool without standing still · `identity` ids that events bring with them · `intake` lines and syslog
+messages as events.
 
 Rules
 

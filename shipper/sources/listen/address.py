@@ -12,7 +12,7 @@ from pathlib import Path
 from ...config.fields import setting
 from ...config.sections import listen_address
 
-__all__ = ["ServerTls", "is_loopback", "wrong_address", "wrong_listen"]
+__all__ = ["ServerTls", "is_loopback", "wrong_listen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,3 @@ def wrong_listen(text: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def wrong_address(listen: str, *, guarded: bool, insecure: bool, guards: str) -> str:
-    """Return why it would be careless to listen there; `""`: it is not, or it is meant."""
-    host, _ = listen_address(listen)
-    if guarded or insecure or is_loopback(host):
-        return ""
-    return f"listen: anybody who reaches {host} could write logs; {guards}insecure: true if that is meant"
