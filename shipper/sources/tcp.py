@@ -15,21 +15,12 @@ from typing import Final
 
 from ..config.fields import Duration, Size
 from ..ports import SourceKind
+from .listen import options
 from .listen.address import ServerTls
-from .listen.intake import Format
+from .listen.intake import Format, Intake
 from .listen.lines import line_server
 from .listen.listener import StreamListener
-from .listen.options import (
-    check_guards,
-    connections_option,
-    format_option,
-    idle_option,
-    insecure_option,
-    line_option,
-    listen_option,
-    mixed_parser_option,
-    tls_option,
-)
+from .listen.store import Store
 from .listen.streams import Serve
 from .parsers import ParserConfig, ParserName, checked
 
@@ -40,18 +31,18 @@ __all__ = ["SOURCE", "TcpConfig", "TcpSource"]
 class TcpConfig:
     """Where to listen, and what comes."""
 
-    listen: str = listen_option("127.0.0.1:5140")
-    format: Format = format_option()
-    parser: ParserName | ParserConfig = mixed_parser_option()
-    tls: ServerTls | None = tls_option()
-    insecure: bool = insecure_option()
-    max_line_bytes: Size = line_option(256 << 10)
-    max_connections: int = connections_option()
-    idle_timeout: Duration = idle_option(3600.0)
+    listen: str = options.listen("127.0.0.1:5140")
+    format: Format = options.line_format()
+    parser: ParserName | ParserConfig = options.mixed_parser()
+    tls: ServerTls | None = options.tls()
+    insecure: bool = options.insecure()
+    max_line_bytes: Size = options.longest(256 << 10)
+    max_connections: int = options.connections()
+    idle_timeout: Duration = options.idle(3600.0)
 
     def __post_init__(self) -> None:
         checked(self.parser)
-        check_guards(self.listen, tls=self.tls, insecure=self.insecure)
+        options.check_guards(self.listen, tls=self.tls, insecure=self.insecure)
 
 
 class TcpSource(StreamListener[TcpConfig]):
@@ -61,7 +52,9 @@ class TcpSource(StreamListener[TcpConfig]):
 
     def handler(self) -> Serve:
         """Return what serves one connection."""
-        return line_server(self.config, self.context)
+        config, context = self.config, self.context
+        intake, store = Intake(context.builder, config.format, config.parser), Store(context.appender)
+        return line_server(intake, store, config.max_line_bytes, config.idle_timeout)
 
 
 SOURCE: Final = SourceKind("tcp", TcpConfig, TcpSource)

@@ -14,17 +14,10 @@ from typing import Final
 
 from ..config.fields import Size, setting
 from ..ports import SourceKind
+from .listen import options
 from .listen.datagrams import Datagrams
 from .listen.intake import Format, Intake
 from .listen.listener import Listener
-from .listen.options import (
-    check_guards,
-    format_option,
-    insecure_option,
-    line_option,
-    listen_option,
-    mixed_parser_option,
-)
 from .listen.store import Store
 from .parsers import ParserConfig, ParserName, checked
 
@@ -35,11 +28,11 @@ __all__ = ["SOURCE", "UdpConfig", "UdpSource"]
 class UdpConfig:
     """Where to listen, and what comes."""
 
-    listen: str = listen_option("127.0.0.1:5140")
-    format: Format = format_option()
-    parser: ParserName | ParserConfig = mixed_parser_option()
-    insecure: bool = insecure_option("")
-    max_line_bytes: Size = line_option(64 << 10, "messages")
+    listen: str = options.listen("127.0.0.1:5140")
+    format: Format = options.line_format()
+    parser: ParserName | ParserConfig = options.mixed_parser()
+    insecure: bool = options.insecure("")
+    max_line_bytes: Size = options.longest(64 << 10, "messages")
     receive_buffer: Size = setting(
         Size(4 << 20),
         help="what the system is asked to hold until it is read; it may grant less",
@@ -49,7 +42,7 @@ class UdpConfig:
     def __post_init__(self) -> None:
         checked(self.parser)
         guards = "UDP knows neither certificates nor tokens; write "
-        check_guards(self.listen, insecure=self.insecure, guards=guards)
+        options.check_guards(self.listen, insecure=self.insecure, guards=guards)
 
 
 class UdpSource(Listener[UdpConfig]):

@@ -22,17 +22,11 @@ from typing import Final, Literal
 from ..config.fields import Duration, Size, setting
 from ..ports import SourceKind
 from .errors import SourceError
+from .listen import options
 from .listen.datagrams import Datagrams
 from .listen.intake import Format, Intake
 from .listen.lines import line_server
 from .listen.listener import Listener
-from .listen.options import (
-    connections_option,
-    format_option,
-    idle_option,
-    line_option,
-    mixed_parser_option,
-)
 from .listen.store import Store
 from .listen.streams import serve
 from .parsers import ParserConfig, ParserName, checked
@@ -55,12 +49,12 @@ class UnixConfig:
     socket: Literal["stream", "datagram"] = setting(
         "stream", help="datagram: what the C library and `logger` speak to /dev/log"
     )
-    format: Format = format_option()
-    parser: ParserName | ParserConfig = mixed_parser_option()
+    format: Format = options.line_format()
+    parser: ParserName | ParserConfig = options.mixed_parser()
     mode: str = setting("0660", help="the file's mode: who may write", example="'0666'")
-    max_line_bytes: Size = line_option(256 << 10)
-    max_connections: int = connections_option()
-    idle_timeout: Duration = idle_option(86_400.0)
+    max_line_bytes: Size = options.longest(256 << 10)
+    max_connections: int = options.connections()
+    idle_timeout: Duration = options.idle(86_400.0)
 
     def __post_init__(self) -> None:
         checked(self.parser)
@@ -81,13 +75,13 @@ class UnixSource(Listener[UnixConfig]):
         stream = config.socket == "stream"
         sock = self._bound(socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
         inode = config.path.stat().st_ino
+        intake, store = Intake(context.builder, config.format, config.parser), Store(context.appender)
+        limit = config.max_line_bytes
         try:
             if stream:
-                one, most = line_server(config, context), config.max_connections
+                one, most = line_server(intake, store, limit, config.idle_timeout), config.max_connections
                 await serve(sock, one, self._ending, name=context.name, most=most)
             else:
-                intake = Intake(context.builder, config.format, config.parser)
-                store, limit = Store(context.appender), config.max_line_bytes
                 await Datagrams(context.name, sock, intake, store, limit).run(self._ending)
         finally:
             sock.close()

@@ -20,17 +20,10 @@ from typing import Final
 from ...config.fields import Duration, Size, setting
 from ...core.parse import Parser
 from ...diagnostics import say
+from ..listen import options
 from ..listen.address import ServerTls, is_loopback
 from ..listen.intake import marked
 from ..listen.listener import StreamListener
-from ..listen.options import (
-    check_guards,
-    connections_option,
-    idle_option,
-    insecure_option,
-    listen_option,
-    tls_option,
-)
 from ..listen.store import Store
 from ..listen.streams import Connection, Serve
 from ..parsers import PARSER_HELP, ParserConfig, ParserName, Reader, checked, parser_config
@@ -49,19 +42,19 @@ _SEND: Final = 30.0
 class BeatsConfig:
     """Where to listen, and what the lines are."""
 
-    listen: str = listen_option("127.0.0.1:5044")
+    listen: str = options.listen("127.0.0.1:5044")
     parser: ParserName | ParserConfig = setting("auto", help=PARSER_HELP)
-    tls: ServerTls | None = tls_option()
-    insecure: bool = insecure_option()
+    tls: ServerTls | None = options.tls()
+    insecure: bool = options.insecure()
     max_line_bytes: Size = setting(
         Size(1 << 20), help="longer events are cut and kept as text", minimum=1024, maximum=16 << 20
     )
-    max_connections: int = connections_option()
-    idle_timeout: Duration = idle_option(3600.0)
+    max_connections: int = options.connections()
+    idle_timeout: Duration = options.idle(3600.0)
 
     def __post_init__(self) -> None:
         checked(self.parser)
-        check_guards(self.listen, tls=self.tls, insecure=self.insecure)
+        options.check_guards(self.listen, tls=self.tls, insecure=self.insecure)
 
 
 class BeatsSource(StreamListener[BeatsConfig]):

@@ -7,15 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...config.fields import Duration, Secret, Size, setting
+from ..listen import options
 from ..listen.address import ServerTls
-from ..listen.options import (
-    check_guards,
-    connections_option,
-    idle_option,
-    insecure_option,
-    listen_option,
-    tls_option,
-)
 
 __all__ = ["HttpSourceConfig"]
 
@@ -24,24 +17,24 @@ __all__ = ["HttpSourceConfig"]
 class HttpSourceConfig:
     """Where to listen, who may write, and how much."""
 
-    listen: str = listen_option("127.0.0.1:3100")
+    listen: str = options.listen("127.0.0.1:3100")
     token: Secret | None = setting(
         None,
         help="what senders must have: as bearer token, as API key, or as the password of any user",
         example="file:/run/secrets/token",
     )
-    tls: ServerTls | None = tls_option("HTTPS")
-    insecure: bool = insecure_option("token and certificates")
+    tls: ServerTls | None = options.tls("HTTPS")
+    insecure: bool = options.insecure("token and certificates")
     max_request_bytes: Size = setting(
         Size(10 << 20), help="of a body, as it comes and unpacked", minimum=1024, maximum=256 << 20
     )
-    max_connections: int = connections_option()
+    max_connections: int = options.connections()
     wait: Duration = setting(
         Duration(5.0),
         help="how long a request waits for room in a full spool before it is refused",
         maximum=60,
     )
-    idle_timeout: Duration = idle_option(75.0, "without a request")
+    idle_timeout: Duration = options.idle(75.0, "without a request")
     request_timeout: Duration = setting(
         Duration(60.0), help="how long a request may take to arrive", minimum=0.05, maximum=3600
     )
@@ -49,6 +42,6 @@ class HttpSourceConfig:
     def __post_init__(self) -> None:
         guards = "set token (with tls), ask for certificates with tls.client_ca_file, or write "
         token = bool(self.token)
-        check_guards(self.listen, tls=self.tls, token=token, insecure=self.insecure, guards=guards)
+        options.check_guards(self.listen, tls=self.tls, token=token, insecure=self.insecure, guards=guards)
         if self.token is not None and not token:
             raise ValueError("token is empty")

@@ -2,8 +2,8 @@
 
 `listener` what they all are · `options` what a user may say of them · `address` where they listen, and with
 which certificate · `loop` one event loop in the source's thread · `streams` connections, bounded and
-back-pressed · `lines` connections that bring lines · `datagrams` what has no connections · `store` events into
-the spool without standing still · `identity` ids that events bring with them · `intake` lines and syslog
+back-pressed · `lines` connections that bring lines · `datagrams` what has no connections · `store` events
+into the spool without standing still · `identity` ids that events bring with them · `intake` lines and syslog
 messages as events.
 
 Rules

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
 
-from ..parsers import ParserConfig, ParserName
 from ..syslog.frames import FrameSplitter
 from .address import is_loopback
-from .intake import Format, Intake
+from .intake import Intake
 from .store import Store
-from .streams import Connection
-
-if TYPE_CHECKING:
-    from ...ports import SourceContext
+from .streams import Connection, Serve
 
 __all__ = ["line_server"]
 
 
-class LineConfig(Protocol):
-    """The options of a source whose connections bring lines."""
-
-    @property
-    def format(self) -> Format: ...
-    @property
-    def parser(self) -> ParserName | ParserConfig: ...
-    @property
-    def max_line_bytes(self) -> int: ...
-    @property
-    def idle_timeout(self) -> float: ...
-
-
-def line_server(config: LineConfig, context: SourceContext) -> Callable[[Connection], Awaitable[None]]:
+def line_server(intake: Intake, store: Store, limit: int, idle: float) -> Serve:
     """Return what takes all that one connection brings."""
-    intake, store = Intake(context.builder, config.format, config.parser), Store(context.appender)
-    splitter = partial(FrameSplitter, config.max_line_bytes, syslog=config.format in {"auto", "syslog"})
+    splitter = partial(FrameSplitter, limit, syslog=intake.format in {"auto", "syslog"})
 
     async def one(connection: Connection) -> None:
         sender = "" if is_loopback(connection.peer) else connection.peer
         try:
-            await _read_lines(connection, splitter(), intake, store, sender, config.idle_timeout)
+            await _read_lines(connection, splitter(), intake, store, sender, idle)
         finally:
             connection.busy = False
 
