@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -42,5 +43,16 @@ def binary(name: str) -> Path:
         "elasticsearch-9": ELASTICSEARCH_9_VERSION,
         "opensearch": OPENSEARCH_VERSION,
         "zipkin": ZIPKIN_VERSION,
+        "writers": _written("writers"),
+        "npm": _written("npm"),
     }
     return base / "servers" / f"{name}-{versions[name]}"
+
+
+def _written(name: str) -> str:
+    """Return a version for what is made of files beside this one: another one when they change."""
+    held = hashlib.sha256()
+    for file in sorted((Path(__file__).parent / name).iterdir()):
+        if file.is_file():
+            held.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return held.hexdigest()[:12]

@@ -24,10 +24,22 @@ from typing import Final, Self
 
 from .cache import binary
 
-__all__ = ["PACKAGES", "Mariadb", "Nginx", "Postgres", "Rabbitmq", "Redis", "home", "install", "required"]
+__all__ = [
+    "PACKAGES",
+    "Apache",
+    "Mariadb",
+    "Nginx",
+    "Postgres",
+    "Rabbitmq",
+    "Redis",
+    "home",
+    "install",
+    "required",
+]
 
 PACKAGES: Final = {
     "nginx": ["nginx"],
+    "apache": ["apache2-bin"],
     "redis": ["redis-server"],
     "postgresql": ["postgresql"],
     "mariadb": ["mariadb-server-core", "mariadb-client-core"],
@@ -224,6 +236,42 @@ class Nginx(_Server):
         error = str(self.directory / "error.log")
         command = [str(self.root / "usr/sbin/nginx"), "-p", str(self.directory), "-e", error]
         return [*command, "-c", str(self.directory / "nginx.conf")]
+
+
+class Apache(_Server):
+    """Apache's httpd with `lines` of configuration; {PORT} is where it listens, {ROOT} what it serves."""
+
+    name = "apache"
+    modules = (
+        "mpm_event authz_core authn_core authn_file auth_basic authz_user dir mime alias rewrite proxy "
+        "proxy_http"
+    )
+
+    def __init__(self, directory: Path, lines: str) -> None:
+        super().__init__(directory)
+        served = directory / "served"
+        served.mkdir(exist_ok=True)
+        places = self.root / "usr/lib/apache2/modules"
+        loaded = "".join(
+            f"LoadModule {module}_module {places}/mod_{module}.so\n" for module in self.modules.split()
+        )
+        for name, value in {"PORT": str(self.port), "ROOT": str(served)}.items():
+            lines = lines.replace("{" + name + "}", value)
+        (directory / "httpd.conf").write_text(
+            f"ServerRoot {directory}\nServerName localhost\nListen 127.0.0.1:{self.port}\n{loaded}"
+            f"PidFile {directory}/pid\nDefaultRuntimeDir {directory}\nMutex file:{directory} default\n"
+            f"ErrorLog {directory}/error.log\nTypesConfig /dev/null\nStartServers 1\nThreadsPerChild 8\n"
+            f"ServerLimit 1\nMaxRequestWorkers 8\nDocumentRoot {served}\n{lines}\n"
+        )
+
+    def command(self) -> list[str]:
+        return [
+            str(self.root / "usr/sbin/apache2"),
+            "-D",
+            "FOREGROUND",
+            "-f",
+            str(self.directory / "httpd.conf"),
+        ]
 
 
 class Redis(_Server):

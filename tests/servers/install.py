@@ -107,23 +107,59 @@ def loki() -> bool:
 
 def lumber() -> bool:
     """Build the client of Elastic's lumberjack module, which is what Filebeat sends with."""
-    target = binary("lumber")
+    return _own_go("lumber", "the lumberjack client")
+
+
+def writers() -> bool:
+    """Build what writes as Go programs, Docker and containerd do, with their own packages."""
+    return _own_go("writers", "Go's programs and containers' loggers")
+
+
+def _own_go(name: str, what: str) -> bool:
+    """Build the Go program whose source is in the directory `name`, unless it is there."""
+    target = binary(name)
     if target.exists():
-        say(f"the lumberjack client is there: {target}")
+        say(f"{what}: {target}")
         return True
     if shutil.which("go") is None:
-        say("the lumberjack client is built with Go, which is not on the PATH: https://go.dev/dl")
+        say(f"{what}: built with Go, which is not on the PATH: https://go.dev/dl")
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work = Path(scratch)
-        for name in ("go.mod", "go.sum", "main.go"):
-            shutil.copy(HERE / "lumber" / name, work)
-        built = work / "lumber-built"
+        for file in (HERE / name).iterdir():
+            shutil.copy(file, work)
+        say(f"building {what} (once)")
+        built = work / f"{name}-built"
         if not go(["build", "-ldflags", "-s -w", "-o", str(built), "."], work, "building"):
             return False
         built.replace(target)
-    say(f"the lumberjack client: {target}")
+    say(f"{what}: {target}")
+    return True
+
+
+def npm() -> bool:
+    """Fetch the loggers that Node's programs write with."""
+    target = binary("npm")
+    if target.exists():
+        say(f"Node's loggers are there: {target}")
+        return True
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            say(f"Node's loggers need {tool} on the PATH: https://nodejs.org")
+            return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        work = Path(scratch) / "work"
+        shutil.copytree(HERE / "npm", work)
+        say("fetching Node's loggers (once)")
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.stderr.write((done.stdout + done.stderr)[-4000:])
+            return False
+        work.replace(target)
+    say(f"Node's loggers: {target}")
     return True
 
 
@@ -327,6 +363,8 @@ def rsyslog() -> bool:
 SERVERS = {
     "loki": loki,
     "lumber": lumber,
+    "writers": writers,
+    "npm": npm,
     "elasticsearch": elasticsearch,
     "elasticsearch-9": elasticsearch_9,
     "opensearch": opensearch,
