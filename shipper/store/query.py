@@ -4,8 +4,9 @@ Rules:
 
 - Every call looks at a snapshot of files (`source.py`) while holding the readers' lock, and is repeated when
   a file of it vanished all the same before the first row was handed out.
-- DuckDB runs in memory, may open nothing but the store's own files, and cannot be told otherwise; `sql` takes
-  SELECT statements only. What a user filters for is bound, never written into SQL.
+- DuckDB runs in memory, may open nothing but the store's own files and what was made of them (`pieces.py`),
+  and cannot be told otherwise; `sql` takes SELECT statements only. What a user filters for is bound, never
+  written into SQL.
 - Times are given as aware datetimes (naive: UTC) or in words (`15m`, `today`); `since` is within the
   range, `until` is not.
 - One `Store` may be used from several threads.
@@ -16,9 +17,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
@@ -32,8 +34,9 @@ from .layout import Layout, StoreError, locked
 from .moments import as_event_time, parse_moment
 from .panels import PANELS, PanelQuery, step_for
 from .parquet import duckdb, literal
+from .pieces import Pieces
 from .rewrite import DERIVED, columns
-from .source import Snapshot, events_sql, take_snapshot
+from .source import Snapshot, events_sql, lines_sql, take_snapshot
 from .sql import compile_filter
 from .tail import follow
 
@@ -92,7 +95,8 @@ class Store:
         if not self._layout.fresh.is_dir():
             raise StoreError(f"{self._layout.path}: there is no local store (nothing was ever written to it)")
         self._memory, self._threads, self._now = memory, threads, now
-        self._connection: Any = None
+        self._connected: tuple[Any, Pieces] | None = None
+        self._connecting = threading.Lock()
         self._running: set[Any] = set()
         self._closed: weakref.finalize[..., Any] | None = None
 
@@ -110,9 +114,9 @@ class Store:
 
     def close(self) -> None:
         """Let go of DuckDB; its temporary directory is removed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._connected is not None:
+            self._connected[0].close()
+            self._connected = None
         if self._closed is not None:
             self._closed()
 
@@ -322,15 +326,20 @@ class Store:
         for attempt in range(_TRIES):
             started = False
             try:
-                with self._events(known, None, *within) as (cursor, snapshot):
+                with self._events(known, condition.columns | {"timestamp"}, *within) as (cursor, snapshot):
                     where, values = _within(*within)
                     where, values = f"{where} AND ({condition.sql})", [*values, *condition.values]
+                    inside = within
                     if limit is not None and not _is_for_few(wanted.node):
                         bound = _time_bound(cursor, snapshot, (where, values), limit, order)
                         if bound is None:
                             return
                         where += f" AND timestamp {'<=' if order == 'asc' else '>='} ?"
                         values.append(bound)
+                        edge = as_event_time(bound)
+                        inside = (within[0], edge) if order == "asc" else (edge, within[1])
+                    # What is handed out is read in full width, but of few.
+                    self._show(cursor, events_sql(self._layout, snapshot, known, None, inside))
                     last = f" LIMIT {int(limit)}" if limit is not None else ""
                     order_by = f"ORDER BY timestamp {order}, event_id {order}"
                     text = f"SELECT * FROM events WHERE {where} {order_by}{last}"  # noqa: S608 - texts of ours
@@ -341,7 +350,7 @@ class Store:
                         for row in rows:
                             yield _event(names, row, known)
                     return
-            except duckdb().IOException as error:
+            except (duckdb().IOException, FileNotFoundError) as error:
                 if started or attempt == _TRIES - 1:
                     raise StoreError(f"{self._layout.path}: changed while it was read; ask again") from error
             except duckdb().Error as error:
@@ -361,7 +370,7 @@ class Store:
             try:
                 with self._events(known, wanted, start, end) as (cursor, _):
                     return run(cursor)
-            except module.IOException as error:
+            except (module.IOException, FileNotFoundError) as error:
                 if attempt == _TRIES - 1:
                     raise StoreError(f"{self._layout.path}: {error}") from error
             except module.Error as error:
@@ -375,36 +384,53 @@ class Store:
         """Hold the readers' lock, and a cursor in which the view `events` shows one snapshot."""
         with locked(self._layout.readers, shared=True, wait=True):
             snapshot = take_snapshot(self._layout, start, end)
-            cursor = self._connect().cursor()
+            connection, made = self._connect()
+            cursor = connection.cursor()
             self._running.add(cursor)
+
+            def write(lines: Path, target: Path) -> None:
+                rows = lines_sql([lines], known)
+                cursor.execute(f"COPY ({rows}) TO {literal(target)} (FORMAT parquet)")
+
             try:
-                select = events_sql(self._layout, snapshot, known, wanted)
-                cursor.execute(f"CREATE TEMP VIEW events AS {select}")
-                yield cursor, snapshot
+                with made.look(snapshot.fresh, known, write) as (pieces, lines):
+                    snapshot = replace(snapshot, fresh=lines, pieces=pieces)
+                    self._show(cursor, events_sql(self._layout, snapshot, known, wanted, (start, end)))
+                    yield cursor, snapshot
             finally:
                 self._running.discard(cursor)
                 cursor.close()
 
-    def _connect(self) -> Any:
-        if self._connection is None:
-            scratch = tempfile.mkdtemp(prefix="logferry-query-")
-            self._closed = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-            connection = duckdb().connect()
-            settings = [
-                f"memory_limit={literal(self._memory)}",
-                f"temp_directory={literal(scratch)}",
-                "autoinstall_known_extensions=false",
-                "autoload_known_extensions=false",
-                "parquet_metadata_cache=true",
-                f"allowed_directories=[{literal(self._layout.fresh)}, {literal(self._layout.events)}]",
-                "enable_external_access=false",
-            ]
-            if self._threads is not None:
-                settings.append(f"threads={int(self._threads)}")
-            for setting in (*settings, "lock_configuration=true"):
-                connection.execute(f"SET {setting}")
-            self._connection = connection
-        return self._connection
+    @staticmethod
+    def _show(cursor: Any, select: str) -> None:
+        cursor.execute(f"CREATE OR REPLACE TEMP VIEW events AS {select}")
+
+    def _connect(self) -> tuple[Any, Pieces]:
+        with self._connecting:
+            if self._connected is None:
+                scratch = Path(tempfile.mkdtemp(prefix="logferry-query-"))
+                self._closed = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+                (scratch / "pieces").mkdir()
+                self._connected = self._opened(scratch), Pieces(scratch / "pieces", (duckdb().Error,))
+            return self._connected
+
+    def _opened(self, scratch: Path) -> Any:
+        connection = duckdb().connect()
+        own = (self._layout.fresh, self._layout.events, scratch / "pieces")
+        settings = [
+            f"memory_limit={literal(self._memory)}",
+            f"temp_directory={literal(scratch)}",
+            "autoinstall_known_extensions=false",
+            "autoload_known_extensions=false",
+            "parquet_metadata_cache=true",
+            f"allowed_directories=[{', '.join(map(literal, own))}]",
+            "enable_external_access=false",
+        ]
+        if self._threads is not None:
+            settings.append(f"threads={int(self._threads)}")
+        for setting in (*settings, "lock_configuration=true"):
+            connection.execute(f"SET {setting}")
+        return connection
 
 
 def _rows(result: Any) -> list[dict[str, Any]]:

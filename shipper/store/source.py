@@ -16,15 +16,16 @@ from .layout import Layout, ParquetFile
 from .parquet import literal
 from .rewrite import DERIVED, SQL_TYPES
 
-__all__ = ["Snapshot", "events_sql", "take_snapshot"]
+__all__ = ["Snapshot", "events_sql", "lines_sql", "take_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Files that together hold every event once."""
+    """Files that together hold every event once. `pieces`: fresh lines made Parquet by the reader."""
 
     parquet: tuple[ParquetFile, ...]
     fresh: tuple[Path, ...]
+    pieces: tuple[Path, ...] = ()
 
 
 def take_snapshot(layout: Layout, since: str = "", until: str = "") -> Snapshot:
@@ -44,9 +45,17 @@ def take_snapshot(layout: Layout, since: str = "", until: str = "") -> Snapshot:
 
 
 def events_sql(
-    layout: Layout, snapshot: Snapshot, known: Mapping[str, str], wanted: Collection[str] | None = None
+    layout: Layout,
+    snapshot: Snapshot,
+    known: Mapping[str, str],
+    wanted: Collection[str] | None = None,
+    within: tuple[str, str] = ("", ""),
 ) -> str:
-    """Return the SELECT over all events of a snapshot; with `wanted`, at least these columns."""
+    """Return the SELECT over all events of a snapshot; with `wanted`, at least these columns.
+
+    Events out of `within` (times as in events; the end is within, too) may be left out: fresh lines are
+    looked at for their time before they are taken apart, which costs ten times as much.
+    """
     types = {name: SQL_TYPES[kind] for name, kind in known.items()}
     types |= {"fields": "VARCHAR", **dict.fromkeys(DERIVED, "VARCHAR"), "date": "DATE"}
     # An empty first part gives the columns their types and order, whatever the files have.
@@ -55,12 +64,20 @@ def events_sql(
     if snapshot.parquet:
         names = ", ".join(literal(layout.events / file.path) for file in snapshot.parquet)
         parts.append(f"SELECT * FROM read_parquet([{names}], union_by_name=true, hive_partitioning=true)")  # noqa: S608 - names of ours
+    if snapshot.pieces:
+        names = ", ".join(map(literal, snapshot.pieces))
+        parts.append(f"SELECT * FROM read_parquet([{names}], hive_partitioning=false)")  # noqa: S608 - names of ours
     if snapshot.fresh:
-        parts.append(_fresh(snapshot.fresh, known, wanted))
+        parts.append(lines_sql(snapshot.fresh, known, wanted, within))
     return " UNION ALL BY NAME ".join(parts)
 
 
-def _fresh(files: Sequence[Path], known: Mapping[str, str], wanted: Collection[str] | None) -> str:
+def lines_sql(
+    files: Sequence[Path],
+    known: Mapping[str, str],
+    wanted: Collection[str] | None = None,
+    within: tuple[str, str] = ("", ""),
+) -> str:
     """Return the SELECT over fresh lines; what is no event (a line being written just now) is passed over."""
     names = "[" + ", ".join(map(literal, files)) + "]"
     options = "ignore_errors=true, maximum_object_size=67108864"
@@ -84,9 +101,16 @@ def _fresh(files: Sequence[Path], known: Mapping[str, str], wanted: Collection[s
         source = (
             f"(SELECT unnest(json_transform(json, {shape})),"  # noqa: S608 - names of ours
             f" CAST(json_merge_patch(json, {without}) AS VARCHAR) AS fields"
-            f" FROM read_ndjson_objects({names}, {options}))"
+            f" FROM read_ndjson_objects({names}, {options}){_inside(*within)})"
         )
     return f"SELECT {', '.join(picked)} FROM {source} WHERE event_id IS NOT NULL"  # noqa: S608 - names of ours
+
+
+def _inside(since: str, until: str) -> str:
+    at = "TRY_CAST(json ->> '$.timestamp' AS TIMESTAMP)"
+    parts = [f"{at} >= TIMESTAMP {literal(since)}"] * bool(since)
+    parts += [f"{at} <= TIMESTAMP {literal(until)}"] * bool(until)
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 
 def _cast(name: str, kind: str) -> str:
