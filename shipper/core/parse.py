@@ -40,6 +40,7 @@ __all__ = [
     "moment_of",
     "parse",
     "parse_json",
+    "parse_object",
     "parse_prefixed",
     "parse_text",
     "second_of",
@@ -79,9 +80,14 @@ LEVEL_NAMES: Final = {
     "EMERG": "CRITICAL",
     "FATAL": "CRITICAL",
     "PANIC": "CRITICAL",
+    # Levels between levels, as Go's slog writes them.
+    **{f"DEBUG{offset:+}": "DEBUG" for offset in range(-8, 4) if offset},
+    **{f"INFO+{offset}": "INFO" for offset in range(1, 4)},
+    **{f"WARN+{offset}": "WARNING" for offset in range(1, 4)},
+    **{f"ERROR+{offset}": "ERROR" if offset < 4 else "CRITICAL" for offset in range(1, 13)},
 }
 ISO: Final = re.compile(
-    r"\[?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?", re.ASCII
+    r"\[?(\d{4}[-/]\d\d[-/]\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
 # Each alternative begins with a letter, and looks behind it: so a search leaps from such letter to letter.
 WORD: Final = re.compile(
@@ -146,8 +152,11 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
             content = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:
             return None
-    if not isinstance(content, dict):
-        return None
+    return parse_object(content, local) if isinstance(content, dict) else None
+
+
+def parse_object(content: dict[str, Any], local: Local = datetime.timestamp) -> Parsed:
+    """Return what a JSON object says, decoded; `content` is taken apart."""
     content = _unwrapped(content)
     parsed = Parsed(_take(content, ROLES["message"], _text) or "")
     parsed.timestamp = _take(content, ROLES["timestamp"], moment_of, local)
@@ -294,7 +303,7 @@ def _from_parts(match: re.Match[str], local: Local) -> float | None:
 def second_of(day: str, clock: str, zone: str | None, local: Local) -> float | None:
     """Return the second of a day, in seconds since the epoch; None: there is none such."""
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
+        moment = datetime.fromisoformat(f"{day.replace('/', '-')}T{clock}{zone or ''}")
         stamp: float = local(moment) if moment.tzinfo is None else moment.timestamp()
     except (ValueError, OverflowError, OSError):
         return None

@@ -11,15 +11,14 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from programs.followed import Kept, source
+from programs.understood import one, understood, until
 from servers.cache import binary
 from servers.debian import Mariadb, Nginx, Postgres, Redis, required
 
@@ -29,14 +28,6 @@ pytestmark = pytest.mark.integration
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 COMMENT = f"/*traceparent='00-{TRACE}-b7ad6b7169203331-01'*/"
-Event = dict[str, Any]
-
-
-def until(condition: Callable[[], object], what: object = "") -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def _listens(port: int) -> bool:
@@ -45,35 +36,6 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def understood(path: Path, parser: str | ParserConfig, **options: Any) -> list[Event]:
-    """The events of a file. Every line was understood: it has its own time, and no parser complained."""
-    name = parser if isinstance(parser, str) else parser.format
-    found: list[list[Event]] = []
-    for chosen in (parser, "auto"):
-        kept = Kept()
-        source(kept, path, parser=chosen, **options).run(once=True)
-        found.append([json.loads(line) for line in kept.lines])
-    events, guessed = found
-    assert events, path.read_text(errors="replace")
-    for event in events:
-        assert "parse_error" not in event, event
-        assert event["logger"], event
-        assert event["log_file"] == str(path)
-        age = datetime.now(UTC) - datetime.fromisoformat(event["timestamp"])
-        assert timedelta(seconds=-2) < age < timedelta(minutes=10), (name, event)
-    if guessed != events:  # a time that the line does not tell is that of its reading
-        for mine, other in zip(events, guessed, strict=True):
-            assert {**mine, "timestamp": ""} == {**other, "timestamp": ""}, name
-    return events
-
-
-def one(events: list[Event], **wanted: Any) -> Event:
-    """The only event that has these values."""
-    found = [event for event in events if all(event.get(name) == value for name, value in wanted.items())]
-    assert len(found) == 1, (wanted, found, events)
-    return found[0]
 
 
 def test_nginx(tmp_path: Path) -> None:

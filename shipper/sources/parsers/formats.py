@@ -20,6 +20,7 @@ from ...core.stacks import split_stack
 from .auto import Guess
 from .containers import Cri, Docker
 from .custom import Custom
+from .go import Go
 from .jvm import Jvm
 from .model import Fields, LineParser
 from .mysql import Mysql
@@ -45,6 +46,7 @@ def formats_of(times: Times, *, containers: bool = True) -> list[LineParser]:
         Apache(times, alone=False),
         Syslog(times),
         Jvm(times, alone=False),
+        Go(times, alone=False),
         Python(times),
         Logfmt(times),
     ]
@@ -117,6 +119,7 @@ def parser_of(config: ParserConfig, times: Times | None = None) -> LineParser | 
         "logfmt": Logfmt,
         "python": Python,
         "jvm": Jvm,
+        "go": Go,
         "nginx": Nginx,
         "apache": Apache,
         "mysql": Mysql,

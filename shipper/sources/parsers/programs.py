@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from json import JSONDecoder
 from typing import Any, Final
 
 from ...core.ids import add_ids
@@ -29,6 +30,9 @@ _KLOG: Final = re.compile(
     re.ASCII | re.DOTALL,
 )
 _KLOG_SAID: Final = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(?= |\Z)', re.DOTALL)
+_KLOG_NAME: Final = re.compile(r" ?([A-Za-z_@][A-Za-z0-9_.@/-]{0,127})=(?=[<\[{])")
+_KLOG_LINES: Final = re.compile(r"<\n((?:\t[^\n]*\n?)+) >(?= |\Z)")
+_JSON: Final = JSONDecoder()
 _REDIS: Final = re.compile(
     r"(\d{1,9}):([MSCX]) (\d\d) ([A-Z][a-z][a-z]) (?:(\d{4}) )?(\d\d:\d\d:\d\d)(?:\.(\d{3}))?"
     r" ([.*#-]) (.*)\Z",
@@ -48,19 +52,19 @@ def pairs_of(text: str, at: int = 0) -> tuple[Fields, int]:
     fields: Fields = {}
     while (found := _PAIR.match(text, at)) is not None:
         at = found.end()
-        name, quoted, bare = found.groups()
-        value: Any = bare
-        if quoted is not None:
-            value = _ESCAPE.sub(_unescaped, quoted) if "\\" in quoted else quoted
-        elif name not in _TEXTS:
-            if _INTEGER.match(bare):
-                value = int(bare)
-            elif _REAL.match(bare):
-                value = float(bare)
-            else:
-                value = _CONSTANTS.get(bare, bare)
-        fields[name] = value
+        fields[found[1]] = _value(found)
     return fields, at
+
+
+def _value(found: re.Match[str]) -> Any:
+    name, quoted, bare = found.groups()
+    if quoted is not None:
+        return _ESCAPE.sub(_unescaped, quoted) if "\\" in quoted else quoted
+    if name in _TEXTS:
+        return bare
+    if _INTEGER.match(bare):
+        return int(bare)
+    return float(bare) if _REAL.match(bare) else _CONSTANTS.get(bare, bare)
 
 
 class Logfmt:
@@ -96,6 +100,27 @@ class Logfmt:
         return fields
 
 
+def _klog_pairs(text: str, at: int) -> tuple[Fields, int]:
+    """Return the pairs of klog's: those of logfmt, texts of several lines, and JSON."""
+    fields: Fields = {}
+    while True:
+        found = _KLOG_NAME.match(text, at)
+        if found is None:
+            found = _PAIR.match(text, at)
+            if found is None:
+                return fields, at
+            fields[found[1]], at = _value(found), found.end()
+            continue
+        lines = _KLOG_LINES.match(text, found.end())
+        if lines is not None:
+            fields[found[1]], at = lines[1][1:].replace("\n\t", "\n").removesuffix("\n"), lines.end()
+            continue
+        try:
+            fields[found[1]], at = _JSON.raw_decode(text, found.end())
+        except (ValueError, RecursionError):
+            return fields, at
+
+
 class Klog:
     """The format of Kubernetes' own programs, with structured values or without."""
 
@@ -117,7 +142,7 @@ class Klog:
         fields |= {"module": file, "line": int(number), "process": int(process)}
         told = _KLOG_SAID.match(said)
         if told is not None:
-            more, end = pairs_of(said, told.end())
+            more, end = _klog_pairs(said, told.end())
             if not said[end:].strip():
                 fields["message"] = _ESCAPE.sub(_unescaped, told[1])
                 fields = {**more, **fields}

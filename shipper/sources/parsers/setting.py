@@ -32,6 +32,7 @@ ParserName: TypeAlias = Literal[
     "logfmt",
     "python",
     "jvm",
+    "go",
     "nginx",
     "apache",
     "postgresql",

@@ -57,7 +57,13 @@ _APACHE_ERROR: Final = re.compile(
     r" \[(?:([a-z0-9_]+):)?([a-z0-9]+)\](?: \[pid (\d+)(?::tid (\d+))?\])?(.*)\Z",
     re.ASCII | re.DOTALL,
 )
-_APACHE_PART: Final = re.compile(r" \[(client|remote) ([^\]]*)\]")
+# Behind the process: the place in the source (where debugging is on), the system's error, the client.
+_APACHE_REST: Final = re.compile(
+    r"(?: ([A-Za-z0-9_.\-]{1,64}\.[ch])\((\d{1,9})\):)?(?: (\(\d{1,9}\)[^\[\n]{1,256}?:))?"
+    r"(?: \[(?:client|remote) ([^\]]*)\])? ?(.*)\Z",
+    re.DOTALL,
+)
+_APACHE_REFERER: Final = ", referer: "
 _APACHE_CODE: Final = re.compile(r"(AH\d{5}): ")
 _PORT: Final = re.compile(r"(.*):(\d{1,5})\Z")
 
@@ -301,6 +307,25 @@ def _read_json(line: bytes, times: Times, logger: str, *, alone: bool) -> Fields
     return _json_access(content, times, logger)
 
 
+def _apache_rest(fields: Fields, rest: str) -> None:
+    """Take what stands before and behind the message of Apache's error log."""
+    found = _APACHE_REST.match(rest)
+    if found is None:
+        return
+    file, line, system, client, said = found.groups()
+    if file:
+        fields["module"], fields["line"] = file, int(line)
+    if client:
+        address = _PORT.match(client)
+        fields["client_ip"] = address[1] if address and not address[1].endswith(":") else client
+        said, separates, referer = (
+            said.rpartition(_APACHE_REFERER) if _APACHE_REFERER in said else (said, "", "")
+        )
+        if separates:
+            fields["referer"] = referer
+    fields["message"] = f"{system} {said}" if system else said
+
+
 class Apache:
     """Apache's access and error logs."""
 
@@ -331,12 +356,7 @@ class Apache:
             fields["process"] = int(process[:9])
         if thread:
             fields["thread"] = thread
-        part = _APACHE_PART.search(rest)
-        if part is not None:
-            address = _PORT.match(part[2])
-            fields["client_ip"] = address[1] if address and not address[1].endswith(":") else part[2]
-            if part.start() == 0:
-                fields["message"] = rest[part.end() :].strip()
+        _apache_rest(fields, rest)
         code = _APACHE_CODE.search(rest)
         if code is not None:
             fields["error_code"] = code[1]

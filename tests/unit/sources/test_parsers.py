@@ -142,6 +142,42 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         {"timestamp": MS, "level": "WARNING", "message": "Killed", "pod": "a/b", "exit": 9, "line": 7},
     ),
     (
+        "klog",
+        'I1121 20:17:42.123000      12 pod.go:7] "Paid" text=<\n\ttwo\n\tlines\n > list=[1,2] of={"a":1}',
+        {"message": "Paid", "text": "two\nlines", "list": [1, 2], "of": {"a": 1}},
+    ),
+    (
+        "go",
+        "till: 2026/11/21 20:17:42.123000 pay.go:7: WARNING: no card [req-1234-abcd]",
+        {
+            "timestamp": MS,
+            "level": "WARNING",
+            "message": "no card [req-1234-abcd]",
+            "logger": "till",
+            "module": "pay.go",
+            "line": 7,
+            "request_id": "req-1234-abcd",
+        },
+    ),
+    (
+        "go",
+        '2026/11/21 20:17:42 ERROR+4 a=1 is not paid order=7 error="no card"',
+        {"timestamp": T, "level": "CRITICAL", "message": "a=1 is not paid", "order": 7},
+    ),
+    (
+        "apache",
+        (
+            "[Sat Nov 21 20:17:42.123000 2026] [proxy:error] [pid 35] proxy_util.c(7): "
+            "(111)Connection refused: [client 10.0.0.1:1234] AH00957: no, referer: http://r/"
+        ),
+        {
+            "message": "(111)Connection refused: AH00957: no",
+            "module": "proxy_util.c",
+            "client_ip": "10.0.0.1",
+            "referer": "http://r/",
+        },
+    ),
+    (
         "logfmt",
         'ts=2026-11-21T20:17:42Z level=warn msg="a \\"b\\"" n=1 f=1.5 ok=true requestId=r1',
         {"timestamp": T, "message": 'a "b"', "n": 1, "f": 1.5, "ok": True, "request_id": "r1"},
