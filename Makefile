@@ -17,7 +17,7 @@ AGAIN = $(BIN)/python -m pytest -q --timeout 300 --last-failed --last-failed-no-
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test unit coverage integration lint format docs bench bench-check bench-peers bench-install \
-	bench-panels bench-slices bench-sinks bench-agent bench-docs profile soak prove screenshots stack-up stack-down stack-check constraints servers clean
+	bench-panels bench-page bench-slices bench-sinks bench-agent bench-docs profile soak prove screenshots stack-up stack-down stack-check constraints servers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,10 @@ bench-panels: $(VENV)/stamp-dev ## the local store's panels over ten million eve
 	@mkdir -p build
 	$(BIN)/python benchmarks/store_panels.py --json build/bench-panels.json
 
+bench-page: $(VENV)/stamp-dev ## the local page in a browser over ten million events: first picture, scrolling
+	@mkdir -p build
+	$(BIN)/python benchmarks/ui_page.py --json build/bench-page.json
+
 bench-slices: $(VENV)/stamp-dev ## what the delivery thread's short slices do for the application
 	@mkdir -p build
 	$(BIN)/python benchmarks/slices.py --json build/bench-slices.json
@@ -101,7 +105,7 @@ bench-agent: $(VENV)/stamp-dev ## the agent beside rsyslog and syslog-ng (Debian
 
 bench-docs: $(VENV)/stamp-dev ## put what was measured into docs/performance.md and the README
 	$(BIN)/python benchmarks/page.py $(addprefix build/,bench.json profile.json bench-peers.json \
-		bench-install.json bench-panels.json bench-slices.json bench-sinks.json bench-agent.json)
+		bench-install.json bench-panels.json bench-page.json bench-slices.json bench-sinks.json bench-agent.json)
 
 profile: $(VENV)/stamp-dev ## where the microseconds go: each stage of a record's way by itself, and the whole
 	@mkdir -p build

@@ -14,7 +14,7 @@ from typing import Final
 __all__ = ["COLUMNS", "EDGES", "SERVICES"]
 
 _FAILED: Final = "coalesce(failed, status_code >= 500, FALSE)"
-_SPANS: Final = "kind IN ('access', 'job', 'span') AND trace_id <> '' AND span_id <> ''"
+_IDS: Final = "trace_id <> '' AND span_id <> ''"
 
 
 _PEERS: Final = ("peer.service", "server.address", "net.peer.name", "db.system", "messaging.system")
@@ -32,14 +32,19 @@ SERVICES: Final = (
 )
 
 EDGES: Final = (
-    "WITH spans AS MATERIALIZED (SELECT service, trace_id, span_id, parent_id, duration_ms,"
+    # Only spans name a peer: the widest column is read for them alone.
+    "WITH here AS NOT MATERIALIZED (SELECT * FROM events WHERE {within}),"
+    " spans AS MATERIALIZED (SELECT service, trace_id, span_id, parent_id, duration_ms,"
+    f" {_FAILED} AS bad, NULL AS peer"
+    f" FROM here WHERE kind IN ('access', 'job') AND {_IDS}"
+    " UNION ALL SELECT service, trace_id, span_id, parent_id, duration_ms,"
     f" {_FAILED} AS bad,"
     f" CASE WHEN fields ->> '$.span_kind' IN ('client', 'producer') THEN {_PEER}"
-    f" END AS peer FROM events WHERE {_SPANS} AND {{within}}),"
+    f" END AS peer FROM here WHERE kind = 'span' AND {_IDS}),"
     " calls AS (SELECT p.service AS caller, c.service AS callee, c.duration_ms, c.bad, c.trace_id,"
     " c.parent_id"
     " FROM spans c JOIN spans p ON c.trace_id = p.trace_id AND c.parent_id = p.span_id"
-    " WHERE c.service <> p.service),"
+    " WHERE c.parent_id <> '' AND c.service <> p.service),"
     " outside AS (SELECT s.service AS caller, s.peer AS callee, s.duration_ms, s.bad FROM spans s"
     " WHERE s.peer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM calls"
     " WHERE calls.trace_id = s.trace_id AND calls.parent_id = s.span_id))"

@@ -23,12 +23,12 @@ from typing import Any, Final
 from ..store import Store
 from ..store.panels import PanelQuery
 
-__all__ = ["Places"]
+__all__ = ["MOST", "Places"]
 
 _STEPS: Final = 100_000
 _KEPT: Final = 8
 _FRESH: Final = 60.0
-_MOST: Final = 1_000
+MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class _Index:
     @property
     def total(self) -> int:
         return self.upto[-1] if self.upto else 0
+
+    def begin_of(self, number: int) -> datetime:
+        return self.start + self.step * self.steps[number]
 
     def end_of(self, number: int) -> datetime:
         return self.start + self.step * (self.steps[number] + 1)
@@ -61,13 +64,15 @@ class Places:
     def rows(self, since: datetime, until: datetime, words: str, first: int, count: int) -> dict[str, Any]:
         """Return the `total` of a range and its `events` from place `first` on, the newest first."""
         index = self._index(since, until, words)
-        first, count = max(first, 0), max(min(count, _MOST), 1)
+        first, count = max(first, 0), max(min(count, MOST), 1)
         events: list[dict[str, Any]] = []
         if first < index.total:
             number = bisect_right(index.upto, first)
             skipped = first - (index.upto[number - 1] if number else 0)
-            end = min(index.end_of(number), until)
-            found = self.store.query(words, since, end, skipped + count)
+            # Only the stretch in which these lines are is looked at: two moments let the store skip the rest.
+            last = min(bisect_left(index.upto, first + count), len(index.upto) - 1)
+            begin, end = max(index.begin_of(last), since), min(index.end_of(number), until)
+            found = self.store.query(words, begin, end, skipped + count)
             events = list(islice(found, skipped, None))
         return {"total": index.total, "first": first, "events": events}
 
@@ -79,7 +84,8 @@ class Places:
         number = bisect_left(index.steps, -step, key=lambda one: -one)
         place = index.upto[number - 1] if number else 0
         if number < len(index.steps) and index.steps[number] == step:
-            for event in self.store.query(words, since, min(index.end_of(number), until), _STEPS):
+            begin, end = max(index.begin_of(number), since), min(index.end_of(number), until)
+            for event in self.store.query(words, begin, end, _STEPS):
                 moment = datetime.fromisoformat(str(event["timestamp"]))
                 if moment < at or (moment == at and event_id in {"", event.get("event_id")}):
                     break

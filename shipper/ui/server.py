@@ -164,7 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
         questions: Mapping[str, Callable[[], object]] = {
             "/api/about": answers.about,
             "/api/check": lambda: answers.check(words),
-            "/api/rows": lambda: answers.rows(since, until, words, place, int(asked.get("count", "200"))),
+            "/api/rows": lambda: answers.rows(
+                since, until, words, place, int(asked.get("count", "200")), int(asked.get("total", "0"))
+            ),
             "/api/find": lambda: answers.find(
                 since, until, words, asked["text"], asked.get("before", ""), asked.get("after", "")
             ),

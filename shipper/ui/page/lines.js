@@ -2,14 +2,14 @@
 // fetched by their place. What arrives live is put before the first place.
 import { $, button, date, exact, html, ms, number, oneLine, tell, visible } from "./dom.js";
 import { add, ask, fixed, note, range, state, term, write } from "./state.js";
-import { counted } from "./panels.js";
+import { counted, volume } from "./panels.js";
 
-const PAGE = 200, HIGHEST = 8_000_000, KEPT = 60, LIVE = 20_000, SHORT = 600;
+const PAGE = 400, AT_ONCE = 2, HIGHEST = 8_000_000, KEPT = 40, LIVE = 20_000, SHORT = 600;
 // Fields that stand in front, repeat what is in front, or are looked up when they are needed.
 const HIDDEN = new Set(["timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module", "function", "line", "environment",
   "version", "host", "process", "thread", "task", "error", "event_id", "origin_id", "duration_le", "error_pattern", "kind", "log_file", "method", "path", "endpoint", "failed", "name", "tags", "span_kind"]);
 
-const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), version: 0, top: 0, context: null, why: null };
+const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), needed: [], version: 0, top: 0, context: null, why: null };
 let opened = () => {};
 export const whenOpened = (act) => { opened = act; };
 
@@ -26,8 +26,9 @@ export const current = () => (list.at >= 0 ? lineAt(list.at) : undefined);
 
 export async function load() {
   const mine = (list.version += 1);
-  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), context: null, why: null });
-  const found = await ask("rows", { ...fixed(), first: 0, count: PAGE });
+  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), needed: [], context: null, why: null });
+  // How many there are is known already: the newest need not wait until all of them have their places.
+  const found = await ask("rows", { ...fixed(), first: 0, count: PAGE, total: volume() });
   if (mine !== list.version) return;
   list.total = found.total;
   list.pages.set(0, found.events);
@@ -37,21 +38,46 @@ export async function load() {
   if (!found.total) why();
 }
 
+// What is needed now is asked for, two pages at a time: whoever drags the bar past a thousand pages waits for none of them.
+function need(pages) {
+  list.needed = pages;
+  pump();
+}
+
+function pump() {
+  for (const one of list.needed) {
+    if (list.asking.size >= AT_ONCE) return;
+    if (!list.pages.has(one) && !list.asking.has(one)) page(one);
+  }
+}
+
 async function page(number_) {
   if (list.pages.has(number_) || list.asking.has(number_)) return;
   list.asking.add(number_);
   const mine = list.version;
+  let sound = false;
   try {
     const found = await ask("rows", { ...fixed(), first: number_ * PAGE, count: PAGE });
     if (mine !== list.version) return;
+    sound = true;
     list.pages.set(number_, found.events);
+    if (found.total !== list.total) {
+      list.total = found.total;
+      counted(list.total + list.live.length);
+      layout();
+    }
     if (list.pages.size > KEPT) {
       const here = Math.floor((list.first - list.live.length) / PAGE);
       const far = [...list.pages.keys()].sort((a, b) => Math.abs(b - here) - Math.abs(a - here));
       for (const one of far.slice(0, list.pages.size - KEPT)) list.pages.delete(one);
     }
     paint();
-  } catch (error) { tell(error.message); } finally { list.asking.delete(number_); }
+  } catch (error) { tell(error.message); } finally {
+    if (mine === list.version) {
+      list.asking.delete(number_);
+      if (sound) pump();
+    }
+  }
 }
 
 // ── scrolling: the bar has an end somewhere, a range has not. A small move is taken as it is, a jump in proportion. ──
@@ -99,19 +125,23 @@ function draw() {
   if (!box.clientHeight) return;
   const begin = Math.floor(list.first), all = count();
   const end = Math.min(begin + visibleRows() + 3, all);
-  const made = [];
+  const made = [], pages = new Set();
   let before = begin > 0 ? lineAt(begin - 1) : null;
   for (let index = begin; index < end; index += 1) {
     const event = lineAt(index);
-    if (!event && !list.context) page(Math.floor((index - list.live.length) / PAGE));
+    if (!event && !list.context) pages.add(Math.floor((index - list.live.length) / PAGE));
     const row = event ? line(event, index, before) : html("div", { class: "row waiting" }, "…");
     row.style.top = `${list.top + (index - list.first) * list.tall}px`;
     row.style.height = `${list.tall}px`;
     made.push(row);
     before = event;
   }
-  // The next page is on its way before it is seen.
-  if (!list.context && end < all) page(Math.floor((Math.min(end + PAGE / 2, all - 1) - list.live.length) / PAGE));
+  // The next page is on its way before it is seen, downwards and upwards.
+  if (!list.context) {
+    const near = (index) => pages.add(Math.floor(Math.min(Math.max(index - list.live.length, 0), Math.max(list.total - 1, 0)) / PAGE));
+    if (all > list.live.length) [end + PAGE * 0.8, begin - PAGE / 2].forEach(near);
+    need([...pages]);
+  }
   if (all) list.why = null;
   box.replaceChildren(space, ...made, ...(list.why ? [list.why] : []));
   box.setAttribute("aria-activedescendant", list.at >= 0 ? `row-${list.at}` : "");

@@ -187,6 +187,9 @@ function pipeline(told) {
     html("p", { class: "quiet tight" }, off ? `${number(off)} events unaccounted for` : "every event is accounted for"));
 }
 
+// How many events the range has, by what the volume's steps say.
+export const volume = () => (got.volume ?? []).reduce((sum, row) => sum + row.count, 0);
+
 let told = null, total = null;
 export function counted(events) { total = events; complete(told); }
 
