@@ -17,6 +17,7 @@ __all__ = [
     "RSYSLOG_VERSION",
     "ZIPKIN_VERSION",
     "binary",
+    "required",
 ]
 
 LOKI_VERSION = "3.7.6"
@@ -56,3 +57,15 @@ def _written(name: str) -> str:
         if file.is_file():
             held.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return held.hexdigest()[:12]
+
+
+def required(name: str, needs: str) -> None:
+    """Skip a test, or fail where servers are required, when `name` is not there."""
+    if binary(name).exists():
+        return
+    import pytest
+
+    message = f"{name} is not there: python tests/servers/install.py {name} (needs {needs}, once)"
+    if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)

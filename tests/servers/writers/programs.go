@@ -32,7 +32,6 @@ var programs = map[string]func(){
 	"goroutine": func() { log.Print("open"); others() },
 	"segment":   func() { log.Print("open"); fmt.Println((*card)(nil).number) },
 	"deadlock":  func() { log.Print("open"); <-make(chan int) },
-	"maps":      func() { log.Print("open"); writeAtOnce() },
 	"served":    served,
 }
 
@@ -106,18 +105,6 @@ func others() {
 	}
 	all.Go(func() { pay(1) })
 	all.Wait()
-}
-
-func writeAtOnce() {
-	held := map[int]int{}
-	for part := range 8 {
-		go func() {
-			for {
-				held[part]++
-			}
-		}()
-	}
-	select {}
 }
 
 // served is what net/http says of a handler that panics: the server goes on.

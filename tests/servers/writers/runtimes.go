@@ -85,9 +85,14 @@ func (pod *podLog) reopen() error {
 	shared := ioutil.NewSerialWriteCloser(file)
 	out, outStopped := cri_io.NewCRILogger(pod.path, shared, cri_io.Stdout, lineSize)
 	errors, errorsStopped := cri_io.NewCRILogger(pod.path, shared, cri_io.Stderr, lineSize)
-	pod.out.Add("log", out)
-	pod.errors.Add("log", errors)
 	pod.stopped = append(pod.stopped, outStopped, errorsStopped)
+	for group, writer := range map[*ioutil.WriterGroup]io.WriteCloser{pod.out: out, pod.errors: errors} {
+		before := group.Get("log")
+		group.Add("log", writer)
+		if before != nil {
+			before.Close() // what it holds of a line goes into the old file, as a part
+		}
+	}
 	return nil
 }
 
