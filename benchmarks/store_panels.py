@@ -5,12 +5,17 @@
 
 The store is made with DuckDB in the form that compaction leaves behind (30 % access events, 0.6 % errors, two
 days), with 100,000 further events fresh. Each figure is the best and the median of five; the budget is 1 s.
+
+Then stores of fresh lines alone, as a busy minute or an import leaves them: what it costs to draw a page of
+panels again (CPU, the best of five), beside what one panel costs a reader who comes new. The bound is a
+ratio, so a busy machine does not matter; what is over it ends with exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +31,7 @@ from rows import Row, plain
 from logferry.shipper.model import Batch
 from logferry.shipper.store import Store, parquet
 from logferry.shipper.store.layout import Layout, Manifest, ParquetFile
+from logferry.shipper.store.panels import PANELS
 from logferry.shipper.store.rewrite import SQL_TYPES, columns
 from logferry.shipper.store.writer import StoreWriter
 
@@ -33,6 +39,7 @@ START = datetime(2026, 11, 19, tzinfo=UTC)
 SPAN = 2 * 86_400
 PER_FILE = 1_250_000
 SPOOL = "ab" * 16
+PAGE_RATIO = 6.0
 BUCKETS = "[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]"
 VALUES = {
     "event_id": f"'{SPOOL}-' || (n + 1)",
@@ -77,7 +84,6 @@ def make(layout: Layout, events: int) -> None:
     step = SPAN * 1_000_000 / events
     known = columns({}) | {"fields": "object", "error_type": "string", "error_message": "string"}
     values = {name: value.replace("{step}", str(step)) for name, value in VALUES.items()}
-    access = {"kind": "access", "endpoint": "/a", "duration_ms": 7, "duration_le": "10"}
     files = []
     with parquet.session(layout.staging) as connection:
         for number, first in enumerate(range(0, events, PER_FILE)):
@@ -97,28 +103,66 @@ def make(layout: Layout, events: int) -> None:
             made = parquet._write(connection, picked, source, target)  # noqa: SLF001 - as compaction writes
             files.append(ParquetFile(name, made.rows, made.bytes, made.oldest, made.newest, time.time()))
     layout.write_manifest(Manifest(1, tuple(files), {SPOOL: (events, time.time())}))
-    fresh = [
-        orjson.dumps(
-            {
-                "timestamp": f"2026-11-21T00:{n // 2000 % 60:02}:00.{n:06}Z",
-                "level": "INFO",
-                "service": "shop",
-                "trace_id": f"{n // 6:032x}",
-                "span_id": f"{n:016x}",
-                "message": f"order {n} moved",
-                **(access if n % 3 else {}),
-                "order_id": n,
-            }
-        )
-        for n in range(100_000)
-    ]
     began = time.perf_counter()
-    writer = StoreWriter(layout)
-    for first in range(0, len(fresh), 5_000):
-        some = fresh[first : first + 5_000]
-        writer.write(Batch(SPOOL, range(events + 1 + first, events + 1 + first + len(some)), some))
-    writer.close()
+    add_fresh(layout, events + 1, 100_000)
     print(f"writing 100,000 fresh events: {(time.perf_counter() - began) * 10:.2f} µs each, fsync included")
+
+
+def add_fresh(layout: Layout, first: int, count: int) -> None:
+    """Write `count` events as lines, numbered from `first` on: an hour of them at most."""
+    access = {"kind": "access", "endpoint": "/a", "duration_ms": 7, "duration_le": "10"}
+    writer = StoreWriter(layout)
+    for begin in range(0, count, 5_000):
+        some = [
+            orjson.dumps(
+                {
+                    "timestamp": f"2026-11-21T00:{n // 10_000 % 60:02}:00.{n % 10**6:06}Z",
+                    "level": "INFO",
+                    "service": "shop",
+                    "trace_id": f"{n // 6:032x}",
+                    "span_id": f"{n:016x}",
+                    "message": f"order {n} moved",
+                    **(access if n % 3 else {}),
+                    "order_id": n,
+                }
+            )
+            for n in range(begin, min(begin + 5_000, count))
+        ]
+        writer.write(Batch(SPOOL, range(first + begin, first + begin + len(some)), some))
+    writer.close()
+
+
+def fresh_page(count: int) -> Row:
+    """Draw a page five times over `count` lines that are not compacted; a page is a dozen questions."""
+    with tempfile.TemporaryDirectory() as scratch:
+        layout = Layout(Path(scratch) / "store")
+        layout.create()
+        add_fresh(layout, 1, count)
+        pages, news = [], []
+        with Store(layout.path) as store:
+            for _ in range(5):
+                with Store(layout.path) as new:
+                    news.append(cpu(partial(new.panel, "volume", "2026-11-21", "2026-11-22")))
+                pages.append(cpu(partial(page, store)))
+    ratio = min(pages) / min(news)
+    name = f"fresh lines: {count:,}, the page again"
+    print(f"{name:<44} {pages[0]:6.3f} {min(pages):6.3f} s of CPU, {ratio:.1f} x one panel anew")
+    return Row("panels", name, {"ratio": ratio})
+
+
+def page(store: Store) -> None:
+    """Ask what a page asks."""
+    for panel in PANELS:
+        store.panel(panel, since="2026-11-21", until="2026-11-22")
+    store.topology("2026-11-21", "2026-11-22")
+    list(store.query("", limit=200))
+
+
+def cpu(run: Callable[[], Any]) -> float:
+    """Return the CPU seconds of a run, all threads together."""
+    began = time.process_time()
+    run()
+    return time.process_time() - began
 
 
 def timed(name: str, run: Callable[[], Any]) -> Row:
@@ -133,7 +177,7 @@ def timed(name: str, run: Callable[[], Any]) -> Row:
     return Row("panels", name, {"seconds": statistics.median(took)})
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--path", type=Path)
@@ -153,7 +197,7 @@ def main() -> None:
             )
             middle = f"{SPOOL}-{options.events // 2}"
             trace = (store.get(middle) or {})["trace_id"]
-            for panel in ("qps", "heatmap", "latency", "top_errors", "slowest", "volume", "errors"):
+            for panel in PANELS:
                 run = partial(store.panel, panel, since="2026-11-19", until="2026-11-22")
                 rows += [timed(f"panel {panel}", run)]
             rows.append(
@@ -171,9 +215,14 @@ def main() -> None:
             }
             for name, text in searches.items():
                 rows.append(timed(name, lambda text=text: list(store.query(text, limit=100))))
+    rows += [fresh_page(count) for count in (100_000, 500_000)]
     if options.json:
         write(options.json, {"events": options.events, "rows": plain(rows)})
+    if any(row.figures.get("ratio", 0) > PAGE_RATIO for row in rows):
+        print(f"a page over fresh lines is to cost at most {PAGE_RATIO:.0f} x one panel anew")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
