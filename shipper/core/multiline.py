@@ -93,6 +93,10 @@ class Joiner(Protocol):
         """Whether `lines` are all records of their own, and nothing is held: then they need not be fed."""
         ...
 
+    def continues(self, line: bytes) -> bool:
+        """Whether `line` would go on with what is held; nothing is held: False."""
+        ...
+
     def flush(self) -> list[Group]:
         """Give out the group at hand, complete or not."""
         ...
@@ -163,6 +167,10 @@ class TracebackJoiner:
             done += self.feed(lines[at])
             at += 1
         return done
+
+    def continues(self, line: bytes) -> bool:
+        """Whether `line` would go on with what is held."""
+        return bool(self._group) and (not line.strip(b" \t\r") or self._next_state(line) is not None)
 
     @staticmethod
     def _quick(lines: Sequence[bytes], at: int) -> int:

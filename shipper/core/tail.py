@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -30,6 +30,7 @@ __all__ = [
     "TAIL_BYTES",
     "Position",
     "decode",
+    "decode_lenders",
     "encode",
     "fingerprint",
     "fits",
@@ -38,6 +39,7 @@ __all__ = [
     "is_unclear",
     "originals",
     "packed_as",
+    "predecessors",
     "resume",
 ]
 
@@ -50,6 +52,9 @@ _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")  # a text in UTF-16 begins so, and is 
 _ENDINGS: Final = (".gz", ".zst", ".zstd", ".xz")
 _ROTATED: Final = re.compile(r"(?:[-._]\d[\dT:._-]*)+\Z")  # .1  -20261121  .2026-11-20_10
 _SEPARATES: Final = frozenset("-._")
+_NUMBERED: Final = re.compile(r"(.+)\.([1-9]\d{0,3})\Z", re.DOTALL)  # app.log.1
+# app.log-20261121  app.log.2026-11-21_10  app-2026-11-21.log
+_DATED: Final = re.compile(r"(.+?)[-._]\d{4}[-._]?\d\d[-._]?\d\d[\dT:._-]*?(\.[^.\d/][^./]*)?\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,26 @@ def originals(path: str) -> Iterator[str]:
                     yield f"{place}{slash}{name[:at]}{name[dot:]}"
 
 
+def predecessors(paths: Iterable[str]) -> dict[str, str]:
+    """Return what rotation has made last of the file that a path names, where that is among the paths.
+
+    Of `app.log` it is `app.log.1`, of that one `app.log.2`; or of `app.log` the newest `app.log-20261121`.
+    """
+    here = set(paths)
+    found: dict[str, str] = {}
+    for path in here:
+        if numbered := _NUMBERED.match(path):
+            number = int(numbered[2])
+            newer = numbered[1] if number == 1 else f"{numbered[1]}.{number - 1}"
+            if newer in here:
+                found[newer] = path
+        elif dated := _DATED.match(path):
+            newer = dated[1] + (dated[2] or "")
+            if newer in here:
+                found[newer] = max(path, found.get(newer, ""))
+    return found
+
+
 def _extends(name: str, old: PurePath) -> bool:
     for stem, ending in ((old.name, ""), (old.stem, old.suffix)):
         if name.startswith(stem) and name.endswith(ending) and name[len(stem) : len(stem) + 1] in _SEPARATES:
@@ -163,21 +188,41 @@ def _extends(name: str, old: PurePath) -> bool:
     return False
 
 
-def encode(source: str, positions: Iterable[Position]) -> bytes:
-    """Return the positions of all files of `source` as the bytes that are stored with an append."""
-    rows = []
-    for p in positions:
-        row: list[object] = [p.path, p.device, p.inode, p.fingerprint, p.length, p.offset]
-        row += [p.tail, p.tail_length]
-        rows.append([*row, p.packed, p.over] if p.packed or p.over else row)
-    return orjson.dumps({"v": _VERSION, "source": source, "files": rows})
+def encode(source: str, positions: Iterable[Position], lenders: Iterable[tuple[str, Position]] = ()) -> bytes:
+    """Return the positions of all files of `source` as the bytes that are stored with an append.
+
+    `lenders` are the parts and positions of files in which the first of the appended records began.
+    """
+    content: dict[str, object] = {"v": _VERSION, "source": source, "files": [_row(p) for p in positions]}
+    if began := {part: _row(position) for part, position in lenders}:
+        content["began"] = began
+    return orjson.dumps(content)
+
+
+def _row(p: Position) -> list[object]:
+    row: list[object] = [p.path, p.device, p.inode, p.fingerprint, p.length, p.offset, p.tail, p.tail_length]
+    return [*row, p.packed, p.over] if p.packed or p.over else row
 
 
 def decode(stored: bytes) -> list[Position]:
     """Return the stored positions; none when there are none, or they cannot be read."""
     try:
-        content = orjson.loads(stored) if stored else None
-        rows = content["files"] if isinstance(content, dict) and content.get("v") == _VERSION else []
-        return [Position(*row) for row in rows]
-    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return [Position(*row) for row in _content(stored).get("files", [])]
+    except TypeError:
         return []
+
+
+def decode_lenders(stored: bytes) -> list[tuple[str, Position]]:
+    """Return what was stored of the files in which a record began that ends in another."""
+    try:
+        return [(str(part), Position(*row)) for part, row in _content(stored).get("began", {}).items()]
+    except (TypeError, AttributeError):
+        return []
+
+
+def _content(stored: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(stored) if stored else None
+    except orjson.JSONDecodeError:
+        return {}
+    return content if isinstance(content, dict) and content.get("v") == _VERSION else {}

@@ -25,6 +25,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ..core.tail import predecessors
 from ..diagnostics import say
 from ..ports import SourceContext, SourceKind
 from .errors import SourceError
@@ -33,11 +34,13 @@ from .file_enter import Entrance, Packed
 from .file_find import Patterns
 from .file_packed import DamagedError, PackedTail
 from .file_places import Places
+from .file_succession import link, may_begin
 from .file_tail import CHUNK, ChangedError, Tail
 from .file_watch import Noticed, Watcher, watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["SOURCE", "FileConfig", "FileSource"]
 
@@ -69,6 +72,7 @@ class FileSource:
     _stuck: float = 0.0  # since when that does not go on
     _scan_at: float = 0.0
     _scan_again: float = 0.0
+    _first_scan: bool = True
     _places: Places = field(init=False)
     _patterns: Patterns = field(init=False)
     _entrance: Entrance = field(init=False)
@@ -77,6 +81,7 @@ class FileSource:
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
         self._scan_at = self._scan_again = 0.0
+        self._first_scan = True
         self._places = Places(self.context.name, self.context.appender)
         self._patterns = Patterns(self.config.include, self.config.exclude)
         self._entrance = Entrance(
@@ -128,29 +133,50 @@ class FileSource:
         if not found and not self._failures:
             patterns = ", ".join(map(str, self.config.include))
             self._failures.append(f"no file matches {patterns}")
-        for _, path, facts in sorted(
-            found
-        ):  # the oldest first: a rotated series is in the order of its times
+        # The oldest first: a rotated series is in the order of its times.
+        waiting = self._read_all([(path, facts) for _, path, facts in sorted(found)])
+        if not self._stop.is_set():
+            for tail in waiting:
+                tail.finish()
+
+    def _read_all(self, found: Sequence[tuple[str, os.stat_result]]) -> Iterable[Tail]:
+        """Read all files; return those whose last lines waited for the next one's."""
+        before = predecessors(path for path, _ in found)
+        awaited, waiting = set(before.values()), dict[str, Tail]()
+        for path, facts in found:
             entered = self._entrance.enter(path, facts)
+            older = waiting.pop(before.get(path, ""), None)
+            if isinstance(entered, Tail) and entered.is_new:
+                entered.before = older
+                may_begin(entered, 0.0, 0.0)
+            if older is not None:
+                older.finish()
             if isinstance(entered, Tail):
-                self._read_whole(entered)
+                if not self._read_whole(entered):
+                    pass
+                elif path in awaited:
+                    waiting[path] = entered
+                else:
+                    entered.finish()
             elif entered is not None:
                 self._unpack_whole(entered)
             if self._stop.is_set():
-                return
+                break
+        return waiting.values()
 
-    def _read_whole(self, tail: Tail) -> None:
+    def _read_whole(self, tail: Tail) -> bool:
+        """Read a file but for the lines that wait for more; False: it was not read to its end."""
         try:
             while not self._stop.is_set() and tail.read(CHUNK):
                 pass
-            if not self._stop.is_set():
-                tail.finish()
+            return not self._stop.is_set()
         except ChangedError:
             self._failures.append(f"{tail.path} was truncated while it was read")
         except OSError as error:
             self._fail(tail.path, error)
         finally:
             tail.close()
+        return False
 
     def _unpack_whole(self, found: Packed) -> None:
         tail = self._entrance.enter_packed(found)
@@ -263,23 +289,34 @@ class FileSource:
             if self._stop.is_set():
                 break
         self._packed.sort(key=lambda packed: packed.written, reverse=True)
+        if self._first_scan:
+            link(self._paths)
+            self._first_scan = False
         return here
 
     def _follow_tail(self, tail: Tail) -> None:
         if tail.copy_of:
-            self._settle_original(tail.copy_of)
+            self._settle_original(tail)
+        elif tail.is_new:
+            tail.before = self._paths.get(tail.path)
         self._tails[tail.key] = self._paths[tail.path] = tail
         self._opened[tail.key] = tail
         self._look_at(tail)
         self._make_room()
 
-    def _settle_original(self, part: str) -> None:
+    def _settle_original(self, copy: Tail) -> None:
         """Read no more of what a copy goes on with, also if it is not known yet that it was truncated."""
         for tail in self._tails.values():
-            if tail.part == part and tail.file is not None:
+            if tail.part == copy.copy_of and tail.file is not None:
                 self._changed(tail)
                 break
-        self._broken = [(until, tail) for until, tail in self._broken if tail.part != part]
+        for _, tail in self._broken:
+            if tail.part == copy.copy_of and tail.settle():
+                copy.go_to(tail.offset)
+        self._broken = [(until, tail) for until, tail in self._broken if tail.part != copy.copy_of]
+        for tail in self._tails.values():
+            if tail.before is not None and tail.before.part == copy.copy_of:
+                tail.before = copy
 
     def _turns(self, now: float) -> bool:
         """Give each file that is due its turn; whether any had something."""
@@ -327,15 +364,21 @@ class FileSource:
                 return 0
             self._opened[tail.key] = tail
             self._make_room()
+        if tail.lent_to is not None:
+            return 0
         if length < tail.at:
             raise ChangedError
-        read = tail.read(_TURN) if length != tail.at else 0
+        if length == tail.at or not may_begin(tail, time.monotonic()):
+            return 0
+        read = tail.read(_TURN)
         if read:
             self._opened[tail.key] = self._opened.pop(tail.key)
         return read
 
     def _is_done(self, tail: Tail, now: float) -> bool:
         """Whether a rotated file grows no more; then its last line is complete."""
+        if tail.lent_to is not None or (tail.before is not None and not tail.is_at_end()):
+            return False
         if tail.file is not None:
             if now - max(tail.grown, tail.left) < self.config.close_after:
                 return False
@@ -363,6 +406,7 @@ class FileSource:
     def _changed(self, tail: Tail) -> None:
         """Read a file that holds another content from its start."""
         heir = tail.heir(self._places.fresh(*tail.key))
+        heir.before = tail if tail.feed.joining else tail.before
         if tail.feed.pending:
             self._broken.append((time.monotonic() + self.config.close_after, tail))
         self._tails[heir.key] = self._opened[heir.key] = self._paths[heir.path] = heir
@@ -397,7 +441,7 @@ class FileSource:
     def _here(self) -> Iterator[Tail]:
         last = next(reversed(self._opened.values()))
         for tail in self._opened.values():
-            if not tail.left and tail is not last:
+            if not tail.left and tail.lent_to is None and tail is not last:
                 yield tail
 
     # ── compressed ──
@@ -419,6 +463,8 @@ class FileSource:
         if tail is None:
             if not self._packed:
                 return False
+            for _, broken in self._broken:  # it begins where that was left
+                broken.settle()
             tail = self._unpacking = self._entrance.enter_packed(self._packed.pop())
             self._stuck = 0.0
             return True

@@ -4,6 +4,8 @@ Rules:
 - A position belongs to one content of one file (a life): truncated, or its inode used again, a file begins
   another. The old life's position stays, for a copy of it may turn up: copy-and-truncate, or compressed.
 - A life's number is in its part's name; parts of one digit pair (`device-inode`) are of an older version.
+- A record that began in one life and ended in the next moves both: the append holds both positions, under the
+  part of the next. Then the first one's is stored under its own; a kill in between is made up for at start.
 - Of lives that are gone the newest `_GONE` are kept. In between two appends nothing is stored, so what is in
   the spool is what was read, to the byte.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..core.tail import Position, decode, encode, fingerprint, is_copy_name, resume
+from ..core.tail import Position, decode, decode_lenders, encode, fingerprint, is_copy_name, resume
 
 if TYPE_CHECKING:
     from ..ports import Appender
@@ -33,12 +35,18 @@ class Places:
         self._inodes: dict[int, dict[str, None]] = {}
         self._heads: dict[int, dict[str, dict[str, None]]] = {}  # fingerprint's length → fingerprint → parts
         self._number = 0
+        lenders: list[tuple[str, Position]] = []
         for part, stored in appender.positions().items():
             for position in decode(stored):
                 self._note(part, position)
+            lenders += decode_lenders(stored)
             number = part.rpartition("-")[2] if part.count("-") == 2 else ""
             if number.isdecimal():
                 self._number = max(self._number, int(number))
+        for part, position in lenders:
+            held = self._held.get(part)
+            if held is None or held.offset < position.offset:
+                self.store(part, position)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -52,10 +60,18 @@ class Places:
         self._number += 1
         return f"{device:x}-{inode:x}-{self._number}"
 
-    def store(self, part: str, position: Position, lines: Sequence[bytes] = ()) -> None:
-        """Append lines with the position behind them."""
-        self._appender.append(lines, encode(self._source, [position]), part)
+    def store(
+        self,
+        part: str,
+        position: Position,
+        lines: Sequence[bytes] = (),
+        lenders: Sequence[tuple[str, Position]] = (),
+    ) -> None:
+        """Append lines with the position behind them, and those of the lives in which the first one began."""
+        self._appender.append(lines, encode(self._source, [position], lenders), part)
         self._note(part, position)
+        for lender, lent in lenders:
+            self.store(lender, lent)
 
     def end(self, part: str) -> None:
         """Note that a life is over although its file is there."""

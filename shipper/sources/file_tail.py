@@ -5,13 +5,17 @@ Rules:
   of descriptors, a file is read again from `offset`.
 - After each read the file's first bytes, and those before the place that was read, are looked at again: what
   was truncated and has grown beyond that place since is another file. What was read then is not taken.
+- A record may begin at the end of one file and go on in the next (`file_succession.py`): then the next one
+  holds its lines, and when they are appended both places move at once. Until then the first is not read.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..core.tail import FINGERPRINT_BYTES, TAIL_BYTES, Position, fingerprint
@@ -24,11 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "ChangedError", "Tail"]
 
 CHUNK: Final = 256 * 1024
+_PEEK: Final = 64 * 1024  # bytes of a file in which its first line has to end, to be looked at
 _PROOF: Final = 64  # bytes before a place that show that it is the same file
 
 
 class ChangedError(Exception):
     """The file holds another content than before."""
+
+
+@dataclass(slots=True)
+class _Debt:
+    """Bytes of another file that are held by the one after it."""
+
+    lender: Tail
+    owed: int
 
 
 class Tail:
@@ -56,6 +69,10 @@ class Tail:
         self.copy_of = ""  # the life that it goes on from
         self.over = False  # the file holds another content
         self.quiet = False  # watched, or known to be at its end: not looked at until something happens
+        self.before: Tail | None = None  # what stood under its name: its last record may go on here
+        self.asked = 0.0  # since when it waits for that
+        self.lent_to: Tail | None = None
+        self.debts: list[_Debt] = []
         self.file: int | None = None
         self._places = places
         self._fresh = fresh
@@ -144,6 +161,42 @@ class Tail:
         """Whether it begins as another file does that is shorter, and goes no further yet."""
         return len(head) < len(self._head) and self._head.startswith(head)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been taken of it, but a byte order mark."""
+        return self.at == self.offset <= len(codecs.BOM_UTF8) and not self.copy_of
+
+    def is_at_end(self) -> bool:
+        """Whether all there is was read, as far as it can be."""
+        return self.file is None or os.fstat(self.file).st_size <= self.at
+
+    def first_line(self) -> bytes | None:
+        """Return the first line that is still to be read; None: its end is not there yet."""
+        assert self.file is not None
+        return self.feed.first_line(os.pread(self.file, _PEEK, self.at))
+
+    def take_over(self, before: Tail) -> None:
+        """Go on with the record that another file ends with."""
+        owed = before.feed.hand_over(self.feed)
+        own = owed - sum(debt.owed for debt in before.debts)
+        self.debts, before.debts = [*before.debts, _Debt(before, own)], []
+        for debt in self.debts:
+            debt.lender.lent_to = self
+
+    def settle(self) -> bool:
+        """Append the record that this file holds for another, or another for it; False: there is none."""
+        holder = self.lent_to or (self if self.debts else None)
+        if holder is None:
+            return False
+        holder.join_rest()
+        return True
+
+    def go_to(self, offset: int) -> None:
+        """Begin at another place than the one it was opened at."""
+        assert self.file is not None
+        self.open(self.file, offset)
+        self._places.store(self.part, self.position())
+
     def join_rest(self) -> None:
         """Append the lines that were waited with."""
         self._append(self.feed.joined())
@@ -191,9 +244,27 @@ class Tail:
 
     def _append(self, blocks: Iterable[tuple[Block, int]]) -> None:
         for block, taken in blocks:
+            if self.debts:
+                self._append_lent(block, taken)
+                continue
             self.offset += taken
             if block:
                 self._places.store(self.part, self.position(), block)
+
+    def _append_lent(self, block: Block, taken: int) -> None:
+        """Append what began in other files."""
+        for debt in self.debts:
+            paid = min(debt.owed, taken)
+            debt.owed -= paid
+            debt.lender.offset += paid
+            taken -= paid
+        self.offset += taken
+        lenders = [(debt.lender.part, debt.lender.position()) for debt in self.debts]
+        self._places.store(self.part, self.position(), block, lenders)
+        for debt in self.debts:
+            if not debt.owed:
+                debt.lender.lent_to = None
+        self.debts = [debt for debt in self.debts if debt.owed]
 
     def _set_head(self, head: bytes) -> None:
         if head != self._head or not self._print:

@@ -118,6 +118,10 @@ class _Joiner:
         self._group, self._size, self._text = [], 0, 0
         return done
 
+    def continues(self, line: bytes) -> bool:
+        """Whether `line` would go on with what is held."""
+        return bool(self._group) and self._continues(line)
+
     def _continues(self, line: bytes) -> bool:
         raise NotImplementedError
 
@@ -278,6 +282,14 @@ class ContainerJoiner:
                 self._records(stream, stream.joiner.flush())
         return self._given()
 
+    def continues(self, line: bytes) -> bool:
+        """Whether `line` would go on with what is held of its stream."""
+        part = None if type(line) is CutLine else _part(line)
+        stream = None if part is None else self._streams.get(part[0])
+        if part is None or stream is None:
+            return False
+        return stream.begun is not None or (stream.joiner is not None and stream.joiner.continues(part[1]))
+
     def _stream(self, name: bytes) -> _Stream | None:
         stream = self._streams.get(name)
         if stream is None and len(self._streams) < _STREAMS:
@@ -420,6 +432,10 @@ class AutoJoiner:
     def feed(self, line: bytes) -> list[Group]:
         """Return the groups that `line` shows to be complete."""
         return self.feed_all((line,))
+
+    def continues(self, line: bytes) -> bool:
+        """Whether `line` would go on with what is held."""
+        return self._joiner is not None and self._joiner.continues(line)
 
     def flush(self) -> list[Group]:
         """Give out the group at hand, complete or not."""
