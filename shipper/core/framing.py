@@ -30,7 +30,7 @@ Rules
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .crc import crc32
 
@@ -51,6 +51,7 @@ __all__ = [
     "Frame",
     "checksum",
     "encode",
+    "header",
     "mark",
     "parse",
     "resync",
@@ -58,6 +59,8 @@ __all__ = [
     "split_prefix",
     "unmark",
 ]
+
+Buffer: TypeAlias = "bytes | memoryview"
 
 MARKER = 0x1E
 HEADER = Struct("<BBHIQII")
@@ -93,17 +96,28 @@ def salt_of(spool: bytes, segment: int) -> int:
     return crc32(segment.to_bytes(8, "little"), crc32(spool))
 
 
-def checksum(salt: int, kind: int, prefix: int, payload: bytes, sequence: int, count: int) -> int:
+def checksum(salt: int, kind: int, prefix: int, payload: Buffer, sequence: int, count: int) -> int:
     """Return a frame's check sum. The writer's and the reader's hot paths hold the same formula inline."""
-    start = (
+    return crc32(payload, _start(salt, kind, prefix, len(payload), sequence, count))
+
+
+def _start(salt: int, kind: int, prefix: int, length: int, sequence: int, count: int) -> int:
+    """Return the number that a payload's check sum begins with."""
+    return (
         salt
         + sequence
-        + len(payload) * LENGTH_FACTOR
+        + length * LENGTH_FACTOR
         + kind * KIND_FACTOR
         + prefix * PREFIX_FACTOR
         + count * COUNT_FACTOR
     ) % PRIME
-    return crc32(payload, start)
+
+
+def header(salt: int, kind: int, prefix: bytes, rest: bytes, sequence: int, count: int) -> bytes:
+    """Return the header of a frame whose payload is `prefix` and `rest`; these are not joined for it."""
+    length = len(prefix) + len(rest)
+    check = crc32(prefix, _start(salt, kind, len(prefix), length, sequence, count))
+    return HEADER.pack(MARKER, kind, len(prefix), length, sequence, count, crc32(rest, check))
 
 
 def encode(salt: int, kind: int, prefix: int, payload: bytes, sequence: int, count: int) -> bytes:
@@ -134,7 +148,9 @@ def parse(block: bytes, at: int, salt: int) -> Frame | None:
     start = at + HEADER_SIZE
     if marker != MARKER or kind not in KINDS or start + length > len(block) or prefix > length:
         return None
-    if checksum(salt, kind, prefix, block[start : start + length], sequence, count) != check:
+    with memoryview(block) as view:  # a frame of many lines is large: no copy only to sum it up
+        sound = checksum(salt, kind, prefix, view[start : start + length], sequence, count) == check
+    if not sound:
         return None
     return Frame(kind, prefix, sequence, count, start, start + length)
 

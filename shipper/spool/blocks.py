@@ -15,13 +15,14 @@ BLOCK = 128 * 1024
 _PEEK = 4096
 
 
-def load(segment: Readable, at: int, *, more: bool = False) -> bytes:
+def load(segment: Readable, at: int, *, more: bool = False, usual: int = 0) -> bytes:
     """Read a block from offset `at` that holds the whole of its first frame, if the segment does.
 
-    `more`: there is probably a whole block. Else a page is looked at first: mostly nothing is there yet. Each
-    read gives the interpreter away, and a thread that computes gives it back after milliseconds.
+    `more`: there is probably a whole block, or as much as is `usual` there. Else a page is looked at first:
+    mostly nothing is there yet. Each read gives the interpreter away, and a thread that computes gives it
+    back after milliseconds.
     """
-    block = segment.read(at, BLOCK if more else _PEEK)
+    block = segment.read(at, max(BLOCK, usual) if more else _PEEK)
     if not block or block[0] != MARKER or len(block) < HEADER_SIZE:
         return block
     needed = _extent(block, 0)

@@ -282,20 +282,24 @@ class Reader:
 
     def _take_other(self, frame: Frame) -> None:
         """Take a frame of many lines, one that was read before, or one without events."""
-        payload = self._block[frame.start : frame.stop]
         if frame.kind in {LINES, SIFTED}:
-            source, position = split_prefix(payload, frame.prefix)
+            body = frame.start + frame.prefix
+            source, position = split_prefix(self._block[frame.start : body], frame.prefix)
             if source or position:
                 self.positions[source] = position
-            held = payload[frame.prefix :]
-            fresh = held.split(b"\n")[max(0, self.next - frame.sequence) :] if held else []
+            held = self._block[body : frame.stop]
+            fresh = held.split(b"\n") if held else []
+            if frame.sequence < self.next:  # some of them were read before
+                del fresh[: self.next - frame.sequence]
             behind = frame.sequence + frame.events
             if frame.kind == SIFTED and behind > self.next:
                 self._left_out = behind
             if frame.kind == SIFTED:
                 self._unmark(fresh)
-            self._carry = fresh[::-1]
+            fresh.reverse()
+            self._carry = fresh
         elif frame.kind == POSITIONS:
+            payload = self._block[frame.start : frame.stop]
             with suppress(msgspec.MsgspecError):
                 self.positions.update(msgspec.msgpack.decode(payload, type=dict[str, bytes]))
         elif frame.kind == SHUTDOWN:
@@ -322,8 +326,10 @@ class Reader:
         if self._segment is None:
             return self._enter(lines, settled=settled)
         at, more = self._base + self._at, full(self._block, self._at)
+        frame = self._frame
+        usual = frame.stop * 9 // 8 if more and frame is not None and frame.stop == self._at else 0
         self._base, self._at, self._block, self._frame = at, 0, b"", None
-        block = load(self._segment, at, more=more)
+        block = load(self._segment, at, more=more, usual=usual)
         frame = parse(block, 0, self._salt)
         if frame is None:
             hint = self._hint()

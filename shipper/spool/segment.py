@@ -12,6 +12,7 @@ import mmap
 import os
 import resource
 import sys
+from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple, Protocol
 from zlib import crc32
@@ -209,6 +210,12 @@ class Writable:
         if len(data) > HEADER_SIZE:
             self.buffer[at + HEADER_SIZE : at + len(data)] = data[HEADER_SIZE:]
 
+    def put_all(self, at: int, parts: Iterable[bytes]) -> None:
+        """Copy parts in, one behind the other; the first is a frame's header."""
+        for part in parts:
+            self.buffer[at : at + len(part)] = part
+            at += len(part)
+
     def seal(self, at: int, sequence: int, kind: int = SEAL) -> None:
         """Write a closing frame at `at`; no room (a segment that was none): nothing."""
         if at + HEADER_SIZE <= self.capacity:
@@ -277,6 +284,13 @@ class WritableFile(Writable):
         while data:
             done = os.pwrite(self.fd, data, at)
             data, at = data[done:], at + done
+
+    def put_all(self, at: int, parts: Iterable[bytes]) -> None:
+        """Copy parts into the map, or write them as one."""
+        if self.mapped:
+            super().put_all(at, parts)
+        else:
+            self.put(at, b"".join(parts))
 
     def hint(self, upto: int, reason: str) -> None:
         """Note that everything missing before `upto` was refused for `reason`."""

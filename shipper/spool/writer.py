@@ -47,6 +47,7 @@ from ..core.framing import (
     SIFTED,
     VIOLATION,
     encode,
+    header,
     mark,
 )
 from ..core.segments import Evicted
@@ -178,28 +179,28 @@ class Spool:
                 lock.release()
             except RuntimeError:
                 pass
-        return self._offer_slowly(event, EVENT, 0, event)
+        return self._offer_slowly(event, EVENT, b"")
 
     def _offer_other(self, event: bytes) -> bool:
         if isinstance(event, Violation):
             reason = event.reason.replace("\x1e", " ").encode("utf-8", "replace")[:_NOTE_SIZE]
-            return self._offer_slowly(event, VIOLATION, len(reason), reason + event)
+            return self._offer_slowly(event, VIOLATION, reason)
         return self.offer(bytes(event))
 
-    def _offer_slowly(self, event: bytes, kind: int, prefix: int, payload: bytes) -> bool:
-        taken = self._take(event, kind, prefix, payload)
+    def _offer_slowly(self, event: bytes, kind: int, prefix: bytes) -> bool:
+        taken = self._take(event, kind, prefix)
         if self.came is not None:
             self.came()
         return taken
 
-    def _take(self, event: bytes, kind: int, prefix: int, payload: bytes) -> bool:
+    def _take(self, event: bytes, kind: int, prefix: bytes) -> bool:
         policy = self.settings.when_full
         deadline = 0.0
         while True:
             try:
                 with self._lock:
                     if not self.closed:
-                        return self._place(kind, prefix, payload, 1, evict=policy == "drop_oldest") > 0
+                        return self._place(kind, prefix, event, 1, evict=policy == "drop_oldest") > 0
                     if self.successor is None:
                         self._refused["closed"] = self._refused.get("closed", 0) + 1
                         return False
@@ -242,7 +243,7 @@ class Spool:
                     return self._inherit(given, position, source, waiting)
                 kind = SIFTED if left_out or marked else LINES
                 count = len(lines) + left_out
-                sequence = self._place(kind, len(prefix), prefix + payload, count, evict=False)
+                sequence = self._place(kind, prefix, payload, count, evict=False)
                 if position or source in (self._past or ()):
                     self._supply.positions[source] = position
                 else:
@@ -286,9 +287,9 @@ class Spool:
         """Return the appender that keeps positions under the name `source`."""
         return SourceAppender(self, source)
 
-    def _place(self, kind: int, prefix: int, payload: bytes, count: int, *, evict: bool) -> int:
+    def _place(self, kind: int, prefix: bytes, rest: bytes, count: int, *, evict: bool) -> int:
         """Write one frame and return its first sequence. Raises Full. The lock is held."""
-        size = HEADER_SIZE + len(payload)
+        size = HEADER_SIZE + len(prefix) + len(rest)
         while True:
             segment = self._segment
             start = segment.pos
@@ -298,7 +299,8 @@ class Spool:
                 segment.pos = end
                 self._next = sequence + count
                 try:
-                    segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
+                    head = header(segment.salt, kind, prefix, rest, sequence, count)
+                    segment.put_all(start, (head, prefix, rest))
                     if self.settings.sync == "always":
                         segment.sync()
                 except OSError:  # the disk refused the bytes: they go into a new segment
@@ -307,7 +309,8 @@ class Spool:
                     segment.cap = segment.fast = 0
                     continue
                 except BaseException:  # out of a signal handler: no hole, see the rules
-                    segment.put(start, encode(segment.salt, kind, prefix, payload, sequence, count))
+                    head = header(segment.salt, kind, prefix, rest, sequence, count)
+                    segment.put_all(start, (head, prefix, rest))
                     raise
                 return sequence
             self._roll(segment, size, evict=evict)
