@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -85,6 +86,7 @@ def run(  # click's signature
     except ConfigError as error:
         report_config(error)
         raise SystemExit(USAGE) from None
+    _collect_seldom()
     if not once:
         from .service import serve
 
@@ -98,6 +100,12 @@ def run(  # click's signature
     except OSError as error:
         fail(f"cannot start: {error}", UNAVAILABLE)
     raise SystemExit(_Once(pipeline, made, stop, patience).run())
+
+
+def _collect_seldom() -> None:
+    """Have Python look for cycles less often: lines leave none, and looking took 3 % of the time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _stop_on_signals() -> threading.Event:
