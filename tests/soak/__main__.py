@@ -136,8 +136,9 @@ class Soak:
     def launch(self, seat: Program, rate: int, *, leaks: bool = False) -> None:
         """Start a program in a seat."""
         self.runs += 1
-        count = seat.counts[self.runs] = self.directory / f"count-{self.runs}"
+        count = self.directory / f"count-{self.runs}"
         count.write_bytes(bytes(8))
+        seat.counts[self.runs] = count  # from here on it is read
         facts = {
             "config": seat.place.config(self.proxy.url),
             "run": self.runs,
