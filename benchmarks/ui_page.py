@@ -5,7 +5,7 @@
 
 `logferry ui` is started anew for each cold round; Chromium draws the page at 1440 x 900. Times are from
 navigation until the frame in which a panel stands is done. The lines are scrolled by wheel and by dragging
-the bar through all of them, while `requestAnimationFrame` says how long each frame took; a frame that waits for
+the bar through all of them, while `requestAnimationFrame` says how long each frame took; one that waits for
 nothing takes 16.7 ms. How long lines are shown as not yet there is counted, too.
 """
 

@@ -13,34 +13,22 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from .table import SHADES, harmless, plain_cell, table_lines
+from .line import event_line
+from .table import harmless, table_lines
 
 if TYPE_CHECKING:
     from ..model import Account
 
 __all__ = ["Output", "account_row", "account_values", "event_line", "harmless", "stdout", "warn"]
 
-# What every line has in front, or nobody reads in a list.
-_HIDDEN: Final = frozenset(
-    {
-        *("timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module"),
-        *("function", "line", "environment", "version", "host", "process", "thread", "task", "error"),
-        *("event_id", "duration_le", "error_pattern", "log_file"),
-    }
-)
-
 
 def warn(text: str) -> None:
     """Tell the user something that is not a result."""
     click.echo(harmless(text), err=True)
-
-
-# What an access event's message says already.
-_IN_ACCESS: Final = frozenset({"kind", "method", "path", "status_code"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,41 +84,6 @@ def stdout() -> Output:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     width = shutil.get_terminal_size().columns if people else 0
     return Output(people, people and not plain, stream, width)
-
-
-def _as_filtered(value: object) -> str:
-    """Return a field's value as a filter takes it: what is shown can be copied into a query."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if type(value) in {int, float} else plain_cell(value)
-
-
-def event_line(event: Mapping[str, Any], *, colour: bool) -> str:
-    """Return an event as one line: time, level, service, message, then its own fields."""
-    level = str(event.get("level", ""))
-    shade = SHADES.get(level)
-    head = f"{str(event.get('timestamp', ''))[:23].replace('T', ' ')} {level:<8}"
-    message = plain_cell(event.get("message"))
-    error = event.get("error")
-    if isinstance(error, Mapping):
-        told = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ")
-        message += f"  ✗ {plain_cell(told)}" if told and told not in message else ""
-    hidden = _HIDDEN | _IN_ACCESS if event.get("kind") == "access" else _HIDDEN
-    if event.get("request_id") == event.get("trace_id"):
-        hidden |= {"request_id"}
-    fields = " ".join(
-        f"{name}={_as_filtered(value)}"
-        for name, value in event.items()
-        if name not in hidden and value is not None
-    )
-    trace = str(event.get("trace_id") or "")
-    fields += f" trace={trace}" if trace else ""
-    service = harmless(str(event.get("service", "")))
-    if not colour:
-        return f"{harmless(head)} {service:<10} {message}  {fields}".rstrip()
-    dim = click.style(fields.strip(), fg="bright_black")
-    named = click.style(service.ljust(10), fg="cyan")
-    return f"{click.style(harmless(head), fg=shade)} {named} {message}  {dim}"
 
 
 def account_values(account: Account) -> dict[str, Any]:

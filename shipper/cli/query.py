@@ -114,7 +114,7 @@ def show_events(out: Output, events: Iterable[Mapping[str, Any]], form: str) -> 
         if form == "json":
             out.json(event)
         else:
-            out.line(event_line(event, colour=out.colour))
+            out.line(event_line(event, colour=out.colour, width=out.width))
 
 
 def _csv(out: Output, events: Iterator[Mapping[str, Any]]) -> None:

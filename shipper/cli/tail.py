@@ -1,3 +1,4 @@
+# ruff: noqa: D301 - click reads the character \b, not its name
 """`logferry tail`: the local store as it grows."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from .codes import UNAVAILABLE, USAGE
 from .common import config_option, fail, open_store, store_option
 from .output import stdout
 from .query import as_filter, show_events
+from .trace import trace_id_of
 
 __all__ = ["tail"]
 
@@ -17,6 +19,9 @@ __all__ = ["tail"]
 @config_option
 @store_option
 @click.option("--since", help="Begin with what is there since then: 15m (ago), today, 08:30.")
+@click.option(
+    "--trace", "trace_id", help="Only this trace: a trace id, a UUID or a whole traceparent header."
+)
 @click.option(
     "--format",
     "form",
@@ -28,9 +33,17 @@ def tail(
     config_path: str | None,
     store_path: str | None,
     since: str | None,
+    trace_id: str | None,
     form: str | None,
 ) -> None:
-    """Show events that match WORDS as they arrive, until Ctrl-C. The words are those of `logferry query`."""
+    """Show events that match WORDS as they arrive, until Ctrl-C. The words are those of `logferry query`.
+
+    \b
+    logferry tail level=ERROR
+    logferry tail service=shop --since 15m          what is there since then, and what comes
+    logferry tail --trace 4bf92f3577b34da6a3ce929d0e0e4736
+    logferry tail level>=WARNING | jq .message      piped: one JSON line for each event
+    """
     from ..core.filter import FilterError
     from ..store import StoreError
 
@@ -38,6 +51,9 @@ def tail(
     out = stdout()
     form = form or ("table" if out.people else "json")
     wanted = as_filter(words)
+    if trace_id is not None:
+        traced = f'trace_id="{trace_id_of(trace_id)}"'
+        wanted = f"({wanted}) {traced}" if wanted else traced
     try:
         arriving = store.tail(wanted)
         if since is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..core.waterfall import SpanRow, Waterfall
@@ -20,7 +20,8 @@ def show_waterfall(out: Output, trace_id: str, fall: Waterfall, *, lines: bool) 
     spans, services = len(fall.rows), [harmless(name) for name in fall.services if name]
     errors = f" · {fall.errors} error{'s' if fall.errors != 1 else ''}" if fall.errors else ""
     took = f" · {_duration(fall.length)}" if fall.rows else ""
-    head = f"trace {harmless(trace_id)} · {', '.join(services)} · {spans} spans{took}{errors}"
+    begun = f"{datetime.fromtimestamp(fall.start / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC · " if fall.rows else ""
+    head = f"trace {harmless(trace_id)} · {begun}{', '.join(services)} · {spans} spans{took}{errors}"
     out.line(head, "red" if fall.errors else None, bold=True)
     width = max(out.width or 100, _NARROWEST)
     left = min(max((len(_name(row)) for row in fall.rows), default=0), width // 2)
@@ -36,8 +37,10 @@ def show_waterfall(out: Output, trace_id: str, fall: Waterfall, *, lines: bool) 
     if lines and fall.lines:
         out.line()
         for event in fall.lines:
-            text = event_line(event, colour=out.colour)
-            out.line(f"{_after(event, fall):>10} {text}" if fall.rows else text)
+            before = f"{_after(event, fall):>10} " if fall.rows else ""
+            room = max(out.width - len(before), 0)
+            text = event_line(event, colour=out.colour, width=room, in_trace=True)
+            out.line(before + text.replace("\n", "\n" + " " * len(before)))
 
 
 def _name(row: SpanRow) -> str:

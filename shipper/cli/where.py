@@ -66,7 +66,7 @@ def where(event_id: str, config_path: str | None) -> None:
     out = stdout()
     if out.people:
         if event is not None:
-            out.line(event_line(event, colour=out.colour))
+            out.line(event_line(event, colour=out.colour, width=out.width))
         out.table(
             [{"sink": f.sink, "state": f.state, "detail": f.detail} for f in fates],
             ("sink", "state", "detail"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logferry.shipper.cli.output import event_line
-from logferry.shipper.cli.table import harmless, table_lines
+from logferry.shipper.cli.table import harmless, table_lines, width_of
 
 ROWS: list[dict[str, Any]] = [
     {"service": "checkout", "pending": 12345, "reasons": "full 1,234, max_age 5", "state": "killed"},
@@ -110,3 +110,45 @@ def test_an_event_on_a_terminal_says_nothing_twice() -> None:
         "2026-01-02 03:04:05.678 ERROR    shop       POST /checkout 500  ✗ StockError: no tea"
         f"  duration_ms=3110.452 failed=true trace={'ab' * 16}"
     )
+
+
+WORDS = st.text("ab ✗=日<>-", max_size=60)
+
+
+@given(message=WORDS, fields=st.dictionaries(st.sampled_from("pqrs"), WORDS), width=st.integers(50, 140))
+def test_a_long_event_goes_on_below_its_message(message: str, fields: dict[str, str], width: int) -> None:
+    """No line is wider than the terminal, all go on where the message began, and nothing is left out."""
+    event = {
+        "timestamp": "2026-01-02T03:04:05.678901Z",
+        "level": "INFO",
+        "service": "shop",
+        "message": message,
+    }
+    whole = event_line(event | fields, colour=False)
+    lines = event_line(event | fields, colour=False, width=width).split("\n")
+    stamped = whole.replace("2026-01-02 03:04:05.678", "01-02 03:04:05") if width < 100 else whole
+    assert "".join("".join(lines).split()) == "".join(stamped.split())
+    begin = lines[0].index("shop") + 11
+    indent = begin if width - begin >= 30 else 4
+    longest = max((width_of(word) for word in whole.split()), default=0)
+    for line in lines[1:]:
+        assert line.startswith(" " * indent)
+        assert line.strip()
+        assert width_of(line.rstrip()) <= max(width, indent + longest + 2)
+    styled = event_line(event | fields, colour=True, width=width)
+    assert "".join(click.unstyle(styled).split()) == "".join("".join(lines).split())
+
+
+def test_what_nobody_reads_in_a_line() -> None:
+    """A line of a megabyte is cut and says so; an error's words, a span's tags and a date are said once."""
+    base = {"timestamp": "2026-01-02T03:04:05.678901Z", "level": "INFO", "service": "shop"}
+    assert event_line(base | {"message": "x" * 1_000_000}, colour=False).endswith(
+        "… (1,000,000 characters: --format json has all)"
+    )
+    error = {"type": "Slow", "message": "no answer"}
+    assert event_line(base | {"message": "no answer", "error": error}, colour=False).endswith(
+        "no answer  ✗ Slow"
+    )
+    span = {"kind": "span", "span_kind": "client", "name": "GET", "failed": False, "tags": {"db": "a b"}}
+    told = event_line(base | {"message": "GET", "trace_id": "ab", **span}, colour=False, in_trace=True)
+    assert told == '03:04:05.678 INFO     shop       GET  db="a b"'
