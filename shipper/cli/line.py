@@ -149,7 +149,7 @@ def _broken(
         first_field = number == count
         gap = 2 if first_field else 1 if shade and held[shade] else 0
         takes = width_of(word.rstrip()) + gap
-        if takes > room and any(held.values()):
+        if takes > room and (any(held.values()) or room < width - indent):
             yield line()
             room = width - indent
             takes = width_of(word)
