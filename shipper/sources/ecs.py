@@ -34,11 +34,18 @@ _THEIRS: Final = ("ephemeral_id", "type")
 """A Beat's `agent` has both; a field of the same name that somebody logged does not."""
 
 
+_MOVES: Final = tuple((path[0], path, name) for path, name in (*_NAMES.items(), *_DEEP.items()))
+_OUTER: Final = frozenset(outer for outer, _, _ in _MOVES)
+
+
 def from_ecs(content: dict[str, Any]) -> None:
     """Give what `content` says in ECS's words the names of events, unless they are taken."""
     _name_host(content)
-    for path, name in (*_NAMES.items(), *_DEEP.items()):
-        _move(content, path, name)
+    objects = [name for name in _OUTER.intersection(content) if isinstance(content[name], dict)]
+    if objects:
+        for outer, path, name in _MOVES:
+            if outer in objects:
+                _move(content, path, name)
     agent = content.get("agent")
     if isinstance(agent, dict) and all(name in agent for name in _THEIRS):
         del content["agent"]
@@ -49,8 +56,8 @@ def from_ecs(content: dict[str, Any]) -> None:
     stamp = content.get("@timestamp")
     if stamp is not None and content.get("timestamp", stamp) == stamp:
         content["timestamp"] = content.pop("@timestamp")
-    for part in {path[0] for path in (*_NAMES, *_DEEP)}:
-        _prune(content, part)
+    for name in objects:
+        _prune(content, name)
 
 
 def _name_host(content: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ from ...handlers.record import EventBuilder
 from ...handlers.schema import BUCKET_NAMES, BUCKETS, FieldType
 from ...handlers.shape import make_shape
 from ...handlers.typed import Prover
-from ..core.parse import ROLES, level_of, moment_of, service_of, span_of, trace_of
+from ..core.parse import NODE_NAMES, ROLES, level_of, moment_of, service_of, span_of, trace_of
 from .foreign import NUMBERS, TEXTS
 from .nested import ODD, quotes_of, suspects_within
 
@@ -70,7 +70,7 @@ _OWN: Final[Mapping[FieldType, Any]] = {
 _LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 # What `parse_error` may take apart.
 _ERRORS: Final = frozenset(
-    {"error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace"}
+    {"error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace", "stack"}
 )
 _DERIVED: Final = frozenset({"duration_le", "error_pattern"})
 _ONLY_NULL: Final = frozenset({"exc_info", "exception", "traceback", "stack_trace"})
@@ -232,7 +232,7 @@ class JsonShape:
         held = {one.name for one in self._fields}
         self._front = _front({k: v for k, v in self._constants.items() if k not in held})
         self._varying = sum(one.varies for one in self._fields)
-        self._timed = "timestamp" not in self._roles
+        self.timed = "timestamp" not in self._roles  # lines have the present moment
         self._by_name = {one.name: one for one in self._fields}
 
     # ── making ──
@@ -249,6 +249,8 @@ class JsonShape:
             if str in types:
                 kind: Any = str
             elif types and role in {"timestamp", "level"} and types <= {int, float}:
+                if role == "level" and not NODE_NAMES.isdisjoint(learned.names):
+                    raise ValueError("which level a number is, each line says by its other names")
                 kind = _I64 | _FLOAT
             else:
                 self._nobodys.add(first)
@@ -282,7 +284,7 @@ class JsonShape:
     def _take_names(self, learned: Learned) -> None:
         roles = {one.wire for one in self._roles.values()}
         names = [name for name in learned.names if name not in roles and name not in self._nobodys]
-        names = [name for name in names if name not in _OUTER or dict not in learned.names[name]]
+        names = [n for n in names if n not in _OUTER or dict not in learned.names[n] or self._is_settled(n)]
         plain = []
         for name in names:
             if name in TEXTS or name in NUMBERS:
@@ -308,6 +310,18 @@ class JsonShape:
         # In the order of the lines: a decoder finds the next name first where it expects it.
         order = {name: place for place, name in enumerate(learned.names)}
         self._fields.sort(key=lambda one: order.get(one.wire, len(order)))
+
+    def _is_settled(self, outer: str) -> bool:
+        """Whether no line is asked for what an object holds: all have a name that comes before it."""
+        for role, names in ROLES.items():
+            inner = [at for at, name in enumerate(names) if name.startswith(f"{outer}.")]
+            if not inner:
+                continue
+            first = self._roles.get(role)
+            # An empty id is looked past.
+            if role in _IDS or first is None or not first.required or first.wire not in names[: inner[0]]:
+                return False
+        return True
 
     def _derive(self, learned: Learned, name: str) -> None:
         """Have a field that follows from others; a line may hold it already."""
@@ -388,7 +402,7 @@ class JsonShape:
             block = self._encode(rows)[:-1]
             lines = block.split(b"\n")
         front = self._front
-        if self._timed:
+        if self.timed:
             front = b'"timestamp":"%b",%b' % (stamp(None).encode(), front)  # first, as events have it
         return fronted(lines, front) if front else block, left
 

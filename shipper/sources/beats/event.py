@@ -1,4 +1,4 @@
-"""What a Beat says, as an event. Pure but for the builder's clock.
+"""What a Beat says, as what a line would say. Pure.
 
 - `message` goes through the parser like a line of a file, and counts more than what the Beat says beside it.
 - All else is taken as `ecs` says: host, file, time; further fields keep their names.
@@ -15,42 +15,39 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ...core.lines import CutLine
-from ...core.parse import Parsed, Parser, parse, parse_json
+from ...core.parse import Parsed, Parser, parse, parse_object
 from ..ecs import from_ecs
-from ..foreign import compose
-from ..listen.identity import with_id
+from ..parsed_blocks import Told
 from ..parsers import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ....handlers.record import EventBuilder
-
-__all__ = ["event_of_beat"]
+__all__ = ["told_of_beat"]
 
 _LARGEST: Final = 10**18
 
 
-def event_of_beat(
-    builder: EventBuilder, payload: bytes, parser: Parser, reader: Reader | None, extra: Mapping[str, Any]
-) -> bytes | None:
-    """Return the event of what a Beat sent; None: there is nothing in it.
+def told_of_beat(
+    payload: bytes, parser: Parser, reader: Reader | None, extra: Mapping[str, Any]
+) -> Told | None:
+    """Return what a Beat says; None: there is nothing in it.
 
     `reader` understands messages of a configured format; without it `parser` does.
     """
     content = None if isinstance(payload, CutLine) else _object(payload)
+    own = ""
     if content is None:
         parsed = parse(payload, "text")
         if parsed is None:
             return None
         parsed.fields["parse_error"] = "not a JSON object"
-        own = ""
     else:
         own = _identity(content)
         parsed = _read(content, parser, reader)
     for name, value in extra.items():
         parsed.fields.setdefault(name, value)
-    return with_id(compose(builder, parsed), own)
+    return parsed, own
 
 
 def _object(payload: bytes) -> dict[str, Any] | None:
@@ -67,7 +64,7 @@ def _object(payload: bytes) -> dict[str, Any] | None:
 def _read(content: dict[str, Any], parser: Parser, reader: Reader | None) -> Parsed:
     line = content.pop("message", None) or content.pop("line", None)  # version 1 calls it so
     from_ecs(content)
-    beside = parse_json(orjson.dumps(content)) or Parsed("")
+    beside = parse_object(content)
     if not isinstance(line, str):
         if line is not None:
             beside.fields["message_value"] = line
@@ -94,8 +91,12 @@ def _identity(content: dict[str, Any]) -> str:
         return ""
     file, offset = log.get("file"), log.get("offset")
     path = file.get("path") if isinstance(file, dict) else None
-    parts = (agent.get("id"), agent.get("ephemeral_id"), path, content.get("@timestamp"))
-    if type(offset) is not int or not 0 <= offset < _LARGEST or not all(isinstance(p, str) for p in parts):
+    parts: Any = (agent.get("id"), agent.get("ephemeral_id"), path, content.get("@timestamp"))
+    if type(offset) is not int or not 0 <= offset < _LARGEST:
         return ""
-    name = blake2b("\0".join(map(str, parts)).encode("utf-8", "replace"), digest_size=16).hexdigest()
+    try:
+        said = "\0".join(parts)
+    except TypeError:  # one of them is no text
+        return ""
+    name = blake2b(said.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return f"{name}-{offset + 1}"

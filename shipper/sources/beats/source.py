@@ -26,8 +26,9 @@ from ..listen.intake import marked
 from ..listen.listener import StreamListener
 from ..listen.store import Store
 from ..listen.streams import Connection, Serve
+from ..parsed_blocks import ParsedBlocks, Told
 from ..parsers import PARSER_HELP, ParserConfig, ParserName, Reader, checked, parser_config
-from .event import event_of_beat
+from .event import told_of_beat
 from .frames import FrameReader, ProtocolError, Window, acknowledgement
 
 __all__ = ["BeatsConfig", "BeatsSource"]
@@ -69,13 +70,13 @@ class BeatsSource(StreamListener[BeatsConfig]):
         base: Parser = parser.format if parser.format in {"text", "json"} else "auto"
         # Lines of many files come mixed: nothing is guessed from their order.
         reader = None if parser.format in {"auto", "text", "json"} else Reader(parser)
-        store = Store(context.appender)
+        store, blocks = Store(context.appender), ParsedBlocks(context.builder)
 
         async def one(connection: Connection) -> None:
             extra = marked("" if is_loopback(connection.peer) else connection.peer)
-            make = partial(event_of_beat, context.builder, parser=base, reader=reader, extra=extra)
+            read = partial(told_of_beat, parser=base, reader=reader, extra=extra)
             try:
-                await _Talk(config, connection, store, make).run()
+                await _Talk(config, connection, store, read, blocks).run()
             except ProtocolError as error:
                 say(
                     "WARNING",
@@ -93,12 +94,13 @@ class _Talk:
     config: BeatsConfig
     connection: Connection
     store: Store
-    make: Callable[[bytes], bytes | None]
+    read: Callable[[bytes], Told | None]
+    blocks: ParsedBlocks
     version: int = ord("2")
     due: int = 0  # events until the window is full
     seen: int = 0  # the sequence of the last event that was read
     stored: int = 0  # and of the last one that is in the spool
-    _group: list[bytes] = field(default_factory=list)
+    _group: list[tuple[int, bytes]] = field(default_factory=list)  # sequences and what was said
     _size: int = 0
 
     async def run(self) -> None:
@@ -111,10 +113,8 @@ class _Talk:
                     self.stored = 0
                     continue
                 self.seen, self.due = frame.sequence, self.due - 1
-                event = self.make(frame.payload)
-                if event is not None:
-                    self._group.append(event)
-                    self._size += len(event)
+                self._group.append((frame.sequence, frame.payload))
+                self._size += len(frame.payload)
                 if len(self._group) >= _GROUP or self._size >= _GROUP_BYTES or self.due <= 0:
                     await self._append()
                 if self.due <= 0:
@@ -124,9 +124,15 @@ class _Talk:
 
     async def _append(self) -> None:
         """Append what was read, and tell the Beat meanwhile that we live."""
-        while not await self.store.put(self._group, _TELL):
-            await self._acknowledge(self.stored)
-        self._group, self._size, self.stored = [], 0, self.seen
+        group, self._group, self._size = self._group, [], 0
+        told = [(sequence, one) for sequence, said in group if (one := self.read(said)) is not None]
+        at = 0
+        for events, taken in self.blocks.blocks([one for _, one in told]):
+            while not await self.store.put(events, _TELL):
+                await self._acknowledge(self.stored)
+            at += taken
+            self.stored = told[at - 1][0]
+        self.stored = self.seen
 
     async def _acknowledge(self, sequence: int) -> None:
         await self.connection.write(acknowledgement(self.version, sequence), _SEND)

@@ -2,7 +2,8 @@
 
 `config` what a user may write · `exchange` requests and answers on a connection, over h11 · `bodies` what is
 packed, unpacked within bounds · `wire` protobuf as it is read · `loki`, `otlp`, `bulk` what bodies hold ·
-`records` entries as events · `routes` which path is whose · `source` the driver.
+`records` what entries say · `labels` streams' labels before their lines · `routes` which path is whose ·
+`source` the driver.
 
 Rules
 

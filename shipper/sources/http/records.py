@@ -1,4 +1,4 @@
-"""What others' protocols carry, as events. Pure but for the builder's clock.
+"""What others' protocols carry, as what a line would say. Pure.
 
 Rules
 
@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 
 from ...core.parse import Parsed, level_of, parse, service_of, span_of, trace_of
-from ..foreign import compose
-from ..listen.identity import known_id, with_id
+from ..listen.identity import known_id
+from ..parsed_blocks import Told
 
-if TYPE_CHECKING:
-    from ....handlers.record import EventBuilder
-
-__all__ = ["Entry", "Record", "event_of_entry", "event_of_record"]
+__all__ = ["Entry", "Record", "add_level", "add_service", "seconds", "told_of_entry", "told_of_record"]
 
 _SERVICES: Final = ("service_name", "service", "app", "job", "container")
 _LEVELS: Final = ("level", "severity", "levelname", "lvl", "detected_level")
@@ -79,21 +76,22 @@ class Record:
     event: str = ""
 
 
-def _seconds(nanoseconds: int) -> float | None:
+def seconds(nanoseconds: int) -> float | None:
+    """Return a time as seconds since 1970, to the microsecond; None: it says nothing."""
     return nanoseconds // 1000 / 1e6 if 0 < nanoseconds < 1 << 63 else None
 
 
-def event_of_entry(builder: EventBuilder, entry: Entry, extra: Mapping[str, Any]) -> bytes | None:
-    """Return the event of a line that was sent to Loki; None: it is blank."""
+def told_of_entry(entry: Entry) -> Told | None:
+    """Return what a line that was sent to Loki says; None: it is blank."""
     parsed = parse(entry.line)
     if parsed is None:
         return None
     if parsed.timestamp is None:
-        parsed.timestamp = _seconds(entry.time)
+        parsed.timestamp = seconds(entry.time)
     beside = {**entry.labels, **entry.metadata}
     own = known_id(beside.pop("event_id", ""))
-    _add_service(parsed, beside)
-    _add_level(parsed, beside)
+    add_service(parsed, beside)
+    add_level(parsed, beside)
     parsed.trace_id = parsed.trace_id or trace_of(beside.get("trace_id")) or ""
     parsed.span_id = parsed.span_id or span_of(beside.get("span_id")) or ""
     for name in ("trace_id", "span_id"):
@@ -104,12 +102,13 @@ def event_of_entry(builder: EventBuilder, entry: Entry, extra: Mapping[str, Any]
             parsed.logger = beside.pop(name)
         elif beside.get(name) == parsed.logger:
             beside.pop(name, None)
-    for name, value in (*beside.items(), *extra.items()):
+    for name, value in beside.items():
         parsed.fields.setdefault(name, value)
-    return with_id(compose(builder, parsed), own)
+    return parsed, own
 
 
-def _add_service(parsed: Parsed, beside: dict[str, str]) -> None:
+def add_service(parsed: Parsed, beside: dict[str, str]) -> None:
+    """Take the service out of labels; one that says another than the line stays."""
     for name in _SERVICES:
         service = service_of(beside.get(name))
         if service is not None and not parsed.service:
@@ -118,7 +117,8 @@ def _add_service(parsed: Parsed, beside: dict[str, str]) -> None:
             del beside[name]
 
 
-def _add_level(parsed: Parsed, beside: dict[str, str]) -> None:
+def add_level(parsed: Parsed, beside: dict[str, str]) -> None:
+    """Take the level out of labels."""
     for name in _LEVELS:
         level = level_of(beside.get(name))
         if level is not None:
@@ -127,11 +127,11 @@ def _add_level(parsed: Parsed, beside: dict[str, str]) -> None:
                 parsed.level = level
 
 
-def event_of_record(builder: EventBuilder, record: Record, extra: Mapping[str, Any]) -> bytes | None:
-    """Return the event of a record that was sent by OTLP."""
+def told_of_record(record: Record) -> Told:
+    """Return what a record that was sent by OTLP says."""
     parsed = _read_body(record.body)
     fields = parsed.fields
-    parsed.timestamp = _seconds(record.time) or parsed.timestamp
+    parsed.timestamp = seconds(record.time) or parsed.timestamp
     if record.severity > 0:
         parsed.level = _SEVERITIES[min((record.severity + 3) // 4, 6) - 1]
     else:
@@ -157,9 +157,7 @@ def event_of_record(builder: EventBuilder, record: Record, extra: Mapping[str, A
     for names, held in ((_RESOURCE, resource), (_ATTRIBUTES, attributes)):
         for name, value in held.items():
             fields.setdefault(names.get(name, name), value)
-    for name, value in extra.items():
-        fields.setdefault(name, value)
-    return with_id(compose(builder, parsed), own)
+    return parsed, own
 
 
 def _read_body(body: Any) -> Parsed:

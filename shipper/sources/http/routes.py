@@ -15,28 +15,29 @@ import hmac
 import re
 import time
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import orjson
 
-from ...core.parse import parse_json
+from ...core.parse import Parsed, parse, parse_object
 from ...core.varint import varint
 from ..blocks import LineBlocks
 from ..ecs import from_ecs
-from ..foreign import compose, event_of
-from ..listen.identity import blocks_with_ids, with_id
-from ..listen.intake import grouped
+from ..listen.identity import blocks_with_ids
 from ..listen.loop import Ending
 from ..listen.store import Store
+from ..parsed_blocks import ParsedBlocks, Taken, Told
 from . import bulk, loki, otlp
 from .bodies import BodyError, unpack, unpack_snappy
 from .exchange import Answer, Request, refusal
-from .records import event_of_entry, event_of_record
+from .labels import Fronts
+from .records import told_of_record
 
 if TYPE_CHECKING:
     from ....handlers.record import EventBuilder
@@ -77,10 +78,13 @@ class Routes:
     wait: float
     _lines: LineBlocks = field(init=False)
     _documents: LineBlocks = field(init=False)
+    _parsed: ParsedBlocks = field(init=False)
+    _fronts: Fronts = field(default_factory=Fronts)
 
     def __post_init__(self) -> None:
         self._lines = LineBlocks(self.builder, guess=False)
         self._documents = LineBlocks(self.builder, "json")
+        self._parsed = ParsedBlocks(self.builder)
 
     def admit(self, request: Request) -> Answer | None:
         """Refuse who has no token, and what nobody answers."""
@@ -125,10 +129,10 @@ class Routes:
             return await self._logs(body, _kind(request))
         return await self._plain(body) if path == "/" else refusal(404, f"nothing is taken at {path[:200]}")
 
-    async def _put(self, groups: Iterator[Sequence[bytes]]) -> bool:
+    async def _put(self, groups: Iterable[Taken]) -> bool:
         """Append all; False: there was no room for all of it."""
         deadline = time.monotonic() + self.wait
-        for events in groups:
+        for events, _ in groups:
             left = 0.0 if self.ending.told else deadline - time.monotonic()
             if not await self.store.put(events, max(left, 0.0)):
                 return False
@@ -139,15 +143,13 @@ class Routes:
             entries = loki.read_json(body)
         else:
             entries = loki.read_protobuf(unpack_snappy(body, self.max_bytes))
-        made = (event_of_entry(self.builder, entry, {}) for entry in entries)
-        if await self._put(grouped(event for event in made if event is not None)):
+        if await self._put(self._parsed.blocks(self._fronts.told(entries))):
             return Answer(204)
         return refusal(503, _FULL, _AFTER)
 
     async def _logs(self, body: bytes, kind: str) -> Answer:
         records = otlp.read_json(body) if kind == _JSON else otlp.read_protobuf(body)
-        made = (event_of_record(self.builder, record, {}) for record in records)
-        if not await self._put(grouped(event for event in made if event is not None)):
+        if not await self._put(self._parsed.blocks([told_of_record(record) for record in records])):
             return _status(503, _FULL, kind, _AFTER)
         return Answer(200, b"{}" if kind == _JSON else b"", kind)
 
@@ -156,7 +158,7 @@ class Routes:
             lines = content
         else:
             lines = [line for line in body.split(b"\n") if line]
-        if await self._put(blocks_with_ids(lines, self._lines)):
+        if await self._put((events, 0) for events in blocks_with_ids(lines, self._lines)):
             return Answer(204)
         return refusal(503, _FULL, _AFTER)
 
@@ -164,70 +166,50 @@ class Routes:
         began = time.monotonic()
         items = bulk.read_bulk(body, index)
         wanted = [item for item in items if item.line]
-        deadline = began + self.wait
         at = 0
-        for events, taken in self._bulk_groups(wanted):
-            left = 0.0 if self.ending.told else deadline - time.monotonic()
-            if not await self.store.put(events, max(left, 0.0)):
-                break
-            for item in wanted[at : at + taken]:
-                item.status = 201
-            at += taken
+
+        def stored() -> Iterator[Taken]:
+            nonlocal at
+            for events, taken in self._bulk_groups(wanted):
+                yield events, taken
+                for item in wanted[at : at + taken]:
+                    item.status = 201
+                at += taken
+
+        await self._put(stored())
         took = int((time.monotonic() - began) * 1000)
         return _json(200, bulk.answer_of(items, took), bulk.PRODUCT)
 
-    def _bulk_groups(self, items: Sequence[bulk.Item]) -> Iterator[tuple[Sequence[bytes], int]]:
-        """Yield events with the number of items that they are of; those by ECS go one by one."""
-        at = 0
-        while at < len(items):
-            start = at
-            if _ECS in items[at].line:
-                size = 0
-                while at < len(items) and at - start < 500 and size < 256 << 10 and _ECS in items[at].line:
-                    size += len(items[at].line)
-                    at += 1
-                yield [self._from_ecs(item) for item in items[start:at]], at - start
-                continue
-            while at < len(items) and _ECS not in items[at].line:
-                at += 1
-            yield from self._usual(items[start:at])
-
-    def _usual(self, items: Sequence[bulk.Item]) -> Iterator[tuple[Sequence[bytes], int]]:
-        at = 0
-        for block, taken in self._documents.blocks([item.line for item in items]):
-            some = items[at : at + taken]
-            at += taken
-            if any(item.own for item in some):
-                yield [self._from_ecs(item) for item in some], taken
+    def _bulk_groups(self, items: Sequence[bulk.Item]) -> Iterator[Taken]:
+        """Yield events with the number of items that they are of."""
+        for is_ecs, group in groupby(items, lambda item: _ECS in item.line):
+            some = list(group)
+            if is_ecs or any(item.own for item in some):
+                yield from self._parsed.blocks(list(map(_told, some)))
             else:
-                yield block, taken
-
-    def _one(self, line: bytes) -> bytes:
-        return event_of(self.builder, line, "json") or b""
-
-    def _from_ecs(self, item: bulk.Item) -> bytes:
-        try:
-            content = orjson.loads(item.line)
-            own = item.own or ""
-            if content.get("event_id") == own:
-                content.pop("event_id", None)
-            from_ecs(content)
-            parsed = parse_json(orjson.dumps(content))
-        except (orjson.JSONDecodeError, TypeError, AttributeError):
-            parsed = None
-        if parsed is None:
-            return self._one(item.line)
-        return with_id(compose(self.builder, parsed), item.own)
+                yield from self._documents.blocks([item.line for item in some])
 
     async def _document(self, body: bytes, index: str, name: str) -> Answer:
         line = body.replace(b"\n", b" ").strip()
         if line[:1] != b"{" or line[-1:] != b"}":
             raise ValueError("the document is no JSON object")
         item = bulk.Item("create", index, name, line)
-        if not await self._put(iter([[self._from_ecs(item)]])):
+        if not await self._put(self._parsed.blocks([_told(item)])):
             return _json(429, bulk.error_of(429, _FULL), {"Retry-After": str(_AFTER), **bulk.PRODUCT})
         told = {"_index": index, "_id": name or "logferry-0", "_version": 1, "result": "created"}
         return _json(201, told, bulk.PRODUCT)
+
+
+def _told(item: bulk.Item) -> Told:
+    """Return what a document says, by ECS or not."""
+    try:
+        content = orjson.loads(item.line)
+        if content.get("event_id") == item.own:
+            content.pop("event_id", None)
+        from_ecs(content)
+    except (orjson.JSONDecodeError, AttributeError):
+        return parse(item.line, "json") or Parsed(""), ""
+    return parse_object(content), item.own
 
 
 def _asked(path: str) -> Answer:

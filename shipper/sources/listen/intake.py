@@ -8,19 +8,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..blocks import LineBlocks
+from ..parsed_blocks import ParsedBlocks
 from ..parsers import ParserSetting
-from ..syslog.message import event_of_message
+from ..syslog.message import told_of_message
 from .identity import blocks_with_ids
 
 if TYPE_CHECKING:
     from ....handlers.record import EventBuilder
 
-__all__ = ["Format", "Intake", "grouped", "marked"]
+__all__ = ["Format", "Intake", "marked"]
 
 Format: TypeAlias = Literal["auto", "json", "text", "syslog"]
 
-_FRAME_EVENTS: Final = 500
-_FRAME_BYTES: Final = 256 * 1024
 _SENDERS: Final = 64  # whose lines are told apart at a time
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -33,7 +32,11 @@ class Intake:
     format: Format
     parser: ParserSetting = "auto"
     clock: Callable[[], float] = time.time
+    _parsed: ParsedBlocks = field(init=False)
     _blocks: dict[str, LineBlocks] = field(default_factory=dict)  # by sender, the latest last
+
+    def __post_init__(self) -> None:
+        self._parsed = ParsedBlocks(self.builder)
 
     def events(self, records: Sequence[bytes], sender: str = "") -> Iterator[Sequence[bytes]]:
         """Yield the events of lines and messages that came from `sender` (empty: from this machine)."""
@@ -58,8 +61,9 @@ class Intake:
                 while at < len(records) and (always or records[at].startswith(b"<")):
                     at += 1
                 now = self.clock()
-                made = (event_of_message(self.builder, one, now, extra) for one in records[start:at])
-                yield from grouped(event for event in made if event is not None)
+                some = (told_of_message(one, now, extra) for one in records[start:at])
+                for events, _ in self._parsed.blocks([one for one in some if one is not None]):
+                    yield events
             else:
                 while at < len(records) and not records[at].startswith(b"<"):
                     at += 1
@@ -79,17 +83,3 @@ class Intake:
 def marked(sender: str) -> Mapping[str, str]:
     """Return the fields that say from which other machine something came."""
     return {"sender": sender} if sender else _NOTHING
-
-
-def grouped(events: Iterator[bytes]) -> Iterator[Sequence[bytes]]:
-    """Yield events in groups that fit a frame of the spool."""
-    group: list[bytes] = []
-    size = 0
-    for event in events:
-        if group and (len(group) >= _FRAME_EVENTS or size + len(event) > _FRAME_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(event)
-        size += len(event)
-    if group:
-        yield group

@@ -1,4 +1,4 @@
-r"""What a syslog message says, and what becomes of it. Pure but for the builder's clock.
+r"""What a syslog message says, and what a line would say in its place. Pure.
 
     <PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID [SD-ID name="value" …] MSG      RFC 5424
     <PRI>Mmm dd hh:mm:ss HOSTNAME TAG[PID]: MSG                                     RFC 3164, its common form
@@ -21,17 +21,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...core.lines import CutLine
 from ...core.parse import Local, Parsed, moment_of, parse, service_of, span_of, trace_of
-from ..foreign import compose
-from ..listen.identity import known_id, with_id
+from ..listen.identity import known_id
+from ..parsed_blocks import Told
 
-if TYPE_CHECKING:
-    from ....handlers.record import EventBuilder
-
-__all__ = ["Message", "event_of_message", "read_message"]
+__all__ = ["Message", "read_message", "told_of_message"]
 
 FACILITIES: Final = (
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
@@ -145,22 +142,22 @@ def _word(part: bytes) -> str:
     return "" if part == b"-" else part.decode("utf-8", "replace")
 
 
-def event_of_message(builder: EventBuilder, raw: bytes, now: float, extra: Mapping[str, Any]) -> bytes | None:
-    """Return the event of a message; None: there is nothing in it. What is none is kept whole."""
+def told_of_message(raw: bytes, now: float, extra: Mapping[str, Any]) -> Told | None:
+    """Return what a message says; None: there is nothing in it. What is none is kept whole."""
     message = read_message(raw, now)
+    own = ""
     if message is None:
         parsed = parse(raw, "text")
         if parsed is None:
             return None
         parsed.fields["parse_error"] = "not a syslog message"
-        own = ""
     else:
         text = CutLine(message.text, raw.lost) if isinstance(raw, CutLine) else message.text
         parsed = parse(text) or Parsed("")
         own = _complete(parsed, message, is_json=message.text.lstrip()[:1] == b"{")
     for name, value in extra.items():
         parsed.fields.setdefault(name, value)
-    return with_id(compose(builder, parsed), own)
+    return parsed, own
 
 
 def _complete(parsed: Parsed, message: Message, *, is_json: bool) -> str:

@@ -27,9 +27,10 @@ from logferry.handlers.schema import Schema
 from logferry.shipper.config.fields import Duration, Secret, Size
 from logferry.shipper.core.varint import varint
 from logferry.shipper.sources.ecs import from_ecs
+from logferry.shipper.sources.foreign import compose
 from logferry.shipper.sources.http import HttpSource, HttpSourceConfig, bulk, loki, otlp
 from logferry.shipper.sources.http.bodies import BodyError, unpack
-from logferry.shipper.sources.http.records import event_of_entry, event_of_record
+from logferry.shipper.sources.http.records import told_of_entry, told_of_record
 from logferry.shipper.sources.http.wire import fields
 from logferry.shipper.sources.listen.address import ServerTls
 
@@ -507,14 +508,14 @@ JSON = st.recursive(
 def test_any_json_is_entries_or_refused(content: Any) -> None:
     """Nothing but ValueError comes out of a decoder; what is decoded becomes an event."""
     body = json.dumps(content).encode()
-    for read, make in ((loki.read_json, event_of_entry), (otlp.read_json, event_of_record)):
+    for read, make in ((loki.read_json, told_of_entry), (otlp.read_json, told_of_record)):
         try:
             found: Any = read(body)  # type: ignore[operator]
         except ValueError:
             continue
         for one in found:
-            made = make(BUILDER, one, {})  # type: ignore[operator]
-            assert made is None or json.loads(made)
+            told = make(one)  # type: ignore[operator]
+            assert told is None or json.loads(compose(BUILDER, told[0]))
     with suppress(ValueError):
         bulk.read_bulk(body + b"\n" + body)
     if isinstance(content, dict):
@@ -525,14 +526,14 @@ def test_any_json_is_entries_or_refused(content: Any) -> None:
 @given(st.binary(max_size=80) | st.binary(max_size=60).map(lambda inner: sized(1, sized(2, inner))))
 def test_any_protobuf_is_entries_or_refused(body: bytes) -> None:
     """Nothing but ValueError comes out; what is decoded becomes an event."""
-    for read, make in ((loki.read_protobuf, event_of_entry), (otlp.read_protobuf, event_of_record)):
+    for read, make in ((loki.read_protobuf, told_of_entry), (otlp.read_protobuf, told_of_record)):
         try:
             found: Any = read(body)  # type: ignore[operator]
         except ValueError:
             continue
         for one in found:
-            made = make(BUILDER, one, {})  # type: ignore[operator]
-            assert made is None or json.loads(made)
+            told = make(one)  # type: ignore[operator]
+            assert told is None or json.loads(compose(BUILDER, told[0]))
 
 
 def test_protobuf_is_read_as_it_is_written() -> None:

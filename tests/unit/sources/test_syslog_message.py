@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from logferry.handlers.record import EventBuilder
 from logferry.handlers.schema import Schema
 from logferry.shipper.core.lines import CutLine
-from logferry.shipper.sources.syslog.message import event_of_message, nearest, read_message
+from logferry.shipper.sources.foreign import compose
+from logferry.shipper.sources.listen.identity import with_id
+from logferry.shipper.sources.syslog.message import nearest, read_message, told_of_message
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()
 BUILDER = EventBuilder(Schema("here", host="agent"))
@@ -29,8 +32,14 @@ def utc(moment: datetime) -> float:
     return moment.replace(tzinfo=UTC).timestamp()
 
 
+def line_of(raw: bytes, now: float, extra: Mapping[str, Any]) -> bytes | None:
+    """Return the event line of a message."""
+    told = told_of_message(raw, now, extra)
+    return None if told is None else with_id(compose(BUILDER, told[0]), told[1])
+
+
 def event(raw: bytes) -> dict[str, Any]:
-    made = event_of_message(BUILDER, raw, time.time(), {})
+    made = line_of(raw, time.time(), {})
     assert made is not None
     found: dict[str, Any] = json.loads(made)
     return found
@@ -127,7 +136,7 @@ def test_what_is_no_message_is_kept_whole() -> None:
     assert event(b"<999>x")["message"] == "<999>x"
     assert event(b"<13>1 - - - - - broken")["message"] == "1 - - - - - broken"
     assert event(b'<13>1 - - - - - [a b="c] open')["message"] == '1 - - - - - [a b="c] open'
-    assert event_of_message(BUILDER, b"", NOW, {}) is None
+    assert line_of(b"", NOW, {}) is None
     assert event(CutLine(b"<13>abc", 5))["line_cut_bytes"] == 5
 
 
@@ -135,7 +144,7 @@ def test_an_event_of_logferry_keeps_its_id() -> None:
     """The id of the syslog sink's structured data stands in front of the line again."""
     own = "0123456789abcdef" * 2 + "-42"
     data = f'[logferry@32473 event_id="{own}" trace_id="{"ab" * 16}" user_id="u7"]'
-    made = event_of_message(BUILDER, f"<14>1 - - shop - - {data} text".encode(), NOW, {})
+    made = line_of(f"<14>1 - - shop - - {data} text".encode(), NOW, {})
     assert made is not None
     assert made.startswith(b'{"event_id":"' + own.encode() + b'",')
     found = json.loads(made)
@@ -148,5 +157,5 @@ def test_any_bytes_are_an_event_or_nothing(raw: bytes) -> None:
     """Nothing raises, and what comes out is a line of JSON."""
     read_message(raw, NOW)
     for one in (raw, b"<14>" + raw, b"<14>Nov  1 02:03:04 " + raw, b"<14>1 - - - - - " + raw):
-        made = event_of_message(BUILDER, one, NOW, {"sender": "10.0.0.1"})
+        made = line_of(one, NOW, {"sender": "10.0.0.1"})
         assert made is None or json.loads(made)["sender"] == "10.0.0.1"
