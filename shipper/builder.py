@@ -15,7 +15,7 @@ from .core.transforms import NOTHING, Transforms
 if TYPE_CHECKING:
     from ..handlers.schema import Schema
 
-__all__ = ["Observer", "SourceBuilder"]
+__all__ = ["Observer", "SourceBuilder", "count_unparsed"]
 
 Observer = Callable[[bytes, bytes | None, str], object]
 """Is told of a line or joined record, its event (None: none), and the transform that left it out."""
@@ -24,10 +24,11 @@ Observer = Callable[[bytes, bytes | None, str], object]
 class SourceBuilder(EventBuilder):
     """An `EventBuilder` for what others have logged.
 
-    `observer` is told what each line becomes, for people who try a configuration.
+    `observer` is told what each line becomes, for people who try a configuration. `unparsed` counts the lines
+    that were not of the format they should be of, and were kept as text.
     """
 
-    __slots__ = ("left_out", "observer", "transforms")
+    __slots__ = ("left_out", "observer", "transforms", "unparsed")
 
     def __init__(
         self,
@@ -42,6 +43,13 @@ class SourceBuilder(EventBuilder):
         self.transforms = transforms
         self.observer = observer
         self.left_out = ""  # by which transform the last event was, for the observer
+        self.unparsed = 0
+
+
+def count_unparsed(builder: EventBuilder, lines: int) -> None:
+    """Count lines of a source that were not understood; one thread at a time, as a source has it."""
+    if isinstance(builder, SourceBuilder):
+        builder.unparsed += lines
 
 
 def _nothing_bound() -> Mapping[str, object]:

@@ -38,13 +38,17 @@ class Observed(Protocol):
         """Return how each sink is."""
         ...
 
+    def unparsed(self) -> dict[str, int]:
+        """Return by source how many lines it has not understood."""
+        ...
+
     def stopped_threads(self) -> list[str]:
         """Return the names of threads that should run and don't."""
         ...
 
 
 def _metrics(observed: Observed) -> tuple[int, str, bytes]:
-    return 200, CONTENT_TYPE, render(observed.accounts(), observed.states()).encode()
+    return 200, CONTENT_TYPE, render(observed.accounts(), observed.states(), observed.unparsed()).encode()
 
 
 def _healthz(observed: Observed) -> tuple[int, str, bytes]:

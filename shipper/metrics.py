@@ -1,12 +1,13 @@
 """The books as Prometheus text. Pure: accounts and states in, text out.
 
-Counters are the books on disk, so they survive restarts:
+Counters of sinks are the books on disk, so they survive restarts:
 `accepted = delivered + pending + dead_lettered + filtered + dropped` holds in every scrape, for each sink.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from .model import Account
 from .worker import SinkState
@@ -23,6 +24,8 @@ _COUNTERS = (
     ("duplicates", "Events that the sink had before (beside the identity)."),
     ("replayed", "Dead letters that were delivered afterwards (beside the identity)."),
 )
+_UNPARSED = "Lines that were not of the source's format and were kept as text, since the process began."
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 _STATES = ("ok", "retrying", "paused")
 
 
@@ -38,8 +41,10 @@ def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]
     return lines
 
 
-def render(accounts: Mapping[str, Account], states: Mapping[str, SinkState]) -> str:
-    """Return the exposition text for sinks by name."""
+def render(
+    accounts: Mapping[str, Account], states: Mapping[str, SinkState], unparsed: Mapping[str, int] = _NOTHING
+) -> str:
+    """Return the exposition text for sinks by name, and the lines that sources have not understood."""
     sinks = {name: f'sink="{_label(name)}"' for name in accounts}
     out: list[str] = []
     for field, text in _COUNTERS:
@@ -62,4 +67,6 @@ def render(accounts: Mapping[str, Account], states: Mapping[str, SinkState]) -> 
     out += _family("logferry_sink_state", "gauge", "1 for the state that the sink is in.", current)
     lags = [(label, state.lag) for label, state in named]
     out += _family("logferry_lag_seconds", "gauge", "Age of the oldest event that is being sent.", lags)
+    lines = [(f'source="{_label(name)}"', count) for name, count in unparsed.items()]
+    out += _family("logferry_unparsed_lines_total", "counter", _UNPARSED, lines)
     return "\n".join([*out, ""])

@@ -62,12 +62,16 @@ class SinkView:
 
 @dataclass(slots=True)
 class SourceView:
-    """One source. `events` since the first look; `behind`: bytes of its files that are not read."""
+    """One source. `events` since the first look; `behind`: bytes of its files that are not read.
+
+    `unparsed`: lines that it has not understood, since those who read it began.
+    """
 
     name: str
     parts: int = 0
     events: int = 0
     behind: int | None = None
+    unparsed: int = 0
     error: str = ""
 
 
@@ -316,6 +320,8 @@ def _add_told(view: ServiceView, told: Iterable[_Said]) -> None:
             for name, error in one.sources.items():
                 if one.kind == "agent" or error:  # a delivery process has but one, of its own making
                     _source(view, name).error = error
+            for name, lines in one.unparsed.items():
+                _source(view, name).unparsed += lines
         if one.last_error_at > view.last_error_at:
             view.last_error, view.last_error_at = one.last_error, one.last_error_at
     _add_states(view, states)

@@ -33,6 +33,7 @@ from ..handlers.record import EventBuilder
 from ..handlers.schema import Schema
 from .alerts.rules import NAME as ALERTS
 from .alerts.rules import AlertPlan
+from .builder import SourceBuilder
 from .core.sift import Sieve
 from .deadletter import DeadLetters
 from .diagnostics import say
@@ -266,7 +267,9 @@ class Pipeline:
         courier = self._settings.delivery == "courier"
         kind = "delivery process" if courier else "agent" if self._sources else "application"
         delivers = tuple(str(place.resolve()) for place in (service, *self._relay.served))
-        told = Told(os.getpid(), kind, self._began, delivers, sinks, sources, *self._last_error)
+        told = Told(
+            os.getpid(), kind, self._began, delivers, sinks, sources, *self._last_error, self.unparsed()
+        )
         status.tell(told)
 
     def _counting(self, _options: object, _context: SinkContext) -> Sink:
@@ -497,6 +500,11 @@ class Pipeline:
     def states(self) -> dict[str, SinkState]:
         """Return how each sink is."""
         return {name: worker.state() for name, worker in list(self._workers.items())}
+
+    def unparsed(self) -> dict[str, int]:
+        """Return by source how many lines were not of its format since the pipeline was made."""
+        builders = [(spec.name, spec.builder) for spec in self._sources]
+        return {name: one.unparsed for name, one in builders if isinstance(one, SourceBuilder)}
 
     def stopped_threads(self) -> list[str]:
         """Return the names of threads that should run and don't."""

@@ -42,6 +42,7 @@ class Told(msgspec.Struct, frozen=True):
     """What a pipeline says. `delivers` are the services' directories that it delivers for; times: wall clock.
 
     `sources` has the error of each source, empty when there is none; `last_error` stays after it was mended.
+    `unparsed` has the lines that each source has not understood since the pipeline began.
     """
 
     pid: int = 0
@@ -52,6 +53,7 @@ class Told(msgspec.Struct, frozen=True):
     sources: dict[str, str] = {}
     last_error: str = ""
     last_error_at: float = 0.0
+    unparsed: dict[str, int] = {}
 
 
 class StatusFile:

@@ -128,6 +128,7 @@ class Meter:
                 "per_second": self._rate(now, source.events, where, "source", source.name),
                 "parts": source.parts,
                 "behind_bytes": source.behind,
+                "unparsed": source.unparsed,
                 "error": source.error,
             }
             for _, source in sorted(view.sources.items())

@@ -60,11 +60,12 @@ def _service(row: Mapping[str, Any], *, width: int, colour: bool, now: float) ->
                 "events/s": _figure(one["per_second"]),
                 "files": one["parts"],
                 "unread": "" if one["behind_bytes"] is None else _size(one["behind_bytes"]),
+                "unparsed": one["unparsed"] or "",
                 "error": one["error"],
             }
             for one in row["sources"]
         ]
-        columns: Sequence[str] = ("source", "events/s", "files", "unread", "error")
+        columns: Sequence[str] = ("source", "events/s", "files", "unread", "unparsed", "error")
         yield from _table(table, columns, width, colour=colour)
     sinks = [_sink(one) for one in row["sinks"] if one["state"] != "removed" or one["pending"]]
     if sinks:

@@ -251,6 +251,10 @@ class Mailbox:
         waiting = SinkState("retrying", "no delivery process is at work")
         return {name: waiting for name, account in self.accounts().items() if account.pending}
 
+    def unparsed(self) -> dict[str, int]:
+        """Return nothing: an application that hands over has no sources."""
+        return {}
+
     def stopped_threads(self) -> list[str]:
         """Return the names of threads that should run and don't."""
         gone = self._running and self._upkeep is not None and not self._upkeep.alive

@@ -31,7 +31,7 @@ import msgspec
 
 from ...handlers.outlet import Violation
 from ...handlers.typed import Prover, prover
-from ..builder import SourceBuilder
+from ..builder import SourceBuilder, count_unparsed
 from ..core.block import Block
 from ..core.lines import CutLine
 from ..core.parse import Parser
@@ -141,6 +141,7 @@ class LineBlocks:
         read = reader.line
         made += [read(line) for line in lines]
         if reader.unparsed > missed:
+            count_unparsed(self.builder, reader.unparsed - missed)
             where = self.extra.get("log_file", "a source")
             say(
                 "WARNING",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...handlers.failure import describe_foreign
 from ...handlers.pattern import FAILS
-from ..builder import SourceBuilder
+from ..builder import SourceBuilder, count_unparsed
 from ..core.parse import Parsed, Parser, parse
 from .transformed import transform
 
@@ -66,7 +66,11 @@ def event_of(
     It is empty when transforms leave it out.
     """
     parsed = _parsed(line, parser, extra)
-    return None if parsed is None else compose(builder, parsed)
+    if parsed is None:
+        return None
+    if parser == "json" and "parse_error" in parsed.fields:
+        count_unparsed(builder, 1)
+    return compose(builder, parsed)
 
 
 def is_left_out(builder: SourceBuilder, line: bytes, parser: Parser, extra: Mapping[str, Any]) -> bool:

@@ -13,15 +13,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from ...core.parse import parse
 from ...model import ID_FRONT
 from ..foreign import compose
+from ..mixed import Mixed
+from ..parsers import ParserSetting
 
 if TYPE_CHECKING:
     from ....handlers.record import EventBuilder
@@ -53,9 +54,13 @@ class Reader:
     """Makes events of messages. `cluster` is the cluster's id."""
 
     builder: EventBuilder
-    parser: Literal["auto", "json", "text"] = "auto"
+    parser: ParserSetting = "auto"
     trust: bool = True
     cluster: str = ""
+    _mixed: Mixed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mixed = Mixed(self.builder, self.parser)
 
     def read(self, message: Any) -> tuple[bytes, bytes]:
         """Return a message's event line and its id; two empty ones when it is nothing."""
@@ -72,7 +77,7 @@ class Reader:
 
     def _compose(self, value: bytes, message: Any) -> bytes:
         """Return the event of somebody else's message; empty: there is nothing in it."""
-        parsed = parse(value, self.parser)
+        parsed = self._mixed.read(value)
         if parsed is None:
             return b""
         if parsed.timestamp is None:

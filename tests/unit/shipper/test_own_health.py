@@ -32,6 +32,9 @@ class FakePipeline:
     def states(self) -> dict[str, SinkState]:
         return {'lo"ki': self.state}
 
+    def unparsed(self) -> dict[str, int]:
+        return {"app": 3}
+
     def stopped_threads(self) -> list[str]:
         return self.stopped
 
@@ -76,6 +79,7 @@ def test_health_pages(served: tuple[FakePipeline, str]) -> None:
     assert get(f"{url}/healthz")[0] == 200
     assert get(f"{url}/readyz")[0] == 200
     assert "logferry_pending" in get(f"{url}/metrics")[1]
+    assert 'logferry_unparsed_lines_total{source="app"} 3' in get(f"{url}/metrics")[1]
     assert get(f"{url}/else")[0] == 404
     pipeline.state = SinkState("retrying", "connection refused")
     status, text = get(f"{url}/readyz")
