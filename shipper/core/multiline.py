@@ -10,7 +10,8 @@ lines joined with `\n`, and the bytes that they took in the file. Rules:
   the next one.
 - Java: `Caused by:`, `Suppressed:`, `... 5 more`, and the name of a class behind the line of a record.
 - Go: `panic:`, `fatal error:` and `goroutine 1 [running]:` open a group that holds blank lines, functions and
-  places. Node: a place in a script opens one that holds the source, the error and its frames.
+  places. Node: a place in a script opens one that holds the source, and behind the mark below it all that is
+  no record, to Node's version.
 - A line that begins with `{` is a record of its own, and complete when it ends with `}`. A group beyond
   `max_bytes` or `max_lines` is given out, and the next line begins another.
 - Nobody can see from another group's last line that it is complete: `flush` when nothing came for a while.
@@ -54,13 +55,14 @@ _NODE: Final = re.compile(
 _NODE_LINE: Final = re.compile(
     rb"(?:Uncaught )?[A-Za-z_$][A-Za-z0-9_$.]{0,127}(?:Error|Exception)\b|Node\.js v\d|\^"
 )
+_NODE_END: Final = b"Node.js v"
 _CLOSES: Final = frozenset({b"}", b"]", b"})", b"},", b"];", b"};", b"])"})
 _RECORD: Final = re.compile(
     rb"[\[<(]?(?:\d{4}-\d\d-\d\d|\d\d/[A-Z][a-z][a-z]/\d{4}|\d{4}/\d\d/\d\d|\d\d:\d\d:\d\d|<?\d{1,3}>|"
     rb"[A-Z][a-z][a-z] [ \d]\d[ ,]|"
     rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b)"
 )
-_PLAIN, _INSIDE, _BEHIND, _CHAINED, _PANIC, _SCRIPT = range(6)
+_PLAIN, _INSIDE, _BEHIND, _CHAINED, _PANIC, _SCRIPT, _REPORT = range(7)
 _OPENS: Final = b"TpfgSu/"  # first bytes of what may begin a stack
 # First bytes of lines that neither continue anything nor open a stack, where nothing is open; and the
 # beginnings of those that may.
@@ -231,9 +233,9 @@ class TracebackJoiner:
 
     def _next_state(self, line: bytes) -> int | None:  # noqa: PLR0911 - one for each rule
         """Return the state after `line` as part of the group; None: it begins another."""
-        if not self._group or line.startswith(b"{"):
-            return None
         state = self._state
+        if not self._group or (line.startswith(b"{") and (state != _REPORT or line.startswith(b'{"'))):
+            return None
         indented = line[:1] in {b" ", b"\t"}
         if state >= _PANIC:
             return self._goes_on(line, state, indented=indented)
@@ -252,8 +254,10 @@ class TracebackJoiner:
 
     def _goes_on(self, line: bytes, state: int, *, indented: bool) -> int | None:
         """Return the state inside of a panic or of a script's error."""
+        if state == _REPORT:
+            return _PLAIN if line.startswith(_NODE_END) else None if _RECORD.match(line) else state
         if indented:
-            return state
+            return _REPORT if state == _SCRIPT and not line.strip(b" \t\r^") and b"^" in line else state
         if state == _PANIC:
             return state if _GO_LINE.match(line) else None
         # the source's line, which may be anything, follows its place

@@ -30,12 +30,14 @@ __all__ = [
     "HEAD_BYTES",
     "ISO",
     "LEVEL_NAMES",
+    "MILLISECONDS",
     "PREFIXED",
     "ROLES",
     "TRACEBACK",
     "WORD",
     "Parsed",
     "Parser",
+    "is_node",
     "level_of",
     "moment_of",
     "parse",
@@ -66,7 +68,10 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 _SERVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 LEVEL_NAMES: Final = {
     "TRACE": "DEBUG",
+    "SILLY": "DEBUG",
+    "VERBOSE": "DEBUG",
     "DEBUG": "DEBUG",
+    "HTTP": "INFO",  # winston's, between info and verbose
     "INFO": "INFO",
     "INFORMATION": "INFO",
     "NOTICE": "INFO",
@@ -103,6 +108,8 @@ PREFIXED: Final = b' {"'
 _FAR: Final = 512  # bytes of text before a JSON object
 HEAD_BYTES: Final = 120  # a level further behind is part of the message
 _SCALE: Final[tuple[float, ...]] = tuple(10**digits for digits in range(7))
+MILLISECONDS: Final = 10**11
+"""From here on a number that is a time counts milliseconds, not seconds."""
 _YEARS: Final = (datetime(1971, 1, 1, tzinfo=UTC).timestamp(), datetime(2200, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -159,8 +166,9 @@ def parse_object(content: dict[str, Any], local: Local = datetime.timestamp) -> 
     """Return what a JSON object says, decoded; `content` is taken apart."""
     content = _unwrapped(content)
     parsed = Parsed(_take(content, ROLES["message"], _text) or "")
+    parsed.error = take_error(content)
+    parsed.level = _take(content, ROLES["level"], level_of, is_node(content)) or "INFO"
     parsed.timestamp = _take(content, ROLES["timestamp"], moment_of, local)
-    parsed.level = _take(content, ROLES["level"], level_of) or "INFO"
     parsed.logger = _take(content, ROLES["logger"], _text) or ""
     parsed.service = _take(content, ROLES["service"], service_of) or ""
     parsed.trace_id = _take(content, ROLES["trace_id"], trace_of) or ""
@@ -168,7 +176,6 @@ def parse_object(content: dict[str, Any], local: Local = datetime.timestamp) -> 
     for name in ("trace_id", "span_id"):
         if content.get(name) == "":
             del content[name]
-    parsed.error = take_error(content)
     parsed.fields = content
     return parsed
 
@@ -268,12 +275,22 @@ def service_of(value: object) -> str | None:
     return value if isinstance(value, str) and _SERVICE.match(value) else None
 
 
-def level_of(value: object) -> str | None:
-    """Return one of the five levels; None: it says none."""
+def is_node(content: Mapping[str, Any]) -> bool:
+    """Whether a level by number is one of pino's or bunyan's, where 30 is INFO; else it is Python's."""
+    time = content.get("time")
+    return ("pid" in content and "hostname" in content) or (
+        isinstance(time, int | float) and time >= MILLISECONDS
+    )
+
+
+def level_of(value: object, node: bool = False) -> str | None:  # noqa: FBT001, FBT002 - called for many values
+    """Return one of the five levels; None: it says none. `node`: numbers are Node's."""
     if isinstance(value, str):
         return LEVEL_NAMES.get(value) or LEVEL_NAMES.get(value.strip().upper())
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         return None
+    if node:
+        value = max(value - 10, 1)
     return ("DEBUG", "DEBUG", "INFO", "WARNING", "ERROR")[int(value // 10)] if value < 50 else "CRITICAL"
 
 

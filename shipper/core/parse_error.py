@@ -1,8 +1,8 @@
 """What a JSON line says of an error, in the shapes that loggers write, as parts of an event's `error`.
 
 Understood are an object (`error`, `err`: ours, ECS's, pino's), a text (`error`: zap's, logrus'), ECS's dotted
-names, and the text of a traceback (`exc_info`: python-json-logger's; `exception`: structlog's). What is not
-understood stays where it was.
+names, the text of a traceback (`exc_info`: python-json-logger's; `exception`: structlog's), and a stack
+beside the message (`stack`: winston's). What is not understood stays where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _PARTS: Final = {
 }
 _CODE: Final = ("code", "errno")
 _HEAD: Final = "Traceback (most recent call last):"
+_FRAME: Final = "\n    at "
 _MAX_CAUSES: Final = 20
 
 
@@ -47,6 +48,23 @@ def take_error(content: dict[str, Any]) -> dict[str, Any]:
             if isinstance(held, str) and _HEAD in held:
                 error["stack"] = content.pop(name)
                 break
+    if not error:
+        error = _beside(content)
+    return error
+
+
+def _beside(content: dict[str, Any]) -> dict[str, Any]:
+    """Take the stack of a Node program that lies beside its message, with the error's name and code."""
+    stack = content.get("stack")
+    if not isinstance(stack, str) or _FRAME not in stack:
+        return {}
+    error = {"stack": content.pop("stack")}
+    head = stack.partition(_FRAME)[0]
+    error["type"], _, error["message"] = head.partition(": ")
+    if content.get("name") == error["type"]:
+        del content["name"]
+    if isinstance(content.get("code"), str):
+        error["code"] = content.pop("code")
     return error
 
 

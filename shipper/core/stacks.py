@@ -28,7 +28,16 @@ _TAIL: Final = re.compile(
     r"[ \[(]((?:[A-Za-z_$][\w$]{0,127}\.){0,16}[A-Z][\w$]{0,120}(?:Error|Exception))(?:: ([^\n]*))?\Z",
     re.ASCII,
 )
-_CAUSED: Final = re.compile(r"\n\s{0,8}Caused by: ([\w$.]{1,255})(?:: ([^\n]*))?", re.ASCII)
+_CAUSED: Final = re.compile(r"\n\s{0,8}(?:Caused by|\[cause\]): ([\w$.]{1,255})(?:: ([^\n]*))?", re.ASCII)
+# Node's report of what nobody caught: a place, the line of the source, and a mark below it.
+_REPORT: Final = re.compile(
+    r"(?:file://|node:)?[^\s:]{1,512}:\d{1,9}\r?\n[^\n]*\n[ \t]*\^+\r?(?:\n|\Z)", re.ASCII
+)
+_REPORTS: Final = frozenset("fn/")
+_NODE_END: Final = re.compile(r"\n(?:\(Use `node |\n?Node\.js v)")
+_ERROR: Final = re.compile(
+    r"(?:Uncaught )?([A-Za-z_$][\w$.]{0,127})(?: \[[A-Z0-9_]{1,64}\])?(?:: (.*))?\Z", re.DOTALL
+)
 _MAX_CAUSES: Final = 20
 
 
@@ -58,6 +67,9 @@ def split_stack(text: str) -> tuple[str, dict[str, Any]]:
                 "stack": stack,
             }
     found = _FRAME.search(text)
+    report = _REPORT.match(text) if text[:1] in _REPORTS else None
+    if report is not None:
+        return _reported(text, report, found)
     return (text, {}) if found is None else _framed(text, found.start())
 
 
@@ -76,6 +88,29 @@ def _python(text: str, at: int) -> tuple[str, dict[str, Any]]:
     return _message(text[:at], found[0].strip("\n |") if found else stack.rpartition("\n")[2].strip()), error
 
 
+def _reported(text: str, report: re.Match[str], frame: re.Match[str] | None) -> tuple[str, dict[str, Any]]:
+    """Take what Node says of an error that nobody caught: the place, its source, and what was thrown."""
+    thrown = text[report.end() :].lstrip("\n")
+    if frame is not None and frame.start() >= report.end():
+        head = text[report.end() : frame.start()].strip("\n")
+    else:
+        head = _NODE_END.split(thrown, maxsplit=1)[0].rstrip()
+    found = _ERROR.match(head)
+    error: dict[str, Any] = {"type": "Uncaught", "message": head, "stack": text.rstrip()}
+    if found is not None:
+        error["type"], error["message"] = found[1], found[2] or ""
+    if frame is not None and (causes := _causes(text, frame.start())):
+        error["causes"] = causes
+    return head, error
+
+
+def _causes(text: str, at: int) -> list[dict[str, str]]:
+    return [
+        {"type": one[1], "message": one[2] or "", "relation": "cause"}
+        for one in islice(_CAUSED.finditer(text, at), _MAX_CAUSES)
+    ]
+
+
 def _framed(text: str, at: int) -> tuple[str, dict[str, Any]]:
     """Split before the line that says what was thrown: the last one before the first frame."""
     begin = text.rfind("\n", 0, at) + 1
@@ -90,10 +125,9 @@ def _framed(text: str, at: int) -> tuple[str, dict[str, Any]]:
         found = _TAIL.search(head)
     if found is not None:
         error["type"], error["message"] = found[1], found[2] or ""
-    causes = [
-        {"type": one[1], "message": one[2] or "", "relation": "cause"}
-        for one in islice(_CAUSED.finditer(text, at), _MAX_CAUSES)
-    ]
+    else:
+        error["message"] = head  # a message of several lines, of which this is the last
+    causes = _causes(text, at)
     if causes:
         error["causes"] = causes
     return message, error

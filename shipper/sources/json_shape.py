@@ -40,7 +40,7 @@ from ...handlers.record import EventBuilder
 from ...handlers.schema import BUCKET_NAMES, BUCKETS, FieldType
 from ...handlers.shape import make_shape
 from ...handlers.typed import Prover
-from ..core.parse import NODE_NAMES, ROLES, level_of, moment_of, service_of, span_of, trace_of
+from ..core.parse import MILLISECONDS, ROLES, level_of, moment_of, service_of, span_of, trace_of
 from .foreign import NUMBERS, TEXTS
 from .nested import ODD, quotes_of, suspects_within
 
@@ -73,6 +73,8 @@ _ERRORS: Final = frozenset(
     {"error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace", "stack"}
 )
 _DERIVED: Final = frozenset({"duration_le", "error_pattern"})
+Scale: TypeAlias = Literal["", "node", "python", "time"]
+"""Whose levels by number are; empty: levels are no numbers."""
 _ONLY_NULL: Final = frozenset({"exc_info", "exception", "traceback", "stack_trace"})
 _MAX_NAMES: Final = 64
 _FEW: Final = 16  # values that a type can name
@@ -200,6 +202,7 @@ class JsonShape:
         self._redactor = redactor
         self._fields: list[_Field] = []
         self._roles: dict[str, _Field] = {}
+        self._scale: Scale = ""
         self._nobodys: set[str] = set()
         self._checks: list[tuple[_Field, Check]] = []
         schema = builder.schema
@@ -249,8 +252,8 @@ class JsonShape:
             if str in types:
                 kind: Any = str
             elif types and role in {"timestamp", "level"} and types <= {int, float}:
-                if role == "level" and not NODE_NAMES.isdisjoint(learned.names):
-                    raise ValueError("which level a number is, each line says by its other names")
+                if role == "level":
+                    self._scale = self._scale_of(learned)
                 kind = _I64 | _FLOAT
             else:
                 self._nobodys.add(first)
@@ -268,6 +271,19 @@ class JsonShape:
             # An empty id that the line way would leave where it is, or look past, is not taken for none.
             empty = first == role and not (learned.always(first) and len(there) > 1)
             self._take_check(one, learned.few(first), empty=empty)
+
+    def _scale_of(self, learned: Learned) -> Scale:
+        """Return whose numbers the levels are, or that each line's time says it (`parse.is_node`)."""
+        if {"pid", "hostname"} <= learned.names.keys():
+            if not (learned.always("pid") and learned.always("hostname")):
+                raise ValueError("levels by number are Node's in some lines, and Python's in others")
+            return "node"
+        if "time" not in learned.names or learned.types("time") == {str}:
+            return "python"
+        time = self._roles.get("timestamp")
+        if time is None or time.wire != "time" or not time.required or time.type is str:
+            raise ValueError("levels by number beside a time that is none")
+        return "time"
 
     def _take_check(self, one: _Field, few: tuple[Any, ...], *, empty: bool) -> None:
         """Decide what is to be checked of a role's values: nothing when they are few and all right."""
@@ -408,7 +424,9 @@ class JsonShape:
 
     def _check(self, rows: list[Any], odd: set[int]) -> bool:
         """Make of values what events have; False when one was changed. `odd` gets what others must do."""
-        raw = self._same_names
+        raw = self._same_names and not self._scale
+        if self._scale:
+            self._name_levels(rows, odd)
         for one, check in self._checks:
             changed = check(list(map(attrgetter(one.attribute), rows)), odd)
             if changed is not None:
@@ -420,6 +438,22 @@ class JsonShape:
         raw = self._patterns(rows, odd) and raw
         self._look(rows, odd)
         return raw
+
+    def _name_levels(self, rows: list[Any], odd: set[int]) -> None:
+        """Put names in place of levels by number; the times are still as they came."""
+        level, scale = self._roles["level"].attribute, self._scale
+        time = self._roles["timestamp"].attribute if scale == "time" else ""
+        known: dict[tuple[Any, bool], str | None] = {}
+        for place, row in enumerate(rows):
+            value = getattr(row, level)
+            if type(value) is str:  # where the line has none
+                continue
+            key = value, scale == "node" or (scale == "time" and getattr(row, time) >= MILLISECONDS)
+            name = known[key] = known[key] if key in known else level_of(*key)
+            if name is None:
+                odd.add(place)
+            else:
+                setattr(row, level, name)
 
     def _measure(self, rows: list[Any], odd: set[int]) -> list[int]:
         """Return how many quotes stand in objects and lists, for each row; none when no field has them."""

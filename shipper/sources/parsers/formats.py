@@ -15,7 +15,7 @@ import orjson
 
 from ....handlers.clock import stamp
 from ...core.lines import CutLine
-from ...core.parse import parse_text
+from ...core.parse import is_node, level_of, parse_text
 from ...core.stacks import split_stack
 from .auto import Guess
 from .containers import Cri, Docker
@@ -24,6 +24,7 @@ from .go import Go
 from .jvm import Jvm
 from .model import Fields, LineParser
 from .mysql import Mysql
+from .node import Node
 from .postgresql import Postgresql
 from .programs import Klog, Logfmt, Redis
 from .python import Python
@@ -48,6 +49,7 @@ def formats_of(times: Times, *, containers: bool = True) -> list[LineParser]:
         Jvm(times, alone=False),
         Go(times, alone=False),
         Python(times),
+        Node(times, alone=False),
         Logfmt(times),
     ]
     if not containers:
@@ -79,7 +81,10 @@ def _inner(times: Times) -> Callable[[bytes], Fields]:
 
 
 def _timed(content: dict[str, Any], times: Times) -> dict[str, Any]:
-    """Give the time of a JSON line the name and form that events have."""
+    """Give the time of a JSON line the name and form that events have, and a level by number its name."""
+    level = content.get("level")
+    if isinstance(level, int | float) and (named := level_of(level, is_node(content))) is not None:
+        content["level"] = named
     for name in ("timestamp", "@timestamp", "time", "ts", "asctime"):
         value = content.get(name)
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -120,6 +125,7 @@ def parser_of(config: ParserConfig, times: Times | None = None) -> LineParser | 
         "python": Python,
         "jvm": Jvm,
         "go": Go,
+        "node": Node,
         "nginx": Nginx,
         "apache": Apache,
         "mysql": Mysql,

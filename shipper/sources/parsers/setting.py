@@ -33,6 +33,7 @@ ParserName: TypeAlias = Literal[
     "python",
     "jvm",
     "go",
+    "node",
     "nginx",
     "apache",
     "postgresql",

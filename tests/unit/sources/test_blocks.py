@@ -94,6 +94,11 @@ FORMS: dict[str, Any] = {
     "ours": lambda i: entry(i, service="shop", span_id="", kind="access", path="/x", duration_le="5"),
     "other names": lambda i: {"ts": 1795252730.25 + i, "lvl": "warn", "msg": f"m {i}", "user": f"u{i}"},
     "numbers": lambda i: {"time": 1795252730000 + i, "level": 30, "msg": f"m {i}", "pid": i, "v": 1},
+    "pino": lambda i: (
+        {"level": 10 + i % 6 * 10, "time": f"2026-11-21T17:00:00.{i % 1000:03}Z"}
+        | {"pid": 7, "hostname": "till", "msg": "said"}
+    ),
+    "levels by Python's numbers": lambda i: {"level": 10 + i % 5 * 10, "time": 1795252730 + i, "msg": "said"},
     "milliseconds": lambda i: {"timestamp": f"2026-11-21T17:00:00.{i % 1000:03}Z", "level": "info"},
     "whole durations": lambda i: entry(i, duration_ms=i),
     "escapes without quotes": lambda i: entry(i, message=f"line {i}\n\\ ü 漢 \x01"),
