@@ -117,7 +117,7 @@ soak: $(VENV)/stamp-dev servers ## programs, servers and disks that fail at rand
 prove: $(VENV)/stamp-dev servers ## every test and the soak at full size, with the table of what was tried and lost
 	LOGFERRY_REQUIRE_SERVERS=1 $(BIN)/python tests/prove.py run --effort $(EFFORT) --minutes $(MINUTES)
 
-screenshots: $(VENV)/stamp-dev ## the pictures of the local page in docs/pictures
+screenshots: $(VENV)/stamp-dev ## the pictures of the local page and the commands in docs/pictures
 	@$(BIN)/python docs/pictures/make.py
 
 stack-up: $(VENV)/stamp-dev ## the compose stack: Loki, Elasticsearch, Grafana, the shop, the agent (needs docker)

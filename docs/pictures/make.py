@@ -1,15 +1,21 @@
-"""Take the pictures of the local page: `make screenshots`.
+"""Take the pictures of the local page and of the commands: `make screenshots`.
 
-Two hours of a shop are shipped as anybody would ship them, and looked at in the browser that the tests use.
+Two hours of a shop are shipped as anybody would ship them, and looked at in the browser that the tests use;
+the commands run on a pseudo-terminal, and the browser draws what they write. For the picture of `top`, an
+agent runs with a sink that nobody listens at.
 """
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests"))
 
+import terminal  # noqa: E402 - beside this file
 from servers import browser, scene  # noqa: E402 - beside the tests
 
 from logferry.shipper.ui import PageServer  # noqa: E402 - as above
@@ -35,10 +42,12 @@ def until(page: Any, script: str) -> None:
         page.wait_for_timeout(50)
 
 
-def take(page: Any, name: str, **how: Any) -> None:
-    """Keep what is seen, as small as PNG makes it."""
-    page.wait_for_timeout(300)  # a tip fades, a scroll bar goes
-    picture = Image.open(BytesIO(page.screenshot(**how))).convert("RGB")
+def take(seen: Any, name: str) -> None:
+    """Keep what is seen of a page or an element, as small as PNG makes it."""
+    getattr(seen, "page", seen).wait_for_timeout(300)  # a tip fades, a scroll bar goes
+    picture = Image.open(BytesIO(seen.screenshot())).convert("RGB")
+    if name.startswith("term-"):  # few colours: a palette says the same
+        picture = picture.quantize(128, dither=Image.Dither.NONE)
     path = HERE / f"{name}.png"
     picture.save(path, optimize=True)
     sys.stdout.write(f"· {path.relative_to(HERE.parents[1])}: {path.stat().st_size // 1024} KiB\n")
@@ -57,6 +66,70 @@ def main() -> None:
             pictures(chromium, server.url)
         finally:
             server.end()
+        commands(chromium, place)
+
+
+def commands(chromium: Any, place: Path) -> None:
+    """Run the commands that docs/terminal.md tells of."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 1400})
+    opened = context.new_page()
+
+    def shot(name: str, words: Sequence[str], size: tuple[int, int], *, more: Sequence[str] = ()) -> None:
+        width, height = size
+        ends = 6.0 if words[0] in {"top", "tail"} else None
+        said = terminal.spoken([*words, *more], place, width, height, ends)
+        typed = " ".join(f"'{word}'" if set(word) & set(">< ") else word for word in words)
+        opened.set_content(terminal.page(f"logferry {typed}", said, width))
+        take(opened.locator("#shot"), name)
+
+    failed = ["query", "endpoint=/charge", "status_code>=500", "--since", "3h", "--limit", "1"]
+    found = subprocess.run(  # noqa: S603 - a command of ours
+        [sys.executable, "-m", "logferry", *failed], cwd=place, capture_output=True, text=True, check=True
+    )
+    trace = json.loads(found.stdout)["trace_id"]
+    shot("term-stats", ["stats", "--since", "2h"], (112, 60))
+    shot("term-query", ["query", "level=ERROR", "service=payments", "--limit", "6"], (112, 30))
+    shot("term-trace", ["trace", trace], (112, 30))
+    shot("term-tail", ["tail", "level>=WARNING", "--since", "1m"], (112, 30))
+    with working(place):
+        shot("term-top", ["top"], (112, 14), more=["-c", "live.yaml"])
+    context.close()
+
+
+@contextmanager
+def working(place: Path) -> Iterator[None]:
+    """Run an agent that reads a file which grows, and delivers to a store and to a sink that is not there."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        (place / "live.yaml").write_text(
+            f"service: shop\nspool: {{path: {place}/live}}\n"
+            f"sinks:\n  here: {{type: local, path: {place}/live-logs}}\n"
+            f"  loki: {{type: loki, url: 'http://127.0.0.1:{nobody.getsockname()[1]}'}}\n"
+            f"sources:\n  app: {{type: file, include: ['{place}/live.log']}}\n"
+        )
+        command = [sys.executable, "-m", "logferry", "run", "-c", "live.yaml"]
+        done = threading.Event()
+
+        def write() -> None:
+            lines = scene.lines(seconds=600)
+            with (place / "live.log").open("ab") as file:
+                while not done.wait(0.1):
+                    file.write(b"\n".join(lines[:20]) + b"\n")
+                    file.flush()
+                    lines = lines[20:] + lines[:20]
+
+        with (place / "live.out").open("wb") as out:
+            agent = subprocess.Popen(command, cwd=place, stdout=out, stderr=out)  # noqa: S603 - as above
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            time.sleep(8)  # until there are figures to look at
+            yield
+        finally:
+            done.set()
+            writer.join()
+            agent.kill()
+            agent.wait()
 
 
 def pictures(chromium: Any, url: str) -> None:

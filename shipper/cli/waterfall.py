@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..core.waterfall import SpanRow, Waterfall
 from .output import Output, event_line, harmless
+from .table import width_of
 
 __all__ = ["show_waterfall"]
 
@@ -22,7 +23,8 @@ def show_waterfall(out: Output, trace_id: str, fall: Waterfall, *, lines: bool) 
     took = f" · {_duration(fall.length)}" if fall.rows else ""
     begun = f"{datetime.fromtimestamp(fall.start / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC · " if fall.rows else ""
     head = f"trace {harmless(trace_id)} · {begun}{', '.join(services)} · {spans} spans{took}{errors}"
-    out.line(head, "red" if fall.errors else None, bold=True)
+    for line in _folded(head, out.width):
+        out.line(line, "red" if fall.errors else None, bold=True)
     width = max(out.width or 100, _NARROWEST)
     left = min(max((len(_name(row)) for row in fall.rows), default=0), width // 2)
     service = min(max((len(row.span.service) for row in fall.rows), default=0), 16)
@@ -41,6 +43,17 @@ def show_waterfall(out: Output, trace_id: str, fall: Waterfall, *, lines: bool) 
             room = max(out.width - len(before), 0)
             text = event_line(event, colour=out.colour, width=room, in_trace=True)
             out.line(before + text.replace("\n", "\n" + " " * len(before)))
+
+
+def _folded(head: str, width: int) -> list[str]:
+    """Return the head in lines that fit, broken at its dots."""
+    lines: list[str] = []
+    for part in head.split(" · "):
+        if lines and (not width or width_of(f"{lines[-1]} · {part}") <= width):
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _name(row: SpanRow) -> str:
