@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from ...handlers.clock import stamp
-from ..builder import SourceBuilder
+from ..builder import SourceBuilder, count_unparsed
 from ..core.block import Block
 from ..core.lines import CutLine
 from ..core.parse import ROLES, Parsed
@@ -119,6 +119,9 @@ class ParsedBlocks:
 
     def blocks(self, told: Sequence[Told | Line]) -> Iterator[Taken]:
         """Yield the events of what was understood, block by block, each with the number it is of."""
+        not_understood = sum([not isinstance(one, Line) and "parse_error" in one[0].fields for one in told])
+        if not_understood:
+            count_unparsed(self._builder, not_understood)
         if self._singly:
             yield from self._one_by_one([_told(one) for one in told])
             return

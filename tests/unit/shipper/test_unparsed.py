@@ -6,11 +6,15 @@ import json
 import time
 from pathlib import Path
 
+from logferry.handlers.schema import Schema
+from logferry.shipper.builder import SourceBuilder
 from logferry.shipper.config.loading import load
 from logferry.shipper.config.plan import plan
 from logferry.shipper.metrics import render
 from logferry.shipper.overview import Watcher
 from logferry.shipper.pipeline import Pipeline
+from logferry.shipper.sources.parsed_blocks import ParsedBlocks
+from logferry.shipper.sources.syslog.message import told_of_message
 
 NGINX = '192.0.2.7 - - [21/Nov/2026:20:17:42 +0000] "GET /orders HTTP/1.1" 200 612 "-" "curl/8"\n'
 
@@ -57,3 +61,13 @@ def test_they_are_counted_for_each_source(tmp_path: Path) -> None:
     assert len(messages) == 6 + 63 + 2 + 2
     for kept in ("no such line", "  at all", "not JSON", '{"msg": "tw'):
         assert kept in messages
+
+
+def test_messages_that_are_none_are_counted_too() -> None:
+    """What comes over the network is understood one by one: syslog that is none, for instance."""
+    builder = SourceBuilder(Schema("s", host="h"))
+    raws = (b"<13>Nov  1 02:03:04 a: fine", b"plain", b"<999>too large")
+    told = [told_of_message(raw, 0.0, {}) for raw in raws]
+    blocks = ParsedBlocks(builder).blocks([one for one in told if one])
+    made = [event for events, _ in blocks for event in events]
+    assert (len(made), builder.unparsed) == (3, 2)
