@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,7 @@ from .slope import trend
 from .stores import Arrivals, Loki, Server, Standin, in_store
 
 PATIENCE = 120.0  # for what is left to be delivered, when all faults have ended
+_KIND = re.compile(r"[0-9a-f]{8,}|\d+")
 ROW = "Soak: mixed faults, kills, restarts and full spools"
 
 
@@ -79,6 +81,7 @@ class Program:
     process: subprocess.Popen[bytes] | None = None
     counts: dict[int, Path] = field(default_factory=dict)  # run → the file with its count
     samples: list[tuple[float, int, int]] = field(default_factory=list)  # seconds, bytes, descriptors
+    most: Counter[str] = field(default_factory=Counter)  # what they were when there were most
 
     def returned(self) -> dict[int, int]:
         """Return how many calls returned, by run."""
@@ -101,13 +104,16 @@ class Program:
         moment. What is drained is deleted, and a descriptor of something deleted counts.
         """
         assert self.process
-        spools, count = f"{self.place.directory / 'spool' / self.place.service}/", 0
+        spools, kinds = f"{self.place.directory / 'spool' / self.place.service}/", Counter[str]()
         for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with suppress(FileNotFoundError):
                 target = str(entry.readlink())
                 waits = re.match(r"[0-9a-f]{32}(/|$)", target.removeprefix(spools))
-                count += not waits or target.endswith("(deleted)")
-        return count
+                if not waits or target.endswith("(deleted)"):
+                    kinds[_KIND.sub("*", target.removeprefix(str(self.place.directory)))] += 1
+        if kinds.total() > self.most.total():
+            self.most = kinds
+        return kinds.total()
 
 
 class Soak:
@@ -271,6 +277,7 @@ class Soak:
             "twice in Loki": there.doubled,
             "faults": done,
             "slopes": slopes,
+            "most descriptors": {f"{s.place.service}": dict(s.most.most_common(8)) for s in self.steady},
             "problems": self.problems,
         }
 
