@@ -388,6 +388,25 @@ def test_foreign_messages_are_parsed_redacted_and_keep_one_id(kafka: KafkaServer
     assert first[1]["kafka_topic"] == topic
 
 
+def test_messages_of_a_program_are_understood(kafka: KafkaServer, tmp_path: Path) -> None:
+    """With an option of the parser's own; one message that is of no such format is kept whole."""
+    topic = kafka.create(f"t-{uuid.uuid4().hex}", 1)
+    head = b"2026-11-21 20:17:42.123 UTC [77] shop@orders "
+    values = [head + b"LOG:  duration: 4.125 ms  statement: SELECT 1", b"what is this"]
+    kafka.produce(topic, [*values, head + b'ERROR:  relation "x" does not exist'])
+    parser = {"format": "postgresql", "log_line_prefix": "%m [%p] %q%u@%d "}
+    made = pipeline(kafka, tmp_path, topic, parser=parser)
+    sink = sink_of(made)
+    made._feed(once=False)
+    until(lambda: len(sink.lines()) >= 3, 30)
+    made.shutdown(10)
+    events = [json.loads(line) for line in sink.lines()]
+    assert [event["level"] for event in events] == ["INFO", "INFO", "ERROR"]
+    assert events[0]["duration_ms"] == 4.125
+    assert events[1]["parse_error"] == "not postgresql"
+    assert (events[2]["message"], events[2]["database"]) == ('relation "x" does not exist', "orders")
+
+
 def test_offsets_that_are_set_back_are_read_again_and_those_of_the_spool_are_not(
     kafka: KafkaServer, tmp_path: Path
 ) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ...core.lines import CutLine
-from ...core.parse import Parsed, Parser, parse, parse_object
+from ...core.parse import Parsed, parse, parse_object
 from ..ecs import from_ecs
+from ..mixed import Mixed
 from ..parsed_blocks import Told
-from ..parsers import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +28,8 @@ __all__ = ["told_of_beat"]
 _LARGEST: Final = 10**18
 
 
-def told_of_beat(
-    payload: bytes, parser: Parser, reader: Reader | None, extra: Mapping[str, Any]
-) -> Told | None:
-    """Return what a Beat says; None: there is nothing in it.
-
-    `reader` understands messages of a configured format; without it `parser` does.
-    """
+def told_of_beat(payload: bytes, mixed: Mixed, extra: Mapping[str, Any]) -> Told | None:
+    """Return what a Beat says; None: there is nothing in it. `mixed` understands its messages."""
     content = None if isinstance(payload, CutLine) else _object(payload)
     own = ""
     if content is None:
@@ -44,7 +39,7 @@ def told_of_beat(
         parsed.fields["parse_error"] = "not a JSON object"
     else:
         own = _identity(content)
-        parsed = _read(content, parser, reader)
+        parsed = _read(content, mixed)
     for name, value in extra.items():
         parsed.fields.setdefault(name, value)
     return parsed, own
@@ -61,7 +56,7 @@ def _object(payload: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _read(content: dict[str, Any], parser: Parser, reader: Reader | None) -> Parsed:
+def _read(content: dict[str, Any], mixed: Mixed) -> Parsed:
     line = content.pop("message", None) or content.pop("line", None)  # version 1 calls it so
     from_ecs(content)
     beside = parse_object(content)
@@ -69,8 +64,7 @@ def _read(content: dict[str, Any], parser: Parser, reader: Reader | None) -> Par
         if line is not None:
             beside.fields["message_value"] = line
         return beside
-    said = line.encode("utf-8", "replace")
-    found = parse(said, parser) if reader is None else parse(reader.line(said))
+    found = mixed.read(line.encode("utf-8", "replace"))
     if found is None:
         beside.message = line
         return beside

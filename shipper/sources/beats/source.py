@@ -18,7 +18,6 @@ from functools import partial
 from typing import Final
 
 from ...config.fields import Duration, Size, setting
-from ...core.parse import Parser
 from ...diagnostics import say
 from ..listen import options
 from ..listen.address import ServerTls, is_loopback
@@ -26,8 +25,9 @@ from ..listen.intake import marked
 from ..listen.listener import StreamListener
 from ..listen.store import Store
 from ..listen.streams import Connection, Serve
+from ..mixed import Mixed
 from ..parsed_blocks import ParsedBlocks, Told
-from ..parsers import PARSER_HELP, ParserConfig, ParserName, Reader, checked, parser_config
+from ..parsers import PARSER_HELP, ParserConfig, ParserName, checked
 from .event import told_of_beat
 from .frames import FrameReader, ProtocolError, Window, acknowledgement
 
@@ -66,15 +66,12 @@ class BeatsSource(StreamListener[BeatsConfig]):
     def handler(self) -> Serve:
         """Return what serves one Beat."""
         config, context = self.config, self.context
-        parser = parser_config(config.parser)
-        base: Parser = parser.format if parser.format in {"text", "json"} else "auto"
-        # Lines of many files come mixed: nothing is guessed from their order.
-        reader = None if parser.format in {"auto", "text", "json"} else Reader(parser)
+        mixed = Mixed(config.parser)
         store, blocks = Store(context.appender), ParsedBlocks(context.builder)
 
         async def one(connection: Connection) -> None:
             extra = marked("" if is_loopback(connection.peer) else connection.peer)
-            read = partial(told_of_beat, parser=base, reader=reader, extra=extra)
+            read = partial(told_of_beat, mixed=mixed, extra=extra)
             try:
                 await _Talk(config, connection, store, read, blocks).run()
             except ProtocolError as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...config.fields import Duration, setting
 from ...config.tls import TlsConfig
 from ...kafka import KafkaSasl, brokers_problem, client_settings, options_problem
+from ..parsers import ParserConfig, ParserName, checked
 
 __all__ = ["KafkaSourceConfig"]
 
@@ -25,8 +26,10 @@ class KafkaSourceConfig:
     )
     topics: tuple[str, ...] = setting(help="topics to read; `^logs-.*` is a pattern", example="[logs]")
     group: str = setting("logferry", help="the consumer group; its members share the partitions")
-    parser: Literal["auto", "json", "text"] = setting(
-        "auto", help="messages that are not logferry's: auto takes JSON field by field, the rest as text"
+    parser: ParserName | ParserConfig = setting(
+        "auto",
+        help="what messages are that are not logferry's: a format or a program; auto takes JSON field by "
+        "field, the rest as text",
     )
     trust: bool = setting(
         True, help="take logferry's own messages as they are; false: parse and redact them again"
@@ -50,6 +53,7 @@ class KafkaSourceConfig:
     )
 
     def __post_init__(self) -> None:
+        checked(self.parser)
         problem = brokers_problem(self.brokers) or options_problem(self.options)
         if not problem and not (self.topics and all(self.topics)):
             problem = "topics is empty; name at least one"

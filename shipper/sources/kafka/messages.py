@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from ...builder import count_unparsed
 from ...model import ID_FRONT
 from ..foreign import compose
 from ..mixed import Mixed
@@ -60,7 +61,7 @@ class Reader:
     _mixed: Mixed = field(init=False)
 
     def __post_init__(self) -> None:
-        self._mixed = Mixed(self.builder, self.parser)
+        self._mixed = Mixed(self.parser)
 
     def read(self, message: Any) -> tuple[bytes, bytes]:
         """Return a message's event line and its id; two empty ones when it is nothing."""
@@ -80,6 +81,8 @@ class Reader:
         parsed = self._mixed.read(value)
         if parsed is None:
             return b""
+        if "parse_error" in parsed.fields:
+            count_unparsed(self.builder, 1)
         if parsed.timestamp is None:
             kind, milliseconds = message.timestamp()
             parsed.timestamp = milliseconds / 1000 if kind != _NO_TIME and milliseconds > 0 else None

@@ -23,6 +23,7 @@ from logferry.shipper.sinks.kafka.keys import keys
 from logferry.shipper.sinks.kafka.verdict import Next, judge, refusal
 from logferry.shipper.sources.kafka.messages import Reader
 from logferry.shipper.sources.kafka.offsets import NONE, Place, Seen, resume_at
+from logferry.shipper.sources.parsers import ParserConfig, ParserSetting
 from logferry.shipper.store.writer import frame
 
 ID = "0123456789abcdef0123456789abcdef-12"
@@ -157,6 +158,35 @@ def test_the_order_of_an_events_fields_is_free() -> None:
         b'{"event_id":"' + ID.encode() + b'",' + line[1:],
         ID.encode(),
     )
+
+
+NGINX = b'10.0.0.7 - - [21/Nov/2026:20:17:42 +0000] "GET /api/v1/orders HTTP/1.1" 200 512 "-" "curl/8.5"'
+
+
+@pytest.mark.parametrize(
+    ("parser", "value", "expected"),
+    [
+        ("nginx", NGINX, {"timestamp": "2026-11-21T20:17:42.000000Z", "status_code": 200, "method": "GET"}),
+        ("nginx", b"not of it", {"message": "not of it", "parse_error": "not nginx"}),
+        ("logfmt", b"level=warn msg=hot order=7", {"level": "WARNING", "message": "hot", "order": 7}),
+        (
+            ParserConfig("regex", pattern=r"(?P<level>\w+) (?P<message>.*)"),
+            b"ERROR broken",
+            {"level": "ERROR", "message": "broken"},
+        ),
+        ("json", b"text", {"message": "text", "parse_error": "not a JSON object"}),
+        ("text", b'{"message": "a"}', {"message": '{"message": "a"}'}),
+    ],
+)
+def test_every_parser_understands_messages(
+    parser: ParserSetting, value: bytes, expected: Mapping[str, Any]
+) -> None:
+    """A message is a line of the format that the option names; where it says no time it has the message's."""
+    line, event = reader(parser=parser).read(Message(value))
+    found = orjson.loads(line)
+    assert {name: found.get(name) for name in expected} == expected
+    assert carried_id(line).encode() == event
+    assert found["kafka_topic"] == "logs"
 
 
 @pytest.mark.parametrize(
