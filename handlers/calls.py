@@ -92,8 +92,9 @@ class Call:
         *,
         kind: SpanKind = "client",
         outermost: bool = True,
+        peer: str = "",
     ) -> Call:
-        """Begin a call.
+        """Begin a call, to `peer` where that is known: a host.
 
         `describe` returns what is logged of it, redacted; it is called only when that is wanted.
         `outermost`: calls inside this one, by libraries that it stands on, are part of it.
@@ -101,6 +102,8 @@ class Call:
         call = cls(name, kind)
         if outermost:
             call._token = _calling.set(call._span)
+        if peer:
+            call._span.set_tag("server.address", peer)
         call._told = _log.isEnabledFor(logging.DEBUG)
         if describe is not None and (call._told or call._span.sampled):
             fields = _guarded(describe)

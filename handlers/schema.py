@@ -98,6 +98,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("failed", "boolean", metadata=True, doc="whether it failed"),
     Field("client_ip", "string", free_text=True, ecs="client.address", doc="the caller's address"),
     Field("user_agent", "string", free_text=True, ecs="user_agent.original", doc="the caller's User-Agent"),
+    Field("peer", "string", free_text=True, ecs="destination.address", doc="whom a span of a call calls"),
     Field("bytes", "integer", ecs="http.response.body.bytes", doc="size of the response, bytes"),
     Field("error_pattern", "string", metadata=True, doc="the error's message with what varies masked"),
     Field("extra", "object", free_text=True, doc="what collided with a field or broke its type, by name"),

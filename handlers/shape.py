@@ -5,8 +5,9 @@ Names come from the bound context and from the record's extras. Rules, in this o
 1. `trace_id`, `span_id`, `parent_id` come from the context only.
 2. `correlation_id`, `request_id`, `user_id`, `endpoint`: from the context; extras set them when the context
    does not have them.
-3. `kind`, `method`, `path`, `status_code`, `duration_ms`, `failed`, `client_ip`, `user_agent`, `bytes`,
-   declared fields, and every name that the schema does not know: from both; extras win, they are nearer.
+3. `kind`, `method`, `path`, `status_code`, `duration_ms`, `failed`, `client_ip`, `user_agent`, `peer`,
+   `bytes`, declared fields, and every name that the schema does not know: from both; extras win, they are
+   nearer.
 4. `error_code` becomes `error.code`.
 5. Any other name of the schema collides: its value is kept in the object `extra` under its name, and counted.
    So does what lost under rule 1 or 2.
@@ -29,7 +30,10 @@ _TRACE: Final = frozenset({"trace_id", "span_id"})
 IDS: Final = ("parent_id", "request_id", "user_id", "endpoint", "correlation_id")
 _FROM_EXTRAS: Final = frozenset({"request_id", "user_id", "endpoint", "correlation_id"})
 _SETTABLE: Final = frozenset(
-    {"kind", "method", "path", "status_code", "duration_ms", "failed", "client_ip", "user_agent", "bytes"}
+    {
+        *("kind", "method", "path", "status_code", "duration_ms", "failed"),
+        *("client_ip", "user_agent", "peer", "bytes"),
+    }
 )
 
 _NONE: Final = type(None)

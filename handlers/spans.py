@@ -67,6 +67,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 MAX_TAGS: Final = 64
 MAX_EVENTS: Final = 128
 
+_CALLING: Final = frozenset({"client", "producer"})
+# Tags that say whom a call goes to, as OpenTelemetry and its predecessors name them.
+_PEERS: Final = ("peer.service", "server.address", "net.peer.name", "db.system", "messaging.system")
+
 _log: Final = logging.getLogger(SPAN)
 
 
@@ -271,6 +275,8 @@ class Span:
         extra = {"kind": kind, "span_kind": self.kind, "started": stamp(self.start_ns / 1e9), **fields}
         if self.tags:
             extra["tags"] = self.tags
+            if kind == "span" and self.kind in _CALLING and (peer := _peer(self.tags)):
+                extra["peer"] = peer
         _log.info(self.name, extra=extra, stacklevel=_distance())
 
 
@@ -301,6 +307,14 @@ def _end_inside(span: Span) -> None:
     if inner is span:
         _active.set(span)
         context.put_trace(context.TraceContext(span.trace_id, span.span_id, span.parent_id))
+
+
+def _peer(tags: Mapping[str, object]) -> str:
+    """Return whom a call's tags say it calls; empty when they do not."""
+    for name in _PEERS:
+        if isinstance(peer := tags.get(name), str) and peer:
+            return peer
+    return ""
 
 
 def _distance() -> int:

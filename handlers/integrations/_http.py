@@ -53,7 +53,7 @@ class Hop:
             known: dict[str, object] = {"method": method, "url": clean_url(url)}
             return {**known, "arguments": arguments} if arguments else known
 
-        self._call = Call.begin(f"{method} {host or ''}".strip(), describe)
+        self._call = Call.begin(f"{method} {host or ''}".strip(), describe, peer=host or "")
         self.headers: dict[str, str] = {}
         if allow.allows(host):
             present = {name.lower() for name in there}

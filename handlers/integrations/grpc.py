@@ -89,7 +89,8 @@ class _Client:
 
     def _begin(self, details: Any) -> tuple[Call, list[tuple[str, str]]]:
         method = _text(details.method)
-        call = Call.begin(f"grpc {method}", lambda: {"method": method, "peer": self._host or ""})
+        peer = self._host or ""
+        call = Call.begin(f"grpc {method}", lambda: {"method": method, "peer": peer}, peer=peer)
         metadata: list[tuple[str, str]] = list(details.metadata or ())
         return call, inject_headers(metadata, text=True) if self._allowed else metadata
 

@@ -27,6 +27,7 @@ _SHADE: Final = "·░▒▓█"
 _NAME: Final = 18  # columns of a series' name
 _SERIES: Final = 8  # lines in one chart; what is more is counted
 _HUES: Final = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
+_ABOUT: Final = {"heatmap": "requests by duration, the denser the more"}
 _LATENCIES: Final = {"p50": "green", "p95": "yellow", "p99": "red"}
 
 Rows = Sequence[Mapping[str, Any]]
@@ -104,7 +105,7 @@ def chart(name: str, rows: Rows, over: Range, width: int, *, colour: bool) -> li
     """Return a panel as lines at most `width` columns wide: its title, then the chart."""
     panel = CATALOGUE[name]
     title = click.style(panel.title, bold=True) if colour else panel.title
-    about = cut_to(f"  {panel.about}", width - len(panel.title))
+    about = cut_to(f"  {_ABOUT.get(name, panel.about)}", width - len(panel.title))
     lines = [title + _styled(about, "bright_black", colour)]
     if not rows:
         return [*lines, "  nothing in this range"]
@@ -159,20 +160,26 @@ def _label(text: object, width: int) -> str:
 
 
 def _bars(panel: Panel, rows: Rows, width: int, *, colour: bool) -> list[str]:
-    key = {"top_errors": "rate", "slowest": "p95"}.get(panel.name, "count")
+    key = {"top_errors": "rate", "slowest": "p95", "calls": "calls"}.get(panel.name, "count")
+    other = {"errors": "error", "calls": "peer"}.get(panel.name, "endpoint")
     top = max(float(row[key] or 0) for row in rows) or 1.0
     drawn = max(8, min(30, width // 4))
-    room = max(10, width - drawn - 26)
+    arrow = " →" if panel.name == "calls" else ""
+    names = [plain_cell(f"{row['service']}{arrow} {row[other]}") for row in rows]
+    # The bars stand beside their names, however wide the terminal is.
+    widest = max(_NAME, *map(width_of, names))
+    room = min(widest, max(10, width - drawn - (48 if panel.name == "calls" else 26)))
     lines = []
-    for row in rows:
+    for row, name in zip(rows, names, strict=True):
         value = float(row[key] or 0)
-        name = f"{row['service']} {row['error' if panel.name == 'errors' else 'endpoint']}"
         eighths = round(value / top * drawn * 8)
         bar = "█" * (eighths // 8) + (_PARTS[eighths % 8 - 1] if eighths % 8 else "")
         told = figure(value, panel.unit)
         if panel.name == "top_errors":
             told += f" of {row['requests']:,}"
-        shade = "yellow" if panel.name == "slowest" else "red"
+        if panel.name == "calls":
+            told += f", {figure(row['rate'], 'percentunit')} failed, P95 {figure(row['p95'], 'ms')}"
+        shade = {"slowest": "yellow", "calls": "blue"}.get(panel.name, "red")
         padded = _styled(bar, shade, colour) + " " * (drawn - len(bar))
         lines.append(f"  {_label(name, room)} {padded} {told}")
     return lines

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["stats"]
 
-_ORDER: Final = ("qps", "error_rate", "latency", "heatmap", "top_errors", "slowest", "volume", "errors")
+_ORDER: Final = (
+    *("qps", "error_rate", "latency", "heatmap", "top_errors", "slowest", "volume", "errors", "calls"),
+)
 _WIDE: Final = 150  # columns of a terminal from which on two panels stand side by side
 _LEAST: Final = 60
 
@@ -69,7 +71,7 @@ def stats(
     try:
         start, end, step = _range(since, until)
         found = {
-            name: store.panel(name, start, end, step=step, limit=limit, filter=as_filter(words))
+            name: store.panel(name, start, end, step=step, limit=limit, filter=_narrowed(name, words))
             for name in wanted
         }
     except (FilterError, ValueError) as error:
@@ -87,6 +89,14 @@ def stats(
         warn(f"nothing matches since {since}")
         raise SystemExit(PROBLEMS)
     raise SystemExit(OK)
+
+
+def _narrowed(name: str, given: Sequence[str]) -> str:
+    """Return the filter of a panel: which requests failed is said by the error rate, not by their names."""
+    words = as_filter(given)
+    if name != "errors":
+        return words
+    return f"({words}) NOT kind=access" if words.strip() else "NOT kind=access"
 
 
 def _range(since: str, until: str | None) -> tuple[datetime, datetime, int]:

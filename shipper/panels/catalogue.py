@@ -36,6 +36,7 @@ _PANELS: Final = (
         "short",
         "range",
     ),
+    Panel("calls", "Calls between services", "who calls whom, what fails of it, and P95", "short", "range"),
 )
 
 CATALOGUE: Final[Mapping[str, Panel]] = MappingProxyType({panel.name: panel for panel in _PANELS})

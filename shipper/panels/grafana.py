@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from .catalogue import CATALOGUE
-from .logql import Scope, calls, logql
+from .logql import Scope, logql
 from .search import SEARCHES, grafana_target
 
 __all__ = ["alert_rules", "dashboards", "datasources"]
@@ -170,30 +170,47 @@ def _cloud(store: Store) -> Json:
     return _panel(store, "errors", "volkovlabs-echarts-panel", limit=50, options=options)
 
 
-def _calls() -> Json:
-    """Return the graph of services: edges from Loki's labels; Grafana makes the nodes of their ends."""
-    target = {
-        "refId": "A",
-        "datasource": _source("loki"),
-        "editorMode": "code",
-        "expr": calls(_VARIABLES, "$__range"),
-        "queryType": "instant",
-    }
-    names = {"Value #A": "mainstat", "Value": "mainstat"}
-    return {
-        "type": "nodeGraph",
-        "title": "Calls between services",
-        "description": "who calls whom, and how often, from the spans of outgoing HTTP calls",
-        "datasource": _source("loki"),
-        "targets": [target],
-        "transformations": [
-            {"id": "labelsToFields", "options": {"mode": "columns"}},
-            {"id": "merge", "options": {}},
-            {"id": "organize", "options": {"renameByName": names, "excludeByName": {"Time": True}}},
-        ],
-        "fieldConfig": {"defaults": {}, "overrides": []},
-        "options": {"edges": {"mainStatUnit": "short"}, "nodes": {}},
-    }
+# What the columns of the two stores' tables are in the graph of calls, and what people read. Loki's are named
+# by the queries, Elasticsearch's by what is counted; the graph knows its own by their names.
+_CALLS: Final[Mapping[Store, tuple[str, str, str]]] = {
+    "loki": ("Value #A", "Value #B", "Value #C"),
+    "elasticsearch": ("Count", "Average", "p95.0 duration_ms"),
+}
+
+
+def _calls(store: Store, *, graph: bool) -> Json:
+    """Return who calls whom, as a graph (Grafana makes its nodes of the edges' ends) or as a table."""
+    made = _panel(store, "calls", "nodeGraph" if graph else "table", limit=50)
+    calls, failed, slow = _CALLS[store]
+    # A node adds up what its edges have as statistics: a sum of shares means nothing, so these are details.
+    names = (
+        ("source", "target", "mainstat", "detail__failed", "detail__p95")
+        if graph
+        else ("caller", "callee", "calls", "error rate", "P95")
+    )
+    renamed = dict(zip(("service", "peer", calls, failed, slow), names, strict=True))
+    places = {old: number for number, old in enumerate(renamed)}
+    steps: list[Json] = []
+    if store == "loki":
+        steps += [{"id": "labelsToFields", "options": {"mode": "columns"}}, {"id": "merge", "options": {}}]
+    if graph:
+        # An edge has an id: the number of its row.
+        steps.append({"id": "calculateField", "options": {"mode": "index", "alias": "id"}})
+    hidden = {"excludeByName": {"Time": True}, "indexByName": places, "renameByName": renamed}
+    steps.append({"id": "organize", "options": hidden})
+    made["transformations"] = steps
+    made["fieldConfig"]["defaults"] = {}
+    if graph:
+        made["options"] = {"edges": {"mainStatUnit": "short"}, "nodes": {"mainStatUnit": "short"}}
+        units = {"detail__failed": "percentunit", "detail__p95": "ms"}
+    else:
+        made["title"], made["options"] = "Calls, as a table", {"showHeader": True}
+        units = {"calls": "short", "error rate": "percentunit", "P95": "ms"}
+    made["fieldConfig"]["overrides"] = [
+        {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
+        for name, unit in units.items()
+    ]
+    return made
 
 
 def _logs(store: Store, streams: str, where: str, title: str) -> Json:
@@ -309,9 +326,9 @@ def _overview(store: Store) -> Json:
     board.add(_bars(store, "slowest"), 12, 8)
     board.add(_cloud(store), 12, 9)
     board.add(_bars(store, "errors", limit=10), 12, 9)
-    board.add(_lines(store, "volume", stack=True), 12 if store == "loki" else 24, 9)
-    if store == "loki":
-        board.add(_calls(), 12, 9)
+    board.add(_lines(store, "volume", stack=True), 24, 9)
+    board.add(_calls(store, graph=True), 12, 10)
+    board.add(_calls(store, graph=False), 12, 10)
     streams = f'{_VARIABLES},level=~"$level"'
     where = "" if store == "loki" else "service:$service AND environment:$environment AND level:$level"
     board.add(_logs(store, streams, where, "Logs"), 24, 14)

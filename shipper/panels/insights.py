@@ -38,6 +38,10 @@ INSIGHTS: Final[Mapping[str, str]] = MappingProxyType(
             'filter level in ["ERROR", "CRITICAL"] and ispresent(error_pattern)'
             "\n| stats count(*) as events by error_pattern\n| sort events desc\n| limit 50"
         ),
+        "calls": (
+            f'filter kind = "span" and ispresent(peer)\n| stats count(*) as calls, {_FAILED} as error_rate,'
+            " pct(duration_ms, 95) as p95 by service, peer\n| sort calls desc\n| limit 50"
+        ),
     }
 )
 """Panel → query."""

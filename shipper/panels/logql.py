@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["LOGQL", "Scope", "calls", "logql"]
+__all__ = ["LOGQL", "Scope", "logql"]
 
 FAILED: Final = '| status_code>=500 or failed="true"'
 
@@ -97,6 +97,24 @@ def _errors(scope: Scope) -> Mapping[str, str]:
     return {"{{error_pattern}}": f"sort_desc(topk({scope.limit}, {counted}))"}
 
 
+def _calls(scope: Scope) -> Mapping[str, str]:
+    # Few lines are spans of calls, and only they are taken apart: whom they call is no metadata.
+    selected = (
+        f'{{kind="span",{scope.streams}}} {scope.where} |= `"peer":"` | json peer="peer"'
+        ' | peer!="" | __error__=""'
+    )
+    by = "service, peer"
+    requests = _count(selected, scope.range_, by)
+    failed = _count(f'{selected} | failed="true"', scope.range_, by)
+    slow = f'quantile_over_time(0.95, {selected} | unwrap duration_ms | __error__="" [{scope.range_}])'
+    most = f"topk({scope.limit}, {requests})"
+    return {
+        "calls": f"sort_desc({most})",
+        "error rate": f"(({failed} or {requests} * 0) / {requests}) and {most}",
+        "P95": f"({slow} by ({by})) and {most}",
+    }
+
+
 LOGQL: Final[Mapping[str, Callable[[Scope], Mapping[str, str]]]] = MappingProxyType(
     {
         "qps": _qps,
@@ -107,16 +125,9 @@ LOGQL: Final[Mapping[str, Callable[[Scope], Mapping[str, str]]]] = MappingProxyT
         "slowest": _slowest,
         "volume": _volume,
         "errors": _errors,
+        "calls": _calls,
     }
 )
-
-
-def calls(streams: str, range_: str) -> str:
-    """Return who calls whom, from the spans of outgoing HTTP calls: `id`, `source` and `target`, counted."""
-    host = 'regexp `"url":"https?://(?:[^@/"]*@)?(?P<target>[^/:"]+)`'
-    edge = 'label_format source="{{.service}}", id="{{.service}}-{{.target}}"'
-    spans = f'{{kind="span",{streams}}} |= `"url":"http` | {host} | target!="" | {edge}'
-    return f"sum by (id, source, target) (count_over_time({spans} [{range_}]))"
 
 
 def logql(name: str, scope: Scope) -> Mapping[str, str]:

@@ -63,6 +63,17 @@ SEARCHES: Final[Mapping[str, Search]] = MappingProxyType(
         "errors": Search(
             "level:(ERROR OR CRITICAL) AND error_pattern:*", ("error_pattern",), over_time=False, size=50
         ),
+        "calls": Search(
+            "kind:span AND peer:*",
+            ("service", "peer"),
+            over_time=False,
+            metrics=(
+                ("count", "", {}),
+                _FAILED,
+                ("percentiles", "duration_ms", {"percents": ["95"]}),
+            ),
+            size=50,
+        ),
     }
 )
 

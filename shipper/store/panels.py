@@ -10,6 +10,7 @@
 | `slowest` | `service`, `endpoint`, `requests`, `p95`, `max` in milliseconds: slowest P95 first |
 | `volume` | `time`, `level`, `count` |
 | `errors` | `service`, `error`, `count`, `first`, `last`, `trace_id` (of the last): most frequent first |
+| `calls` | `service`, `peer`, `calls`, `failed`, `rate`, `p95`: who calls whom, most calls first |
 
 `time` is the beginning of a step, UTC.
 """
@@ -121,6 +122,16 @@ def _errors(_: int, limit: int) -> PanelQuery:
     )
 
 
+def _calls(_: int, limit: int) -> PanelQuery:
+    return PanelQuery(
+        f"service, peer, count(*) AS calls, count(*) FILTER (WHERE {_FAILED}) AS failed,"
+        f" avg(CASE WHEN {_FAILED} THEN 1.0 ELSE 0.0 END) AS rate, approx_quantile(duration_ms, 0.95) AS p95",
+        "kind = 'span' AND peer <> ''",
+        f"GROUP BY ALL ORDER BY calls DESC, service, peer LIMIT {int(limit)}",
+        frozenset({"service", "peer", "kind", "failed", "status_code", "duration_ms"}),
+    )
+
+
 PANELS: Final[Mapping[str, Callable[[int, int], PanelQuery]]] = {
     "qps": _qps,
     "heatmap": _heatmap,
@@ -130,5 +141,6 @@ PANELS: Final[Mapping[str, Callable[[int, int], PanelQuery]]] = {
     "slowest": _slowest,
     "volume": _volume,
     "errors": _errors,
+    "calls": _calls,
 }
 """Name → (step in seconds, number of rows) → query."""

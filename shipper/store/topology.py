@@ -1,8 +1,9 @@
 """Which service calls which: counted from spans, access events and jobs in the store.
 
 A span whose parent belongs to another service is a call from that service. A `client` or `producer` span
-that no other service's span answers is a call to what its tags name (`peer.service`, `server.address`,
-`net.peer.name`, `db.system`, `messaging.system`): a database, a queue, a host without our logs.
+that no other service's span answers is a call to its `peer`, or to what its tags name (`peer.service`,
+`server.address`, `net.peer.name`, `db.system`, `messaging.system`): a database, a queue, a host without our
+logs.
 """
 
 # ruff: noqa: S608 - texts of ours; values are bound
@@ -18,7 +19,7 @@ _IDS: Final = "trace_id <> '' AND span_id <> ''"
 
 
 _PEERS: Final = ("peer.service", "server.address", "net.peer.name", "db.system", "messaging.system")
-_PEER: Final = "coalesce(" + ", ".join(f"fields ->> '$.tags.\"{name}\"'" for name in _PEERS) + ")"
+_PEER: Final = "coalesce(peer, " + ", ".join(f"fields ->> '$.tags.\"{name}\"'" for name in _PEERS) + ")"
 _NUMBERS: Final = (
     "count(*) AS calls, count(*) FILTER (WHERE bad) AS failed,"
     " avg(CASE WHEN bad THEN 1.0 ELSE 0.0 END) AS rate,"
@@ -56,6 +57,6 @@ EDGES: Final = (
 COLUMNS: Final = frozenset(
     {
         *("service", "trace_id", "span_id", "parent_id", "duration_ms", "failed", "status_code", "kind"),
-        *("fields", "timestamp"),
+        *("peer", "fields", "timestamp"),
     }
 )

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 import pytest
-from effort import effort
+from effort import effort, factor
 from servers.boards import fill, innermost, is_metric, targets
 from servers.elasticsearch import SearchServer
 from servers.loki import LokiServer
@@ -34,8 +34,10 @@ from logferry.shipper.store import Store
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 MINUTES = 120
+FULL = 10  # the effort from which on it is a million events
 STEP = 60
 ENDPOINTS = [("shop", "/orders/{id}"), ("shop", "/checkout"), ("stock", "/stock/{sku}"), ("stock", "/a b")]
+PEERS = ["stock", "bank.example", "10.0.0.7"]
 # What varies in an error, and the pattern that it is counted under.
 ERRORS = [("{}", "<num>"), ("0x{:x}", "<id>"), ("/var/mail/{}", "<path>")]
 
@@ -130,6 +132,15 @@ def make_events(count: int, begin: int, environment: str) -> list[dict[str, Any]
             varies, _ = rng.choices(ERRORS, (5, 2, 1))[0]
             told = f"no address for {varies.format(number)}"
             event |= {"level": "ERROR", "error": {"type": "ValueError", "message": told, "stack": ""}}
+        elif number % 10 == 8:
+            peer = rng.choices(PEERS, (5, 2, 1))[0]
+            event |= {
+                "kind": "span",
+                "span_kind": "client",
+                "duration_ms": round(rng.lognormvariate(2 + PEERS.index(peer), 0.5), 3),
+                "failed": rng.random() < 0.1 * PEERS.index(peer),
+                "peer": peer,
+            }
         made.append(event)
     return sorted(made, key=lambda event: str(event["timestamp"]))
 
@@ -140,7 +151,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, loki: LokiServer, elasticsea
     environment = f"e{uuid.uuid4().hex[:8]}"
     stream = f"logs-{environment}-x"
     begin = (int(time.time()) // 60 - MINUTES - 1) * 60
-    events = make_events(effort(20_000), begin, environment)
+    # 20,000 in CI; the million that the issue names from LOGFERRY_EFFORT=10 on, as `make prove` sets it.
+    events = make_events(effort(20_000 if factor() < FULL else 100_000), begin, environment)
     (place / "app.log").write_bytes(b"".join(orjson.dumps(event) + b"\n" for event in events))
     (place / "ship.yaml").write_text(
         json.dumps(
@@ -219,6 +231,18 @@ def test_counts_over_time(world: World, name: str, label: str, scale: int) -> No
     assert in_search == expected
 
 
+def around(values: list[float], quantile: float) -> tuple[float, float]:
+    """Return between what an estimate of a quantile must lie: no store keeps all values to be exact.
+
+    A t-digest (the local store's, Elasticsearch's) is off by ranks, not by milliseconds: by three of the
+    values around the exact one, or by half a percent of all of them, whichever is more. Where the values
+    there are few, two percent of them lie between one way to interpolate and another.
+    """
+    ordered = sorted(values)
+    near, off = round(quantile * (len(ordered) - 1)), max(3, len(ordered) // 200)
+    return ordered[max(near - off, 0)] * 0.98, ordered[min(near + off, len(ordered) - 1)] * 1.02
+
+
 def test_percentiles(world: World) -> None:
     exact: dict[int, list[float]] = defaultdict(list)
     for event in world.events:
@@ -232,13 +256,10 @@ def test_percentiles(world: World) -> None:
     }
     assert set(local) == set(exact)
     for at, values in exact.items():
-        values.sort()
         for place, (quantile, legend) in enumerate(((0.5, "P50"), (0.95, "P95"), (0.99, "P99"))):
-            # Between the neighbours of the exact one: each store estimates in its own way.
-            near = round(quantile * (len(values) - 1))
-            low, high = values[max(near - 3, 0)], values[min(near + 3, len(values) - 1)]
+            low, high = around(values, quantile)
             for found in (local[at][place], loki[legend]["", at], search[at][f"{quantile * 100:.1f}"]):
-                assert low * 0.98 <= found <= high * 1.02, (legend, at, found, low, high)
+                assert low <= found <= high, (legend, at, found, low, high)
 
 
 def test_error_rate(world: World) -> None:
@@ -295,9 +316,41 @@ def test_slowest_endpoints(world: World) -> None:
         keys: bucket["1"]["values"]["95.0"] for keys, bucket in innermost(world.search_panel("slowest"))
     }
     assert set(local) == set(in_loki) == set(search) == set(ENDPOINTS)
-    for key, value in local.items():
-        assert in_loki[key] == pytest.approx(value, rel=0.1)
-        assert search[key] == pytest.approx(value, rel=0.1)
+    exact: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in world.events:
+        if event.get("kind") == "access":
+            exact[event["service"], event["endpoint"]].append(event["duration_ms"])
+    for key, values in exact.items():
+        low, high = around(values, 0.95)
+        for found in (local[key], in_loki[key], search[key]):
+            assert low <= found <= high, (key, found, low, high)
+
+
+def test_calls_between_services(world: World) -> None:
+    exact: dict[tuple[str, str], list[tuple[float, bool]]] = defaultdict(list)
+    for event in world.events:
+        if event.get("kind") == "span":
+            exact[event["service"], event["peer"]].append((event["duration_ms"], event["failed"]))
+    counts = {key: len(found) for key, found in exact.items()}
+    shares = {key: sum(bad for _, bad in found) / len(found) for key, found in exact.items()}
+    assert len(counts) == 2 * len(PEERS)
+
+    local = {(row["service"], row["peer"]): row for row in world.local("calls", limit=50)}
+    panel = {
+        legend: {(one["metric"]["service"], one["metric"]["peer"]): float(one["value"][1]) for one in series}
+        for legend, series in world.loki_panel("calls", limit=50).items()
+    }
+    search = dict(innermost(world.search_panel("calls")))
+    assert {key: row["calls"] for key, row in local.items()} == counts
+    assert panel["calls"] == counts
+    assert {key: bucket["doc_count"] for key, bucket in search.items()} == counts
+    assert {key: row["rate"] for key, row in local.items()} == pytest.approx(shares)
+    assert panel["error rate"] == pytest.approx(shares)
+    assert {key: bucket["2"]["value"] for key, bucket in search.items()} == pytest.approx(shares)
+    for key, found in exact.items():
+        low, high = around([took for took, _ in found], 0.95)
+        for p95 in (local[key]["p95"], panel["P95"][key], search[key]["3"]["values"]["95.0"]):
+            assert low <= p95 <= high, (key, p95, low, high)
 
 
 def test_frequent_errors(world: World) -> None:
@@ -341,8 +394,6 @@ def test_every_query_of_the_loki_dashboards_returns_data(
     if target["datasource"]["uid"] != "loki":
         pytest.skip("asked of Zipkin: tests/integration/test_zipkin_real.py")
     query = filled(target["expr"], world, everything=".+")
-    if 'kind="span"' in query:
-        pytest.skip("no spans among these events: tests/stack")
     if is_metric(query):
         assert world.ask_loki(query, over_time=target["queryType"] == "range"), query
         return

@@ -25,7 +25,10 @@ from logferry.shipper.panels.grafana import alert_rules, dashboards, datasources
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SOURCES = {"loki", "elasticsearch", "prometheus", "zipkin", "__expr__"}
-PANEL_TYPES = {"timeseries", "heatmap", "bargauge", "logs", "traces", "volkovlabs-echarts-panel", "nodeGraph"}
+PANEL_TYPES = {
+    *("timeseries", "heatmap", "bargauge", "logs", "traces", "nodeGraph", "table"),
+    "volkovlabs-echarts-panel",
+}
 
 
 def load_script(path: Path) -> ModuleType:

@@ -30,7 +30,7 @@ def at(minute: int) -> datetime:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
-    """A store with six requests (two of them failed) and an error, and the command line over it."""
+    """A store with six requests (two of them failed), an error and a call, and the command line over it."""
     now = datetime.now(UTC) - timedelta(minutes=10)
     events: list[dict[str, Any]] = []
     for number in range(6):
@@ -45,6 +45,7 @@ def run(tmp_path: Path) -> Callable[..., Result]:
         }
         events.append({**event, "duration_ms": 30.0 + number, "failed": number < 2})
     events.append({**events[0], "kind": None, "level": "ERROR", "message": "no \x1b[31mroom for 7"})
+    events.append({**events[2], "kind": "span", "peer": "bank.example", "message": "GET bank.example"})
     (tmp_path / "app.log").write_text("".join(json.dumps(event) + "\n" for event in events))
     config = tmp_path / "logferry.yaml"
     config.write_text(
@@ -68,7 +69,9 @@ def test_a_pipe_gets_one_json_line_for_each_row(run: Callable[..., Result]) -> N
     (top,) = [row for row in rows if row["panel"] == "top_errors"]
     assert (top["requests"], top["failed"]) == (6, 2)
     assert all(row["time"].endswith("Z") for row in rows if "time" in row)
-    assert sum(row["count"] for row in rows if row["panel"] == "volume") == 7
+    assert sum(row["count"] for row in rows if row["panel"] == "volume") == 8
+    (call,) = [row for row in rows if row["panel"] == "calls"]
+    assert (call["service"], call["peer"], call["calls"], call["rate"]) == ("shop", "bank.example", 1, 0.0)
 
 
 def test_panels_and_filters_narrow(run: Callable[..., Result]) -> None:
@@ -92,6 +95,8 @@ def test_people_get_charts(run: Callable[..., Result], monkeypatch: pytest.Monke
     for panel in CATALOGUE.values():
         assert panel.title in result.stdout
     assert "33.3% of 6" in result.stdout
+    assert "shop → bank.example" in result.stdout
+    assert "1, 0.00% failed, P95 32 ms" in result.stdout
     assert "waiting in the spool 0 · dropped ever 0" in result.stdout
     assert "\x1b" not in result.stdout
     assert max(map(width_of, result.stdout.splitlines())) <= 100

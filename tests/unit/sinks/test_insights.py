@@ -208,6 +208,9 @@ def events() -> list[Row]:
             event |= {"duration_le": duration_bucket(took), "failed": chance.random() < 0.2}
         elif number % 10 == 0:
             event |= {"level": "ERROR", "error_pattern": chance.choice(["no <num>", "no <id>"])}
+        elif number % 10 == 2:
+            event |= {"kind": "span", "peer": chance.choice(["bank", "stock"])}
+            event |= {"duration_ms": round(chance.lognormvariate(3, 1), 3), "failed": chance.random() < 0.2}
         made.append(event)
     return made
 
@@ -287,6 +290,19 @@ def test_frequent_errors(both: tuple[Store, list[Row]]) -> None:
     found = insights(INSIGHTS["errors"], rows)
     assert {row["error_pattern"]: row["events"] for row in found} == local
     assert found[0]["events"] == max(local.values())
+
+
+def test_calls(both: tuple[Store, list[Row]]) -> None:
+    """Who calls whom: counted alike, failed alike; P95 as near as two estimates are."""
+    store, rows = both
+    local = {(row["service"], row["peer"]): row for row in panel(store, "calls")}
+    found = insights(INSIGHTS["calls"], rows)
+    assert len(found) == len(local) == 4
+    for row in found:
+        here = local[row["service"], row["peer"]]
+        assert (row["calls"], row["error_rate"]) == (here["calls"], pytest.approx(here["rate"]))
+        assert row["p95"] == pytest.approx(here["p95"], rel=0.5)
+    assert [row["calls"] for row in found] == sorted((row["calls"] for row in found), reverse=True)
 
 
 def test_every_panel_has_one_and_all_of_them_are_saved(both: tuple[Store, list[Row]]) -> None:
