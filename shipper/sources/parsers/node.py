@@ -60,8 +60,9 @@ class Node:
     def _console(self, text: str) -> Fields | None:
         if not self._alone:
             return None
-        level = level_in(text.partition("\n")[0])
-        fields: Fields = {"level": "ERROR" if "\n    at " in text else level, "message": text, "logger": ""}
+        failed = "\n    at " in text or "\nNode.js v" in text
+        level = "ERROR" if failed else level_in(text.partition("\n")[0])
+        fields: Fields = {"level": level, "message": text, "logger": ""}
         add_ids(fields, text)
         return fields
 

@@ -165,6 +165,12 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         {"timestamp": T, "level": "CRITICAL", "message": "a=1 is not paid", "order": 7},
     ),
     (
+        "node",
+        '2026-11-21T20:17:42.123Z [till] warn: slow {"took":1.5}',
+        {"timestamp": MS, "level": "WARNING", "message": "slow", "logger": "till", "took": 1.5},
+    ),
+    ("node", '{"level":40,"time":1795292262123,"msg":"slow"}', {"level": "WARNING"}),
+    (
         "apache",
         (
             "[Sat Nov 21 20:17:42.123000 2026] [proxy:error] [pid 35] proxy_util.c(7): "
