@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ..core.tail import predecessors
+from ..core.tail import Position, is_copy_name, predecessors
 from ..diagnostics import say
 from ..ports import SourceContext, SourceKind
 from .errors import SourceError
@@ -403,10 +403,11 @@ class FileSource:
         seldom = max(_SELDOM, len(self._awake) / _LOOKS)
         tail.due = now + max(self.config.poll_interval, min(seldom, quiet / _PATIENCE))
 
-    def _changed(self, tail: Tail) -> None:
-        """Read a file that holds another content from its start."""
+    def _changed(self, tail: Tail, *, handed_on: bool = True) -> None:
+        """Read a file that holds another content from its start; its last record may go on there."""
         heir = tail.heir(self._places.fresh(*tail.key))
-        heir.before = tail if tail.feed.joining else tail.before
+        if handed_on:
+            heir.before = tail if tail.feed.joining else tail.before
         if tail.feed.pending:
             self._broken.append((time.monotonic() + self.config.close_after, tail))
         self._tails[heir.key] = self._opened[heir.key] = self._paths[heir.path] = heir
@@ -423,11 +424,16 @@ class FileSource:
         self._scan_at = min(self._scan_at, max(time.monotonic(), self._scan_again))
 
     def _give_up_broken(self, now: float) -> None:
-        """Take the beginnings of lines whose ends no copy has."""
+        """Take the beginnings of lines whose ends no copy has, as far as that is known."""
+        packed = self._unpacking
+        kept = []
         for until, tail in self._broken:
-            if until <= now:
+            undecided = packed is not None and not packed.decided and not self._stop.is_set()
+            if until > now or (undecided and packed and is_copy_name(packed.path, tail.path, packed=True)):
+                kept.append((until, tail))
+            else:
                 tail.finish()
-        self._broken = [(until, tail) for until, tail in self._broken if until > now]
+        self._broken = kept
 
     def _make_room(self) -> None:
         """Close the files that were quiet for longest, while more are open than may be."""
@@ -463,13 +469,16 @@ class FileSource:
         if tail is None:
             if not self._packed:
                 return False
-            for _, broken in self._broken:  # it begins where that was left
-                broken.settle()
-            tail = self._unpacking = self._entrance.enter_packed(self._packed.pop())
+            packed = self._packed.pop()
+            self._settle_for(packed)
+            tail = self._unpacking = self._entrance.enter_packed(packed)
             self._stuck = 0.0
             return True
         try:
-            if tail.turn(_TURN):
+            read = tail.turn(_TURN)
+            if tail.copy_of is not None:
+                self._settle_packed(tail.copy_of)
+            if read:
                 self._stuck = 0.0
                 return True
             if not tail.whole:
@@ -486,6 +495,24 @@ class FileSource:
             self._fail(tail.path, error)
         self._finish_packed(tail)
         return True
+
+    def _settle_for(self, packed: Packed) -> None:
+        """Say where that was left of which a compressed file may be made: from there on it has all."""
+        for tail in self._tails.values():
+            if tail.lent_to is not None:
+                tail.settle()
+        for _, broken in self._broken:
+            broken.settle()
+            if is_copy_name(packed.path, broken.path, packed=True):
+                for tail in self._tails.values():
+                    tail.before = None if tail.before is broken else tail.before
+
+    def _settle_packed(self, original: Position) -> None:
+        """Read no more of what a compressed file goes on with, also where nobody saw yet that it has gone."""
+        tail = self._tails.get((original.device, original.inode))
+        if tail is not None and tail.file is not None and tail.is_at(original):
+            self._changed(tail, handed_on=False)
+        self._broken = [(until, tail) for until, tail in self._broken if not tail.is_at(original)]
 
     def _finish_packed(self, tail: PackedTail) -> None:
         tail.finish()

@@ -166,6 +166,11 @@ class Tail:
         """Whether nothing has been taken of it, but a byte order mark."""
         return self.at == self.offset <= len(codecs.BOM_UTF8) and not self.copy_of
 
+    def is_at(self, position: Position) -> bool:
+        """Whether it is a file, with a content, that was left here."""
+        here = position.device, position.inode, position.offset, position.fingerprint
+        return (*self.key, self.offset, self._print) == here
+
     def is_at_end(self) -> bool:
         """Whether all there is was read, as far as it can be."""
         return self.file is None or os.fstat(self.file).st_size <= self.at

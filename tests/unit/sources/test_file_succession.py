@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -177,6 +178,29 @@ def test_stopped_between_the_halves(tmp_path: Path, rotate: Callable[[Path], Non
         until(lambda: len(kept.lines) >= 2, lambda: kept.lines)
     source(kept, tmp_path / "app.log*").run(once=True)
     assert alike(kept) == expected
+
+
+@pytest.mark.parametrize("first", ["packed", "truncated"])
+def test_compressed_while_a_record_waits(tmp_path: Path, first: str) -> None:
+    """Copied, compressed and truncated: what waited for more is in the archive, and comes once."""
+    path, packed, kept = tmp_path / "app.log", tmp_path / "app.log.1.gz", Kept()
+    more = "".join(BEFORE.replace("before", f"before {number}") for number in range(10))
+    path.write_text(more + PYTHON)
+    with followed(kept, tmp_path / "app.log*", multiline=PATIENT, close_after=0.1):
+        until(lambda: len(kept.lines) == 10, lambda: kept.lines)
+        with path.open("a") as file:
+            file.write("    and a note\n")
+        archive = gzip.compress(path.read_bytes())
+        if first == "packed":
+            packed.write_bytes(archive)
+        os.truncate(path, 0)
+        if first == "truncated":
+            packed.write_bytes(archive)
+        path.write_text(AFTER * 2)
+        until(lambda: len(kept.lines) >= 12, lambda: kept.lines)
+    source(kept, tmp_path / "app.log*").run(once=True)
+    assert len(kept.lines) == 13
+    assert [line.count(b"and a note") for line in kept.lines].count(1) == 1
 
 
 def test_what_is_no_continuation_waits_for_nobody(tmp_path: Path) -> None:
