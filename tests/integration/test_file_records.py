@@ -45,7 +45,7 @@ def record(name: str, number: int) -> list[str]:
     head = f"2026-11-21 08:00:00 ERROR {name} {number}"
     return [
         head,
-        *(f"    line {at} of {name} {number} {'x' * random.randrange(80)}" for at in range(1, LINES)),
+        *(f"    line {at} of {name} {number} {'x' * random.randrange(1, 80)}" for at in range(1, LINES)),
     ]
 
 
