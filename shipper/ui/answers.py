@@ -79,13 +79,18 @@ class Answers:
         self._lock = threading.Lock()
 
     def about(self) -> dict[str, Any]:
-        """Return what does not change: the panels' words, the fields, and that there is a pipeline to see."""
+        """Return what does not change: the panels' words, the fields, and where the store is."""
         panels = {
             name: {"title": one.title, "about": one.about, "unit": one.unit}
             for name, one in CATALOGUE.items()
         }
         fields = [{"name": field.name, "type": field.type, "doc": field.doc} for field in FIELDS]
-        return {"panels": panels, "fields": fields, "grouped": _GROUPED, "spool": self._spool is not None}
+        return {
+            "panels": panels,
+            "fields": fields,
+            "grouped": _GROUPED,
+            "store": str(self._store.path.absolute()),
+        }
 
     def panels(self, since: str, until: str, words: str, by: str = "level") -> Iterator[dict[str, Any]]:
         """Yield the panels of a range, each as soon as it is known: the quick ones first.

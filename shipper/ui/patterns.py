@@ -35,6 +35,7 @@ _COLUMNS: Final = frozenset(
     }
 )
 _FRESH: Final = 30.0
+_COLOURS: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
 _MASK: Final = re.compile(r"<(?:str|url|id|ip|path|num)>")
 
 _HERE: Final = PanelQuery(
@@ -107,7 +108,7 @@ def errors(store: Store, history: History, since: str, until: str, words: str) -
 def words_of_errors(store: Store, since: str, until: str, words: str) -> list[dict[str, Any]]:
     """Return the keywords of a range's errors with their counts; what a request is called is no error."""
     rows = store.answer(_TEXTS, since or None, until or None, words)
-    texts = [(str(row["text"]), int(row["count"])) for row in rows]
+    texts = [(_COLOURS.sub("", str(row["text"])), int(row["count"])) for row in rows]
     segment = segmenter() if any(has_chinese(text) for text, _ in texts) else None
     return [{"word": word, "count": count} for word, count in keywords(texts, 40, segment)]
 

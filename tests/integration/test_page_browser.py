@@ -450,3 +450,86 @@ def test_it_can_be_used_by_keys_on_a_small_window_and_in_both_colours(page: Any,
     for width in (360, 768):
         page.set_viewport_size({"width": width, "height": 700})
         until(page, f"document.documentElement.scrollWidth <= {width}")
+
+
+def test_whoever_drags_the_bar_past_a_thousand_pages_waits_for_none_of_them(page: Any, shop: Shop) -> None:
+    """What is needed now is asked for, two pages at a time; meanwhile the bar says which time it is at."""
+    shown(page, shop.page(view="lines"))
+    total(page)
+    page.evaluate(
+        """() => {
+          const { fetch } = window, asked = window.asked = { now: 0, most: 0 };
+          window.fetch = async (...given) => {
+            asked.now += 1;
+            asked.most = Math.max(asked.most, asked.now);
+            try { return await fetch(...given); } finally { asked.now -= 1; }
+          };
+        }"""
+    )
+    times = page.evaluate(
+        """() => new Promise((done) => {
+          const box = document.querySelector("#rows"), times = new Set();
+          let turn = 0;
+          const step = () => {
+            for (const one of box.querySelectorAll(".waiting time")) times.add(one.innerText);
+            if (turn === 60) return done([...times]);
+            turn += 1;
+            box.scrollTop = (box.scrollHeight - box.clientHeight) * turn / 60;
+            requestAnimationFrame(step);
+          };
+          step();
+        })"""
+    )
+    last = min(shop.events, key=lambda event: str(event["timestamp"]))
+    until(page, "text('#rows')", lambda text: str(last["message"])[:30] in text)
+    assert 1 <= page.evaluate("window.asked.most") <= 2
+    assert not page.locator("#rows .waiting").count()
+    # Only where the machine is so quick that no line was missing is there nothing to say.
+    assert all(re.fullmatch(r"(\d\d-\d\d )?\d\d:\d\d", one) for one in times)
+
+
+def serving(directory: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+    """Run `logferry ui` over a store; return it with its address."""
+    command = ["ui", "--store", str(directory), "--listen", f"127.0.0.1:{port}", "--no-open"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "logferry", *command], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_an_empty_store_says_how_to_begin_and_a_server_that_is_gone_is_told(
+    chromium: Any, tmp_path: Path
+) -> None:
+    """The first event begins the page; a killed server is said, not hidden, and found when it is back."""
+    store = tmp_path / "store"
+    Layout(store).create()
+    process, url = serving(store)
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        page.goto(f"{url}#since=15m")
+        until(page, "!document.querySelector('#welcome').hidden")
+        assert "Nothing has arrived yet" in page.inner_text("#welcome")
+        assert page.locator("#panels").is_hidden()
+        program = re.sub(r"\A.*?(?=import logging)", "", page.inner_text("#welcome pre"), flags=re.DOTALL)
+        assert str(store) in program
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        until(page, "text('#rows')", lambda text: "hello" in text)
+        assert page.locator("#welcome").is_hidden()
+        process.kill()
+        process.communicate()
+        page.fill("#filter", "level=WARNING")
+        page.keyboard.press("Enter")
+        until(page, "text('#problem')", lambda text: "does not answer" in text)
+        assert "not connected" in page.inner_text("#complete")
+        process, _ = serving(store, urlsplit(url).port or 0)
+        until(page, "document.querySelector('#problem').hidden")
+        until(page, "text('#complete')", lambda text: "1 events" in text and "not connected" not in text)
+    finally:
+        context.close()
+        process.kill()
+        process.communicate()

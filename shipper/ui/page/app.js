@@ -4,7 +4,7 @@ import { close, detail, trace } from "./detail.js";
 import * as filter from "./filter.js";
 import * as lines from "./lines.js";
 import * as panels from "./panels.js";
-import { asked, ask, fixed, note, range, read, state, whenChanged, write } from "./state.js";
+import { answered, asked, ask, fixed, note, range, read, state, whenChanged, write } from "./state.js";
 
 let stream = null, ticking = null, turn = 0, shown = "";
 
@@ -12,8 +12,7 @@ let stream = null, ticking = null, turn = 0, shown = "";
 async function draw(then = null) {
   const mine = (turn += 1);
   const words = new URLSearchParams(Object.entries({ ...asked(), by: state.by }).filter(([, value]) => value));
-  const answer = await fetch(`/api/panels?${words}`);
-  if (!answer.ok) throw new Error((await answer.json()).error ?? answer.statusText);
+  const answer = await answered(`/api/panels?${words}`);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", waiting = null;
   for (;;) {
@@ -37,12 +36,42 @@ async function draw(then = null) {
   await waiting;
 }
 
-const pipeline = async () => panels.show(await ask("pipeline"));
+async function pipeline() {
+  const told = await ask("pipeline");
+  panels.show(told);
+  welcome(!told.newest);
+}
+
+// A store that never held an event: what to do, instead of a dozen empty panels. The first event begins the page.
+let greeting = null;
+function welcome(empty) {
+  $("welcome").hidden = !empty;
+  document.body.classList.toggle("virgin", empty);
+  clearTimeout(greeting);
+  if (empty) greeting = setTimeout(() => pipeline().then(() => { if (!document.body.classList.contains("virgin")) again(); }).catch(trouble), 2000);
+}
+
+function again() {
+  shown = "";
+  return show();
+}
+
+// What went wrong, in words; a server that is gone is asked until it is back.
+let lost = null;
+function trouble(error) {
+  $("problem").textContent = error.message;
+  $("problem").hidden = false;
+  if (!error.gone || lost) return;
+  panels.unknown();
+  lost = setInterval(() => ask("check").then(() => { clearInterval(lost); lost = null; again(); }).catch(() => {}), 2000);
+}
 
 async function show() {
   $("filter").value = state.filter;
   $("find").value = state.find;
   const known = [...$("range").options].some((option) => option.value === state.since);
+  const exact = [...$("range").options].find((option) => option.value === "exact");
+  exact.textContent = !state.until && /^(\d+[smhdw])+$/.test(state.since) ? `last ${state.since}` : "chosen time";
   $("range").value = known && !state.until ? state.since : "exact";
   $("problem").hidden = true;
   $("live").setAttribute("aria-pressed", String(state.live));
@@ -71,8 +100,7 @@ async function show() {
     document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
   } catch (error) {
     shown = "";
-    $("problem").textContent = error.message;
-    $("problem").hidden = false;
+    trouble(error);
   }
 }
 
@@ -94,7 +122,7 @@ function tick(wait) {
   ticking = setTimeout(async () => {
     const begun = performance.now();
     const mine = ticking;
-    if (!document.hidden) await Promise.all([draw(), pipeline()]).catch(() => {});
+    if (!document.hidden) await Promise.all([draw(), pipeline()]).catch(trouble);
     if (mine === ticking && state.live) tick(Math.max(4000, 2 * (performance.now() - begun)));
   }, wait);
 }

@@ -18,7 +18,7 @@ export function detail(event) {
     html("pre", { class: "message" }, cut(text)),
   ];
   if (event.error) parts.push(html("h3", {}, "Error"), html("pre", { class: "stack" }, cut(failure(event.error))));
-  parts.push(html("h3", {}, "Fields"), html("table", { class: "fields" }, html("tbody", {}, ...Object.entries(event).filter(([name]) => name !== "message" && name !== "error").map(([name, value]) => field(name, value)))));
+  parts.push(html("h3", {}, "Fields"), html("table", { class: "fields" }, html("tbody", {}, ...Object.entries(event).filter(([name, value]) => name !== "message" && name !== "error" && value !== "").map(([name, value]) => field(name, value)))));
   place.replaceChildren(...parts);
   place.hidden = false;
   place.scrollTop = 0;
@@ -62,6 +62,7 @@ export async function trace() {
   place.hidden = !state.trace;
   if (!state.trace) return;
   const found = await ask("trace", { id: state.trace });
+  if (innerWidth < 1101 && !$("detail").hidden) close();  // it would lie over the trace
   const whole = Math.max(found.length, 1);
   const look = new Map(found.services.map((name, index) => [name, `t${index % 6}`]));
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => { const made = html("span", {}, micro(whole * share)); made.style.left = `${share * 100}%`; return made; });

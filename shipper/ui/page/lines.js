@@ -2,7 +2,7 @@
 // fetched by their place. What arrives live is put before the first place.
 import { $, button, date, exact, html, ms, number, oneLine, tell, visible } from "./dom.js";
 import { add, ask, fixed, note, range, state, term, write } from "./state.js";
-import { counted, volume } from "./panels.js";
+import { nearTime, counted, volume } from "./panels.js";
 
 const PAGE = 400, AT_ONCE = 2, HIGHEST = 8_000_000, KEPT = 40, LIVE = 20_000, SHORT = 600;
 // Fields that stand in front, repeat what is in front, or are looked up when they are needed.
@@ -130,7 +130,7 @@ function draw() {
   for (let index = begin; index < end; index += 1) {
     const event = lineAt(index);
     if (!event && !list.context) pages.add(Math.floor((index - list.live.length) / PAGE));
-    const row = event ? line(event, index, before) : html("div", { class: "row waiting" }, "…");
+    const row = event ? line(event, index, before) : html("div", { class: "row waiting" }, html("time", {}, nearTime(index - list.live.length)), "…");
     row.style.top = `${list.top + (index - list.first) * list.tall}px`;
     row.style.height = `${list.tall}px`;
     made.push(row);

@@ -20,12 +20,14 @@ const OWN = {
   slowest: { about: "the five highest P95" },
   keywords: { title: "Keywords", about: "of errors; the larger the more often" },
   topology: { title: "Who calls whom", about: "calls, failed, P95" },
-  pipeline: { title: "The pipeline", about: "what is on its way, and what was lost" },
+  pipeline: { title: "The pipeline", about: "on its way, and lost" },
 };
 const on = {
   narrow,
   range: (from, to) => write({ since: new Date(from).toISOString(), until: new Date(to).toISOString(), live: false }),
 };
+const EMPTY = { qps: "no requests in this range", heatmap: "no requests in this range", error_rate: "no requests in this range", slowest: "no requests in this range",
+  top_errors: "no request failed in this range", errors: "no errors in this range", keywords: "no errors in this range" };
 let about = {}, grouped = ["level"], got = {};
 
 export function prepare(told) {
@@ -34,6 +36,10 @@ export function prepare(told) {
   const card = (name, wide) => html("article", { class: `card w${wide}`, "data-panel": name, "aria-labelledby": `h-${name}` },
     html("header", {}, html("h2", { id: `h-${name}` }, about[name].title), html("small", {}, about[name].about), html("span", { class: "grow" }), tools(name)),
     html("div", { class: "body" }, html("p", { class: "quiet" }, "…")));
+  $("welcome").replaceChildren(html("h2", {}, "Nothing has arrived yet"),
+    html("p", {}, "This page begins by itself with the first event. An application ships into this store with"),
+    html("pre", {}, `import logging, logferry\n\nlogferry.configure({\n    "service": "shop",\n    "sinks": {"here": {"type": "local", "path": ${JSON.stringify(told.store)}}},\n})\nlogging.getLogger("shop").warning("hello")`),
+    html("p", {}, "Log files come by an agent: ", html("code", {}, "logferry init"), " writes a configuration to begin with. ", html("code", {}, "logferry demo"), " shows all of this with a shop under load."));
   $("volume").replaceChildren(card("volume", "12"));
   $("panels").replaceChildren(...CARDS.map(([name, wide]) => card(name, wide)));
 }
@@ -86,6 +92,7 @@ export function show(told) {
   got[name] = told.rows ?? told.edges;
   const span = { ...range, on };
   const title = about[name]?.title ?? name;
+  if (name === "topology") document.querySelector('[data-panel="topology"] small').textContent = state.filter ? `${OWN.topology.about}: of all, whatever the filter` : OWN.topology.about;
   const draw = {
     volume: () => {
       $("by").value = state.by;
@@ -101,7 +108,7 @@ export function show(told) {
     latency: () => {
       const cells = (got.heatmap ?? []).map((row) => [ms(row.time), row.duration_le, row.count]);
       const there = BUCKETS.filter((one) => cells.some(([, bucket]) => bucket === one));
-      if (!there.length) return put("heatmap", nothing());
+      if (!there.length) return put("heatmap", nothing(EMPTY.heatmap));
       const order = BUCKETS.slice(BUCKETS.indexOf(there[0]), BUCKETS.indexOf(there[there.length - 1]) + 1);
       const over = ["p50", "p95", "p99"].map((key) => ({ name: key.toUpperCase(), points: told.rows.map((row) => [ms(row.time), row[key]]) }));
       put("heatmap", ...heatmap(about.heatmap.title, cells, order, over, span));
@@ -115,7 +122,7 @@ export function show(told) {
   }[name];
   if (!draw) return;
   const bare = ["latency", "topology", "pipeline"].includes(name) || told.rows.length;
-  if (bare) draw(); else put(name, nothing());
+  if (bare) draw(); else put(name, nothing(EMPTY[name]));
 }
 
 function bars(items, unit, look) {
@@ -192,6 +199,20 @@ export const volume = () => (got.volume ?? []).reduce((sum, row) => sum + row.co
 
 let told = null, total = null;
 export function counted(events) { total = events; complete(told); }
+
+export function unknown() { $("complete").replaceChildren(html("span", { class: "fact hot" }, "✗ not connected")); }
+
+// The time of the line at a place, as near as the volume's steps say it: for lines that are not here yet.
+export function nearTime(place) {
+  const sums = new Map();
+  for (const row of got.volume ?? []) sums.set(row.time, (sums.get(row.time) ?? 0) + row.count);
+  let rest = place;
+  for (const [time, count] of [...sums].sort((a, b) => (a[0] < b[0] ? 1 : -1))) {
+    if (rest < count) return when(time);
+    rest -= count;
+  }
+  return "";
+}
 
 // Beside every result: how many events, how old the newest is, what is on its way, what was lost.
 function complete(now) {

@@ -40,10 +40,18 @@ export function note(changes) {
 
 export async function ask(path, values = {}) {
   const words = new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value != null));
-  const answer = await fetch(`/api/${path}?${words}`);
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.error ?? answer.statusText);
-  return body;
+  return JSON.parse(await (await answered(`/api/${path}?${words}`)).text());
+}
+
+// What goes wrong is an Error in words; `gone`: nobody answers.
+export async function answered(address) {
+  const answer = await fetch(address).catch(() => null);
+  if (!answer) throw Object.assign(new Error("logferry ui does not answer: is it still running? What is shown here is from before."), { gone: true });
+  if (answer.ok) return answer;
+  const text = await answer.text();
+  let told = text || answer.statusText;
+  try { told = JSON.parse(text).error ?? told; } catch { /* words, not JSON */ }
+  throw new Error(told);
 }
 
 export const asked = () => ({ since: state.since, until: state.until, filter: state.filter });

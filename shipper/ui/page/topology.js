@@ -1,7 +1,7 @@
 // Which service calls which, as a graph from left to right; the same as a list for who cannot see it.
 import { html, short, svg, visible } from "./dom.js";
 
-const WIDE = 108, TALL = 34, ACROSS = 166, DOWN = 14;
+const WIDE = 116, TALL = 38, ACROSS = 152, DOWN = 12;
 
 export function topology({ services, edges }, on) {
   const stats = new Map(services.map((one) => [one.service, one]));
@@ -38,7 +38,7 @@ export function topology({ services, edges }, on) {
     const near = { x, "text-anchor": back ? "start" : "end", class: look };
     const failed = edge.rate ? ` · ✗ ${short(edge.rate, "percentunit")}` : "";
     // On the side that the line does not come from.
-    const y = y2 > y1 + 2 ? y2 + 13 + many * 13 : y2 - 6 - many * 13;
+    const y = y2 > y1 + 2 ? y2 + 14 + many * 14 : y2 - 6 - many * 14;
     words.push(svg("text", { ...near, y }, `${short(edge.calls)} · ${short(edge.p95, "ms")}${failed}`));
   }
   picture.append(...words);
@@ -46,8 +46,8 @@ export function topology({ services, edges }, on) {
     const one = stats.get(name);
     const node = svg("g", { class: `node ${outside.has(name) ? "outside" : ""}`, "data-service": name });
     node.append(svg("rect", { x: at.x, y: at.y, width: WIDE, height: TALL, rx: 7 }),
-      svg("text", { x: at.x + WIDE / 2, y: at.y + (one ? 15 : 21), "text-anchor": "middle", class: "name" }, visible(name).slice(0, 16)));
-    if (one) node.append(svg("text", { x: at.x + WIDE / 2, y: at.y + 27, "text-anchor": "middle", class: one.rate > 0.01 ? "bad" : "" }, `${short(one.requests)} · P95 ${short(one.p95, "ms")}`));
+      svg("text", { x: at.x + WIDE / 2, y: at.y + (one ? 16 : 23), "text-anchor": "middle", class: "name" }, visible(name).slice(0, 16)));
+    if (one) node.append(svg("text", { x: at.x + WIDE / 2, y: at.y + 30, "text-anchor": "middle", class: one.rate > 0.01 ? "bad" : "" }, `${short(one.requests)} · P95 ${short(one.p95, "ms")}`));
     if (!outside.has(name)) node.addEventListener("click", () => on.narrow("service", name));
     picture.append(node);
   }
