@@ -5,13 +5,15 @@ Rules
 - A window is acknowledged when all of its events are in the spool, never before. A Beat repeats what was not.
 - While the spool is full nothing more is read. So that the Beat does not take us for dead, it is told every
   few seconds how far we are.
-- A connection that does not speak the protocol is closed, and it is said.
+- A connection that does not speak the protocol is closed, and it is said. One whose frame does not come to its
+  end is closed, too; a Beat sends again what was not acknowledged.
 """
 
 # ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,8 +35,9 @@ from .frames import FrameReader, ProtocolError, Window, acknowledgement
 
 __all__ = ["BeatsConfig", "BeatsSource"]
 
-_GROUP: Final = 200  # events that are appended together
-_GROUP_BYTES: Final = 128 * 1024
+_GROUP: Final = 500  # events that are appended together
+_GROUP_BYTES: Final = 160 * 1024
+_WHOLE: Final = 60.0  # seconds that a frame may take to arrive
 _TELL: Final = 5.0  # seconds between two words to a Beat that waits; it gives us up after 30
 _SEND: Final = 30.0
 
@@ -75,11 +78,8 @@ class BeatsSource(StreamListener[BeatsConfig]):
             try:
                 await _Talk(config, connection, store, read, blocks).run()
             except ProtocolError as error:
-                say(
-                    "WARNING",
-                    f"source {context.name}: {connection.peer} does not speak to us as a Beat: {error}",
-                    f"{context.name} protocol",
-                )
+                text = f"source {context.name}: {connection.peer} does not speak to us as a Beat: {error}"
+                say("WARNING", text, f"{context.name} protocol")
 
         return one
 
@@ -103,8 +103,13 @@ class _Talk:
     async def run(self) -> None:
         config = self.config
         frames = FrameReader(config.max_line_bytes)
-        while chunk := await self.connection.read(config.idle_timeout):
+        clock = asyncio.get_running_loop().time
+        begun = 0.0  # when the frame began that is not whole yet; 0: there is none
+        while chunk := await self.connection.read(
+            min(config.idle_timeout, max(begun + _WHOLE - clock(), 0.0)) if begun else config.idle_timeout
+        ):
             for frame in frames.feed(chunk):
+                begun = 0.0
                 if isinstance(frame, Window):
                     self.version, self.due = frame.version, frame.count
                     self.stored = 0
@@ -117,6 +122,7 @@ class _Talk:
                 if self.due <= 0:
                     await self._acknowledge(self.seen)
             self.connection.busy = self.due > 0 or frames.pending
+            begun = (begun or clock()) if frames.pending else 0.0
         await self._append()
 
     async def _append(self) -> None:

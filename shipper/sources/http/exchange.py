@@ -6,7 +6,7 @@ Rules
   beyond it a request is refused with 503, for a moment.
 - A request has `request` seconds to arrive, whole; a connection without one `idle` seconds.
 - What is refused before its body was read gets its answer, and a moment to see it; the connection ends.
-- What is no HTTP gets 400, and the connection ends.
+- What is no HTTP gets 400, and the connection ends; it is said.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ...diagnostics import say
 from ..listen.streams import Connection
 
 if TYPE_CHECKING:
@@ -109,11 +110,14 @@ def refusal(status: int, text: str, after: int = 0) -> Answer:
     return Answer(status, text.encode() + b"\n", headers=headers)
 
 
-async def converse(connection: Connection, admit: Admit, app: App, limits: Limits, budget: Budget) -> None:
-    """Answer one request after the other until the connection ends."""
+async def converse(
+    connection: Connection, admit: Admit, app: App, limits: Limits, budget: Budget, name: str = ""
+) -> None:
+    """Answer one request after the other until the connection ends. `name` is the source's."""
     import h11
 
-    talk = _Talk(connection, h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD), limits, budget)
+    protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD)
+    talk = _Talk(connection, protocol, limits, budget, name)
     while await talk.one(admit, app):
         pass
 
@@ -126,6 +130,7 @@ class _Talk:
     protocol: h11.Connection
     limits: Limits
     budget: Budget
+    name: str
 
     async def one(self, admit: Admit, app: App) -> bool:
         """Take one request and answer it; False: it was the last one."""
@@ -144,6 +149,8 @@ class _Talk:
             await self._refuse(refused_error.answer)
             return False
         except h11.RemoteProtocolError as error:
+            text = f"source {self.name}: what {connection.peer} sent is no whole request: {error}"
+            say("WARNING", text, f"{self.name} protocol")
             if self.protocol.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                 await self._refuse(refusal(error.error_status_hint, str(error)))
             return False

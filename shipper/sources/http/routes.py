@@ -27,6 +27,7 @@ import orjson
 
 from ...core.parse import Parsed, parse, parse_object
 from ...core.varint import varint
+from ...diagnostics import say
 from ..blocks import LineBlocks
 from ..ecs import from_ecs
 from ..listen.identity import blocks_with_ids
@@ -89,6 +90,8 @@ class Routes:
     def admit(self, request: Request) -> Answer | None:
         """Refuse who has no token, and what nobody answers."""
         if self.token and not _has_token(request.headers.get("authorization", ""), self.token):
+            text = f"source {self.name}: a request without the token, or with a wrong one, was refused"
+            say("WARNING", text, f"{self.name} token")
             challenge = {"WWW-Authenticate": 'Basic realm="logferry"', **bulk.PRODUCT}
             return Answer(401, b"a token is needed\n", headers=challenge)
         if self.ending.told and request.method not in {"GET", "HEAD"}:

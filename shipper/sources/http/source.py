@@ -37,6 +37,6 @@ class HttpSource(StreamListener[HttpSourceConfig]):
         budget = Budget(_AT_ONCE * config.max_request_bytes)
 
         async def one(connection: Connection) -> None:
-            await converse(connection, routes.admit, routes.answer, limits, budget)
+            await converse(connection, routes.admit, routes.answer, limits, budget, context.name)
 
         return one

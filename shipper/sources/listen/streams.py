@@ -3,7 +3,9 @@
 Rules
 
 - Above `most` connections the next one is closed at once, and it is said. (Left in the system's queue it
-  would look to its sender as if it were heard.)
+  would look to its sender as if it were heard.) But one that has said nothing since it came makes room for
+  it, after a while: nothing is lost with that one, and connections that only stand there shut nobody out.
+- Who speaks TLS where we do not is told apart from garbage, and it is said.
 - Asked to end, nobody is accepted any more. Each connection gets `_LAST` seconds to come to the end of what
   it is at (`busy`), is read no further, and ends when what was read is in the spool, within `_GRACE` seconds.
 - What a connection does costs only this one: a reset, a TLS error, garbage.
@@ -31,7 +33,13 @@ _LAST: Final = 1.0
 _GRACE: Final = 30.0  # the pipeline waits for no longer than its own bound
 _TURN: Final = 0.01
 _CROWDED: Final = 1.0  # seconds to wait when there are no descriptors left
+_SILENT: Final = 2.0  # seconds that a connection may say nothing while others want in
+_HELLO: Final = b"\x16\x03"  # how TLS begins
 _USUAL: Final = (OSError, ssl.SSLError, asyncio.IncompleteReadError, TimeoutError)
+
+
+class _TlsError(Exception):
+    """TLS is spoken where we speak none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +49,8 @@ class Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     peer: str  # its address; empty for this machine
+    since: float = 0.0  # when it came, by the loop's clock
+    heard: bool = False  # it has said something
     busy: bool = False
     ended: bool = False  # only what has arrived is read
     _rest: int = _ARRIVED
@@ -53,7 +63,12 @@ class Connection:
         task = self._reading = asyncio.current_task()
         try:
             async with asyncio.timeout(seconds):
-                return await self.reader.read(_READ)
+                data = await self.reader.read(_READ)
+            if not self.heard:
+                self.heard = True
+                if data.startswith(_HELLO) and self.writer.get_extra_info("ssl_object") is None:
+                    raise _TlsError
+            return data
         except asyncio.CancelledError:
             if not self.is_ended() or task is None or task.uncancel():
                 raise
@@ -102,7 +117,8 @@ class _Listener:
     most: int
     context: ssl.SSLContext | None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    open: set[Connection] = field(default_factory=set)
+    open: dict[Connection, None] = field(default_factory=dict)
+    silent: dict[Connection, None] = field(default_factory=dict)  # some of them may have spoken since
     ending: bool = False
     failure: BaseException | None = None
     failed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,15 +140,32 @@ class _Listener:
             loop.call_later(_CROWDED, self.listen, listener)
             return
         if len(self.tasks) >= self.most:
-            sock.close()
-            text = f"source {self.name}: more than {self.most} connections: one was closed"
+            made_room = self.make_room()
+            which = "one that had said nothing" if made_room else "one"
+            text = f"source {self.name}: more than {self.most} connections: {which} was closed"
             say("WARNING", text, f"{self.name} connections")
-            return
+            if not made_room:
+                sock.close()
+                return
         sock.setblocking(False)
         peer = address[0] if isinstance(address, tuple) else ""
         task = loop.create_task(self.one(sock, peer))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def make_room(self) -> bool:
+        """End the connection that has said nothing for the longest; False: none has for long enough."""
+        while self.silent:
+            oldest = next(iter(self.silent))
+            if oldest.heard:
+                del self.silent[oldest]
+            elif asyncio.get_running_loop().time() - oldest.since < _SILENT:
+                return False
+            else:
+                del self.silent[oldest]
+                oldest.writer.transport.abort()
+                return True
+        return False
 
     async def one(self, sock: socket.socket, peer: str) -> None:
         """Serve one connection to its end."""
@@ -154,19 +187,23 @@ class _Listener:
                 )
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        connection = Connection(reader, writer, peer)
-        self.open.add(connection)
+        connection = Connection(reader, writer, peer, loop.time())
+        self.open[connection] = self.silent[connection] = None
         if self.ending:  # it came at the last moment
             connection.end()
         try:
             await self.handle(connection)
         except _USUAL:
             pass  # the sender's end, or nothing came in time
+        except _TlsError:
+            text = f"source {self.name}: {peer or 'a sender'} speaks TLS, and this source does not: set tls"
+            say("WARNING", text, f"{self.name} tls")
         except Exception as error:  # noqa: BLE001 - raised by `serve`
             self.failure = self.failure or error
             self.failed.set()
         finally:
-            self.open.discard(connection)
+            self.open.pop(connection, None)
+            self.silent.pop(connection, None)
             writer.close()
             with suppress(*_USUAL):
                 async with asyncio.timeout(_LAST):
