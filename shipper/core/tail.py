@@ -54,7 +54,11 @@ _ROTATED: Final = re.compile(r"(?:[-._]\d[\dT:._-]*)+\Z")  # .1  -20261121  .202
 _SEPARATES: Final = frozenset("-._")
 _NUMBERED: Final = re.compile(r"(.+)\.([1-9]\d{0,3})\Z", re.DOTALL)  # app.log.1
 # app.log-20261121  app.log.2026-11-21_10  app-2026-11-21.log
-_DATED: Final = re.compile(r"(.+?)[-._]\d{4}[-._]?\d\d[-._]?\d\d[\dT:._-]*?(\.[^.\d/][^./]*)?\Z", re.DOTALL)
+_DATED: Final = re.compile(
+    r"(.+?)[-._](?:19|20)\d\d[-._]?(?:0[1-9]|1[0-2])[-._]?(?:0[1-9]|[12]\d|3[01])(?!\d)"
+    r"[\dT:._-]*?(\.[^.\d/][^./]*)?\Z",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +166,14 @@ def originals(path: str) -> Iterator[str]:
 
 
 def predecessors(paths: Iterable[str]) -> dict[str, str]:
-    """Return what rotation has made last of the file that a path names, where that is among the paths.
+    """Return of the files of a rotated series which one was before: those of the paths that are in one.
 
-    Of `app.log` it is `app.log.1`, of that one `app.log.2`; or of `app.log` the newest `app.log-20261121`.
+    Before `app.log` it is `app.log.1`, before that one `app.log.2`; or before `app.log` the newest of
+    `app.log-20261121`, and before that one the next older.
     """
     here = set(paths)
     found: dict[str, str] = {}
+    series: dict[str, list[str]] = {}
     for path in here:
         if numbered := _NUMBERED.match(path):
             number = int(numbered[2])
@@ -175,9 +181,10 @@ def predecessors(paths: Iterable[str]) -> dict[str, str]:
             if newer in here:
                 found[newer] = path
         elif dated := _DATED.match(path):
-            newer = dated[1] + (dated[2] or "")
-            if newer in here:
-                found[newer] = max(path, found.get(newer, ""))
+            series.setdefault(dated[1] + (dated[2] or ""), []).append(path)
+    for newest, older in series.items():
+        chain = [*sorted(older), *({newest} & here)]
+        found.update(zip(chain[1:], chain, strict=False))
     return found
 
 

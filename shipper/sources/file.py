@@ -72,7 +72,7 @@ class FileSource:
     _stuck: float = 0.0  # since when that does not go on
     _scan_at: float = 0.0
     _scan_again: float = 0.0
-    _first_scan: bool = True
+    _unlinked: bool = False  # whether there are new files of which it is not known what was before
     _places: Places = field(init=False)
     _patterns: Patterns = field(init=False)
     _entrance: Entrance = field(init=False)
@@ -81,7 +81,7 @@ class FileSource:
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
         self._scan_at = self._scan_again = 0.0
-        self._first_scan = True
+        self._unlinked = False
         self._places = Places(self.context.name, self.context.appender)
         self._patterns = Patterns(self.config.include, self.config.exclude)
         self._entrance = Entrance(
@@ -221,7 +221,7 @@ class FileSource:
         due = [
             self._scan_at,
             *(tail.due for tail in self._awake.values()),
-            *(until for until, _ in self._broken),
+            *(until for until, _ in self._broken if until > now),
         ]
         if self._unpacking is not None:
             due.append(now + self.config.poll_interval)
@@ -289,9 +289,9 @@ class FileSource:
             if self._stop.is_set():
                 break
         self._packed.sort(key=lambda packed: packed.written, reverse=True)
-        if self._first_scan:
+        if self._unlinked:
             link(self._paths)
-            self._first_scan = False
+            self._unlinked = False
         return here
 
     def _follow_tail(self, tail: Tail) -> None:
@@ -299,6 +299,7 @@ class FileSource:
             self._settle_original(tail)
         elif tail.is_new:
             tail.before = self._paths.get(tail.path)
+            self._unlinked |= tail.before is None
         self._tails[tail.key] = self._paths[tail.path] = tail
         self._opened[tail.key] = tail
         self._look_at(tail)

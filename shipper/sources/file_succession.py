@@ -2,8 +2,8 @@
 
 Rules:
 - The file before is the one that had the name (renamed, removed), the copy of what was truncated away or,
-  without a copy, what had been read of it. After a restart it is the one that rotation has named last:
-  `app.log.1` of `app.log`.
+  without a copy, what had been read of it. Where nobody saw that, names say it: `app.log.1` of `app.log`,
+  and of one with a date in its name the one with the date before.
 - A new file waits with its first line until the one before has been read to its end, and for `_PATIENCE` at
   most. If that one holds a record that the line goes on with, the new file takes it over. Else it does not
   matter any more what stood before.

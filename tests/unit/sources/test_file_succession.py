@@ -162,6 +162,20 @@ def test_rotated_within_a_record(tmp_path: Path, rotate: Callable[[Path], None],
     assert alike(kept) == expected
 
 
+def test_with_a_date_in_the_name(tmp_path: Path) -> None:
+    """rotatelogs and its like go on in a file with another name."""
+    old, new, kept = tmp_path / "app-2026-11-20.log", tmp_path / "app-2026-11-21.log", Kept()
+    first, second = halves(JAVA, 3)
+    old.write_text(BEFORE + first)
+    expected = whole(tmp_path, BEFORE + JAVA + AFTER)
+    with followed(kept, tmp_path / "app-*.log", multiline=PATIENT) as running:
+        was_read(running, old)
+        new.write_text(second + AFTER)
+        until(lambda: len(kept.lines) >= 2, lambda: kept.lines)
+    source(kept, tmp_path / "app-*.log").run(once=True)
+    assert alike(kept) == expected
+
+
 @pytest.mark.parametrize("rotate", [renamed, copied])
 def test_stopped_between_the_halves(tmp_path: Path, rotate: Callable[[Path], None]) -> None:
     """Nobody is there when the file is rotated; the names say afterwards what was before."""
@@ -228,6 +242,10 @@ def test_names_that_rotation_makes() -> None:
         "app.log": "app.log.1",
         "app.log.1": "app.log.2",
         "c.log": "c-2026-11-21.log",
+        "c-2026-11-21.log": "c-2026-11-20.log",
         "e.log": "e.log-20261121",
+        "e.log-20261121": "e.log-20261119",
         "f": "f.2026-11-21_10",
     }
+    assert predecessors(["job-12345678.log", "job-12345679.log", "job-2026112101.log"]) == {}
+    assert predecessors(["/v/2026-11-20.log", "/v/2026-11-21.log"]) == {}
