@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from effort import effort, factor
 from evidence import Evidence
 from programs.fate import until
+from programs.understood import server_log
 from servers.elasticsearch import BULK_LIMIT, PRESSURE_LIMIT, SearchServer
 from servers.loki import free_port
 from servers.proxy import FaultProxy
@@ -403,3 +404,12 @@ def test_a_shipper_that_is_killed_in_the_middle(
     assert all(account.balance == 0 and account.pending == 0 for account in report.accounts.values())
     account = next(account for (_, sink), account in report.accounts.items() if sink == "search")
     assert (account.delivered, account.dead_lettered, account.dropped) == (len(ids), 0, {})
+
+
+def test_the_nodes_own_log_is_understood(elasticsearch: SearchServer, tmp_path: Path) -> None:
+    """Every line that begins a record, with the node and the class."""
+    events = server_log(elasticsearch.data / "node.log", tmp_path)
+    assert {event["node"] for event in events} == {"one"}
+    started = [event for event in events if event["logger"] == "o.e.n.Node" and event["message"] == "started"]
+    assert [event["level"] for event in started] == ["INFO"] or not started
+    assert [event for event in events if event["message"].startswith("loaded plugin [stand-ins]")]

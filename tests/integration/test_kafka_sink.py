@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from effort import effort
+from programs.understood import server_log
 
 from logferry.handlers.schema import Schema
 from logferry.shipper.config.fields import Duration, Secret
@@ -379,3 +380,13 @@ def test_forked_children_have_their_own_producer_and_can_end(kafka: KafkaServer,
     found = kafka.read(topic)
     assert sorted(ids(found).values()) == [1] * 401
     assert len({orjson.loads(m.value())["message"] for m in found}) == 401
+
+
+def test_the_brokers_own_log_is_understood(kafka: KafkaServer, tmp_path: Path) -> None:
+    """Every line that begins a record, with the thread, the class and the lines behind it."""
+    events = server_log(kafka.data / "kafka.log", tmp_path)
+    settings = [event for event in events if event["message"].startswith("KafkaConfig values:")]
+    assert settings
+    assert settings[0]["message"].count("\n") > 100
+    assert {"INFO"} <= {event["level"] for event in events} <= {"INFO", "WARNING", "ERROR"}
+    assert [event for event in events if event["logger"].startswith("kafka.server.")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,9 +15,10 @@ from logferry.shipper.sources.parsers import ParserConfig
 
 from .followed import Kept, source
 
-__all__ = ["Event", "events_of", "one", "understood", "until"]
+__all__ = ["Event", "events_of", "one", "server_log", "understood", "until"]
 
 Event = dict[str, Any]
+_TIMED = re.compile(r"\[\d{4}-\d\d-\d\d")
 
 
 def until(condition: Callable[[], object], what: object = "") -> None:
@@ -51,6 +54,20 @@ def understood(
         for mine, other in zip(events, events_of(path, "auto", **options), strict=True):
             assert {**mine, "timestamp": ""} == {**other, "timestamp": ""}, name
     return events
+
+
+def server_log(log: Path, place: Path) -> list[Event]:
+    """The events of what a server on a JVM has logged so far: each line with a time began one."""
+    copied = shutil.copy(log, place / "copied.log")
+    lines = copied.read_text(errors="replace").splitlines()[:-1]  # the last one may not be whole
+    copied.write_text("".join(f"{line}\n" for line in lines))
+    begun = [line for line in lines if _TIMED.match(line)]
+    assert begun
+    made = events_of(copied, "jvm")
+    known = [event for event in made if "parse_error" not in event]  # the JVM itself may have said something
+    assert len(known) == len(begun), (len(made), len(known), len(begun))
+    assert all(event["logger"] for event in known)
+    return known
 
 
 def one(events: list[Event], **wanted: Any) -> Event:

@@ -88,7 +88,7 @@ class KafkaServer:
         (data / "log4j2.properties").write_text(
             "status = error\nappender.out.type = Console\nappender.out.name = out\n"
             "appender.out.layout.type = PatternLayout\nappender.out.layout.pattern = [%d] %p %m (%c)%n\n"
-            "rootLogger.level = warn\nrootLogger.appenderRef.out.ref = out\n"
+            "rootLogger.level = info\nrootLogger.appenderRef.out.ref = out\n"
         )
         self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(self._config))
 

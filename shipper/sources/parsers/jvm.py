@@ -124,6 +124,10 @@ class Jvm:
         fields = _fields(stamp, found[5], end[1] if end else "", said, thread=found[6])
         if end is not None:
             fields["message"] = first[: end.start()] + said[len(first) :]
+        elif first is not said:  # a message of several lines has the class behind its last one
+            end = _KAFKA_END.search(said, max(0, len(said) - 260))
+            if end is not None:
+                fields["logger"], fields["message"] = end[1], said[: end.start()].rstrip()
         return fields
 
     def _elastic(self, text: str) -> Fields | None:

@@ -147,6 +147,11 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         {"message": "Paid", "text": "two\nlines", "list": [1, 2], "of": {"a": 1}},
     ),
     (
+        "jvm",
+        "[2026-11-21 20:17:42,123] INFO Values: \n\ta = 1\n\tb = 2\n (kafka.Config)",
+        {"timestamp": MS, "logger": "kafka.Config", "message": "Values: \n\ta = 1\n\tb = 2"},
+    ),
+    (
         "go",
         "till: 2026/11/21 20:17:42.123000 pay.go:7: WARNING: no card [req-1234-abcd]",
         {
