@@ -114,6 +114,11 @@ def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
         assert not thread.is_alive()
 
 
+def write(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
 def was_read(running: Any, path: Path) -> None:
     until(lambda: [t.at for t in running._tails.values()] == [path.stat().st_size], lambda: running._tails)
 
@@ -192,6 +197,27 @@ def test_stopped_between_the_halves(tmp_path: Path, rotate: Callable[[Path], Non
         until(lambda: len(kept.lines) >= 2, lambda: kept.lines)
     source(kept, tmp_path / "app.log*").run(once=True)
     assert alike(kept) == expected
+
+
+@pytest.mark.parametrize("ending", [".1", ".1.gz"])
+def test_a_copy_that_comes_late(tmp_path: Path, ending: str) -> None:
+    """It shows when the next file has taken the record over already: it goes on behind that."""
+    path, kept = tmp_path / "app.log", Kept()
+    first, second = halves(PYTHON, 5)
+    many = "".join(BEFORE.replace("before", f"before {number}") for number in range(10))
+    path.write_text(many + first)
+    with followed(kept, tmp_path / "app.log*", multiline=PATIENT, close_after=30.0) as running:
+        was_read(running, path)
+        content = path.read_bytes()
+        (tmp_path / "copy").write_bytes(gzip.compress(content) if ending == ".1.gz" else content)
+        os.truncate(path, 0)
+        path.write_text(second)
+        until(lambda: any(tail.debts for tail in running._tails.values()), lambda: running._tails)
+        (tmp_path / "copy").rename(tmp_path / f"app.log{ending}")
+        until(lambda: len(kept.lines) == 11, lambda: kept.lines)  # settled, for nobody may have it twice
+        write(path, AFTER)
+    source(kept, tmp_path / "app.log*").run(once=True)
+    assert alike(kept)[10:] == whole(tmp_path, BEFORE + PYTHON + AFTER)[1:]
 
 
 @pytest.mark.parametrize("first", ["packed", "truncated"])
