@@ -7,6 +7,7 @@ mistakes in here (a password in an extra, a card number in a message) are made o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -14,6 +15,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -96,15 +98,54 @@ def shop(stock_url: str) -> FastAPI:
     return app
 
 
-def stock() -> FastAPI:
+class Shelves:
+    """How much there is of a product, as PostgreSQL says where there is one (the compose stack)."""
+
+    _COUNT = "SELECT %s::int * 7 %% 50, pg_sleep(CASE WHEN %s THEN 0.25 ELSE 0 END)"
+
+    def __init__(self, url: str = "") -> None:
+        self._url = url
+        self._connection: Any = None
+        self._lock = asyncio.Lock()
+
+    async def left(self, product: int) -> int:
+        """Return the number; the database takes its time for some, which its log of slow statements tells."""
+        if self._url:
+            async with self._lock:
+                connection = await self._connected()
+                answer = await connection.execute(self._COUNT, (product, product % 97 == 0))
+                return int((await answer.fetchone())[0])
+        await asyncio.sleep(min(random.lognormvariate(-5.0, 0.9), 0.5))
+        return product * 7 % 50
+
+    async def _connected(self) -> Any:
+        import psycopg
+
+        from ...handlers.integrations import psycopg as traced
+
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, cursor_factory=traced.cursors(comment=True)[1]
+            )
+        return self._connection
+
+    @contextlib.asynccontextmanager
+    async def open(self, _: FastAPI) -> AsyncIterator[None]:
+        """Let go of the database when the service ends."""
+        yield
+        if self._connection is not None:
+            await self._connection.close()
+
+
+def stock(database: str = "") -> FastAPI:
     """Build the stock service, whose shelves are slow at times and which can be told to die."""
-    app = FastAPI()
+    shelves = Shelves(database)
+    app = FastAPI(lifespan=shelves.open)
     shelf = logging.getLogger("stock")
 
     @app.get("/stock/{product}")
     async def left(product: int) -> dict[str, int]:
-        await asyncio.sleep(min(random.lognormvariate(-5.0, 0.9), 0.5))
-        count = product * 7 % 50
+        count = await shelves.left(product)
         shelf.debug("looked up product %s", product)
         if count < 3:
             shelf.warning("product %s is running out", product, extra={"product_id": product, "left": count})
@@ -168,7 +209,7 @@ def main(name: str, port: int, peer: str) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         mailer(peer)
         return
-    app = shop(peer) if name == "shop" else stock()
+    app = shop(peer) if name == "shop" else stock(os.environ.get("SHOP_DATABASE", ""))
     uvicorn.run(
         app,
         host=os.environ.get("SHOP_HOST", "127.0.0.1"),

@@ -53,7 +53,8 @@ class Pieces:
     """
 
     def __init__(self, scratch: Path, failures: tuple[type[Exception], ...], *, least: int = LEAST) -> None:
-        self._scratch, self._failures, self._least = scratch, (OSError, *failures), least
+        self._scratch, self._least = scratch, least
+        self._failures: tuple[type[Exception], ...] = (OSError, *failures)
         self._kept: dict[tuple[str, int], _Kept] = {}
         self._columns: dict[str, str] = {}
         self._numbers = itertools.count()

@@ -34,6 +34,7 @@ __all__ = [
     "Redis",
     "home",
     "install",
+    "not_root",
     "required",
 ]
 
@@ -125,7 +126,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _not_root() -> list[str]:
+def not_root() -> list[str]:
     """Return what makes root somebody else, for servers that refuse it."""
     return ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
 
@@ -311,7 +312,7 @@ class Postgres(_Server):
                 "-E",
                 "UTF8",
             ]
-            self.run([*_not_root(), str(self._bin / "initdb"), *options])
+            self.run([*not_root(), str(self._bin / "initdb"), *options])
 
     def command(self) -> list[str]:
         settings = {
@@ -324,7 +325,7 @@ class Postgres(_Server):
             "dynamic_shared_memory_type": "mmap",
         }
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
-        return [*_not_root(), str(self._bin / "postgres"), "-D", str(self.directory / "data"), *options]
+        return [*not_root(), str(self._bin / "postgres"), "-D", str(self.directory / "data"), *options]
 
     def answers(self) -> bool:
         return "ready to accept connections" in self.log()
@@ -348,7 +349,7 @@ class Mariadb(_Server):
             base = f"--basedir={self.root / 'usr'}"
             options = [f"--datadir={self.directory / 'data'}", "--auth-root-authentication-method=normal"]
             script = str(self.root / "usr/bin/mariadb-install-db")
-            self.run([*_not_root(), script, "--no-defaults", base, *options, "--skip-test-db"])
+            self.run([*not_root(), script, "--no-defaults", base, *options, "--skip-test-db"])
 
     def command(self) -> list[str]:
         options = {
@@ -365,7 +366,7 @@ class Mariadb(_Server):
             "innodb-flush-log-at-trx-commit": 0,
         }
         given = [f"--{name}={value}" for name, value in options.items()]
-        return [*_not_root(), str(self.root / "usr/sbin/mariadbd"), "--no-defaults", *given]
+        return [*not_root(), str(self.root / "usr/sbin/mariadbd"), "--no-defaults", *given]
 
     def log(self) -> str:
         """Return the slow-query log so far."""

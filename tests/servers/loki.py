@@ -37,7 +37,7 @@ class LokiServer:
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._http = urllib3.PoolManager(retries=False, timeout=30)
+        self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=30, read=300))
         self._process: subprocess.Popen[bytes] | None = None
         data.mkdir(parents=True, exist_ok=True)
         template = (Path(__file__).parent / "loki" / "config.yaml").read_text()
@@ -54,6 +54,7 @@ class LokiServer:
                     "per_stream_rate_limit": "1GB",
                     "per_stream_rate_limit_burst": "1GB",
                     "max_query_series": 10000,
+                    "query_timeout": "5m",
                     # Where Loki spreads a stream by itself it cannot tell what it has had already.
                     "shard_streams": {"enabled": False},
                     **(limits or {}),

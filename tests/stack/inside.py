@@ -14,6 +14,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -240,6 +241,32 @@ def start_search(stack: Stack) -> ElasticsearchServer:
     return server
 
 
+def start_postgres(stack: Stack) -> None:
+    """PostgreSQL under the settings of its command; as no root, as in its image."""
+    bin_ = next(debian.home("postgresql").glob("usr/lib/postgresql/*/bin"))
+    data = stack.place / "postgres"
+    # Libraries of Debian's packages, beside the server's own.
+    found = debian.home("postgresql").glob("usr/lib/*-linux-gnu*")
+    libraries = ":".join(str(path) for path in found if path.is_dir())
+    options = ["-D", str(data), "-U", "shop", "-A", "trust", "--no-sync", "-E", "UTF8"]
+    subprocess.run(
+        [*debian.not_root(), str(bin_ / "initdb"), *options],
+        env={**os.environ, "LD_LIBRARY_PATH": libraries},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    own = ["-D", str(data), "-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap"]
+    given = shlex.split(stack.compose["postgres"]["command"])[1:]
+    command = [*debian.not_root(), str(bin_ / "postgres"), *given, *own, "-c", "listen_addresses=127.0.0.1"]
+    stack.start("postgres", command, LD_LIBRARY_PATH=libraries)
+
+
+def listens(name: str, port: int) -> bool:
+    """Say whether somebody takes connections there."""
+    socket.create_connection((name, port), timeout=10).close()
+    return True
+
+
 def start_kafka(stack: Stack) -> KafkaServer:
     """The image makes settings of its environment: KAFKA_NODE_ID is node.id."""
     given = {
@@ -266,6 +293,9 @@ def shop(stack: Stack) -> None:
     load = [*stack.command("load")[:-1], str(LOAD)]
     stack.start("load", load)
     stack.running.pop("load").wait(LOAD + 120)
+    urllib.request.urlopen(
+        f"{SHOP}/products/97", timeout=60
+    ).close()  # the one that the database is slow with
     with suppress(OSError):
         urllib.request.urlopen("http://stock:8000/last-words/over", data=b"", timeout=60).close()
     if stack.running.pop("stock").wait(60) != -signal.SIGKILL:
@@ -388,8 +418,12 @@ def run(stack: Stack) -> dict[str, Any]:
     search, zipkin = start_search(stack), ZipkinServer(stack.place)
     zipkin.port, zipkin.url = 9411, ZIPKIN
     try:
+        start_postgres(stack)
+        stack.until(lambda: listens("postgres", 5432), "PostgreSQL does not start")
+        # The image makes the database that its user is named after; here it is the one that is always there.
+        database = stack.environment("stock")["SHOP_DATABASE"].removesuffix("shop") + "postgres"
         for service in ("stock", "shop", "mailer"):
-            stack.start(service, SHOP_HOST=stack.names()[service])
+            stack.start(service, SHOP_HOST=stack.names()[service], SHOP_DATABASE=database)
         start_nginx(stack)
         search.start(PATIENCE)
         zipkin.start(PATIENCE)
@@ -433,10 +467,16 @@ def judge(stack: Stack, now: Callable[[], Asker], search: ElasticsearchServer) -
     found = stack.until(lambda: lines(now(), access), "no line of nginx")
     # One that nginx has seen, and all behind it.
     trace_id = found[0]["stream"]["trace_id"]
+    slow = stack.until(
+        lambda: lines(now(), '{service="postgres"} | trace_id!=""'), "no statement of PostgreSQL's log"
+    )
+    statement = slow[0]["stream"]["trace_id"]
+    way = stack.until(lambda: lines(now(), f'{{service="edge"}} | trace_id="{statement}"'), "no way to it")
     stack.until(lambda: now().zipkin(ZIPKIN, trace_id), "no spans of a request through nginx")
     rate = "sum by (sink) (rate(logferry_delivered_total[20s]))"
     stack.until(lambda: now().prometheus(PROMETHEUS, rate), "Prometheus has not scraped twice")
     told: dict[str, Any] = {"panels": ask_all(now(), trace_id), "alerts": ask_alerts(now())}
+    told["slow"] = {"statement": slow[0]["values"][0][1], "request": way[0]["values"][0][1]}
     told["services"] = sorted(now().get(f"{LOKI}/loki/api/v1/label/service/values")["data"])
     with urllib.request.urlopen("http://agent:9108/metrics", timeout=30) as answer:
         told["metrics"] = answer.read().decode()

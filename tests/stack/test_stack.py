@@ -43,7 +43,7 @@ def _namespaces() -> Sequence[str]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the stack answered."""
-    for name in ("nginx", "prometheus"):
+    for name in ("nginx", "prometheus", "postgresql"):
         debian.required(name)
     for name in ("loki", "elasticsearch", "kafka", "zipkin"):
         if not binary(name).exists():
@@ -91,6 +91,14 @@ def test_alerts_ask_what_can_be_answered(told: dict[str, Any]) -> None:
 def test_every_part_of_the_shop_is_there(told: dict[str, Any]) -> None:
     """Applications' spools and nginx's file, and the agent's notice of the service that died."""
     assert {"shop", "stock", "mailer", "edge"} <= {*told["services"]}
+
+
+def test_from_nginx_to_the_slow_statement(told: dict[str, Any]) -> None:
+    """What PostgreSQL was slow with has the trace of the request that nginx took."""
+    statement, request = (json.loads(told["slow"][name]) for name in ("statement", "request"))
+    assert "pg_sleep" in statement["message"], statement
+    assert request["path"].startswith("/products/")
+    assert statement["trace_id"] == request["trace_id"]
 
 
 def test_nothing_was_dropped_or_refused(told: dict[str, Any]) -> None:
