@@ -48,6 +48,7 @@ class Alarm:
         self._tellers = [_Teller(receiver, plan, sending, now, self._save) for receiver in plan.receivers]
         self._written = b""
         self._writing = threading.Lock()
+        self._ended = False
         self._before: tuple[Alert, ...] = ()
         self._stopping = threading.Event()
         self._load()
@@ -71,6 +72,9 @@ class Alarm:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._save()
+        # Who goes on from here (after a reload) writes that file now, and no receiver that was left behind.
+        with self._writing:
+            self._ended = True
 
     def _run(self) -> None:
         suppress_thread()
@@ -106,6 +110,8 @@ class Alarm:
         if self._directory is None:
             return
         with self._writing, suppress(OSError):  # a full disk: alerts go on, and a restart may tell twice
+            if self._ended:
+                return
             told = {teller.receiver.name: msgspec.Raw(teller.dump()) for teller in self._tellers}
             conditions = msgspec.Raw(msgspec.json.encode(self._conditions.dump()))
             text = msgspec.json.encode(_Kept(conditions, told, self.counting.dump()))

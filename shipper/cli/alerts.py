@@ -1,4 +1,4 @@
-"""`logferry alerts`: what the agent watches and what fires now; `--test` tells every receiver a trial."""
+"""`logferry alerts`: what fires; what would have fired (`--rehearse`); a trial for receivers (`--test`)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .codes import OK, PROBLEMS, UNAVAILABLE
-from .common import config_option, fail, load_config, spool_root
+from .codes import OK, PROBLEMS, UNAVAILABLE, USAGE
+from .common import config_option, fail, load_config, open_store, spool_root, store_option
 from .output import stdout, warn
 
 if TYPE_CHECKING:
     from ..alerts import AlertPlan
     from ..alerts.conditions import Alert
+    from ..store import Store
 
 __all__ = ["alerts"]
 
@@ -23,11 +24,25 @@ __all__ = ["alerts"]
 @click.option(
     "--test", "trial", is_flag=True, help="Tell every receiver that this is a trial, and say who got it."
 )
-def alerts(config_path: str | None, trial: bool) -> None:  # noqa: FBT001 - click's signature
+@click.option(
+    "--rehearse", is_flag=True, help="Show what the rules would have said over the local store; tell nobody."
+)
+@click.option("--since", default="24h", show_default=True, help="With --rehearse: from this time on.")
+@store_option
+def alerts(
+    config_path: str | None,
+    trial: bool,  # noqa: FBT001 - click's signature
+    rehearse: bool,  # noqa: FBT001 - click's signature
+    since: str,
+    store_path: str | None,
+) -> None:
     """Show the alerts that the agent of this configuration knows: those that fire, and what is pending.
 
-    It reads the agent's file; the agent need not run. Exits with 1 when one fires, or with --test when a
-    receiver was not told.
+    It reads the agent's file; the agent need not run. --rehearse goes through the events of the local store
+    instead, as if the rules had been there: limits can be tried before anybody is woken. Lag and dropped
+    records are no events, and not rehearsed.
+
+    Exits with 1 when one fires (or would have), or with --test when a receiver was not told.
     """
     from ..alerts.watch import read_firing
     from ..config.plan import alert_plan
@@ -39,6 +54,8 @@ def alerts(config_path: str | None, trial: bool) -> None:  # noqa: FBT001 - clic
         fail("the configuration has no alerts: section", UNAVAILABLE)
     if trial:
         raise SystemExit(_try(plan))
+    if rehearse:
+        raise SystemExit(_rehearse(plan, open_store(store_path, config_path), since))
     now = time.time()
     found = read_firing(spool_root(config) / file_name(config.service))
     out = stdout()
@@ -48,6 +65,47 @@ def alerts(config_path: str | None, trial: bool) -> None:  # noqa: FBT001 - clic
         names = ", ".join(rule.name for rule in plan.rules)
         warn(f"nothing fires; watched: {names}")
     raise SystemExit(PROBLEMS if any(firing for _, firing in found) else OK)
+
+
+def _rehearse(plan: AlertPlan, store: Store, since: str) -> int:
+    from datetime import UTC, datetime
+
+    import orjson
+
+    from ..alerts.rehearsal import rehearse
+    from ..store import StoreError
+    from ..store.moments import parse_moment
+
+    until = datetime.now(UTC).astimezone()
+    try:
+        begin = parse_moment(since, until)
+    except ValueError as error:
+        fail(f"--since: {error}", USAGE)
+    try:
+        events = (
+            (datetime.fromisoformat(event["timestamp"]).timestamp(), orjson.dumps(event))
+            for event in store.query("", begin, until, limit=None, order="asc")
+        )
+        rows = [
+            {
+                "fired": f"{datetime.fromtimestamp(one.fired, UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "seconds": round((one.ended or until.timestamp()) - one.fired),
+                "state": "firing" if one.ended is None else "recovered",
+                "alert": one.alert.labels.get("alert", ""),
+                "summary": one.alert.summary,
+                "trace_id": one.alert.trace_id,
+            }
+            for one in rehearse(plan, events, begin.timestamp(), until.timestamp())
+        ]
+    except StoreError as error:
+        fail(str(error), UNAVAILABLE)
+    out = stdout()
+    out.rows(
+        sorted(rows, key=lambda row: str(row["fired"])), ("fired", "seconds", "state", "alert", "summary")
+    )
+    if out.people:
+        warn(f"{len(rows) or 'nothing'} would have fired since {since}")
+    return PROBLEMS if rows else OK
 
 
 def _row(alert: Alert, now: float, *, firing: bool) -> dict[str, Any]:

@@ -256,7 +256,7 @@ def _understood(
 
 
 def _check_alerts(tree: Table, config: Config, sinks: Mapping[str, SinkConfig], binder: Binder) -> None:
-    """Report alerts that nobody watches, a name that they need, and filters that cannot be understood."""
+    """Report alerts that nobody watches, names that are taken or unknown, and filters that are none."""
     mark = tree.entries["alerts"].mark
     entry = tree.entries.get("sources")
     if entry is None or _is_empty(entry):
@@ -266,7 +266,12 @@ def _check_alerts(tree: Table, config: Config, sinks: Mapping[str, SinkConfig], 
         wrong = "the alerts' own reader of the spool has this name"
         at = _table_of(tree, "sinks").entries[ALERTS].mark
         binder.report(at, f"sinks.{ALERTS}", wrong, "give the sink another one", False)
+    receivers = config.alerts.receivers if config.alerts else {}
     for name, rule in (config.alerts.rules if config.alerts else {}).items():
+        for unknown in [receiver for receiver in rule.to if receiver not in receivers]:
+            at = _table_of(tree, "alerts", "rules", name).entries["to"].mark
+            wrong = f"there is no receiver {unknown}"
+            binder.report(at, f"alerts.rules.{name}.to", wrong, closest(unknown, receivers), False)
         if rule.match is None:
             continue
         try:

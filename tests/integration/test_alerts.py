@@ -125,6 +125,10 @@ class Agent:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def hup(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "logferry", *words, "-c", "agent.yaml"],
@@ -246,6 +250,31 @@ def test_a_receiver_that_hangs_costs_nobody_anything(tmp_path: Path, hooks: Hook
             assert "hidden-path" not in agent.said()
             begun = time.monotonic()
         assert time.monotonic() - begun < 60, "the end waits for a receiver"
+
+
+def test_a_reload_keeps_what_fires_and_who_was_told(tmp_path: Path, hooks: Hooks) -> None:
+    """SIGHUP with one more receiver: only that one is told what fires already; both hear that it is over."""
+    rules = {"errors": {"what": "error_rate", "above": 0.2, "at_least": 10, "window": "10m"}}
+    receivers = {"team": {"type": "webhook", "url": f"{hooks.url}/team"}}
+    agent = Agent(tmp_path, {"to": receivers, "rules": rules})
+    with agent:
+        agent.requests(30, failed=True)
+        until(lambda: hooks.alerts("/team", "firing"), "not told")
+        receivers["late"] = {"type": "webhook", "url": f"{hooks.url}/late"}
+        Agent(tmp_path, {"to": receivers, "rules": rules})  # writes the configuration anew
+        agent.hup()
+        until(lambda: "reloaded in" in agent.said(), "no reload", agent.said)
+        until(lambda: hooks.alerts("/late", "firing"), "the new receiver is not told", agent.said)
+        agent.requests(400, failed=False)
+        for path in ("/team", "/late"):
+            until(lambda path=path: hooks.alerts(path, "resolved"), f"{path}: no recovery", agent.said)  # type: ignore[misc]
+        until(lambda: agent.delivered() == 430, "not all delivered", agent.delivered)
+        rehearsed = agent.command("alerts", "--rehearse", "--since", "1h")
+    fired = [json.loads(line) for line in rehearsed.stdout.splitlines()]
+    # Time passes in steps of five seconds there: all 430 may be in one of them, and then nothing was wrong.
+    assert rehearsed.returncode == bool(fired), rehearsed.stderr
+    for path in ("/team", "/late"):
+        assert (len(hooks.alerts(path, "firing")), len(hooks.alerts(path, "resolved"))) == (1, 1)
 
 
 def test_receivers_are_tried(tmp_path: Path, hooks: Hooks) -> None:
