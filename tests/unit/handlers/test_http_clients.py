@@ -140,6 +140,7 @@ def test_a_friend_gets_the_ids_and_the_call_is_told(
     for event in (before, after, events.find(kind="span")):
         assert (event["trace_id"], event["span_id"], event["parent_id"]) == (TRACE, span_id, SPAN)
         assert event["level"] == ("INFO" if event["kind"] == "span" else "DEBUG")
+    assert events.find(kind="span")["peer"] == "127.0.0.1"
 
 
 def test_a_stranger_gets_none(send: Callable[..., int], server: WebServer, events: Events) -> None:

@@ -88,6 +88,21 @@ def test_what_is_logged_inside_carries_the_ids_and_children_their_parent(events:
     assert is_span_id(outer.span_id)
 
 
+def test_a_call_says_whom_it_calls(events: Events) -> None:
+    """Spans of kind client and producer, by the first of their tags that tells; no other span."""
+    with span("a", span_kind="client") as asking:
+        asking.set_tag("db.system", "postgresql")
+        asking.set_tag("peer.service", "stock")
+    with span("b", span_kind="producer") as sending:
+        sending.set_tag("messaging.system", "kafka")
+    with span("c", span_kind="client") as odd:
+        odd.set_tag("server.address", 7)
+    with span("d") as inner:
+        inner.set_tag("peer.service", "stock")
+    assert [events.ended(name).get("peer") for name in "abcd"] == ["stock", "kafka", None, None]
+    assert not any("peer" in begun for begun in events.of("span_start"))
+
+
 def test_the_beginning_is_told_with_the_same_ids_and_time(events: Events) -> None:
     with span("job"):
         (begun,) = events.of("span_start")
