@@ -133,6 +133,23 @@ def test_forms_of_json(form: str, separators: tuple[str, str], taken: list[bytes
     assert not taken
 
 
+LOOKED_INTO: dict[str, Any] = {
+    "level": lambda i: {"ts": i + 1e9, "lvl": "warn", "msg": "m", "name": "a", "log": {"level": "ERROR"}},
+    "level, settled": lambda i: entry(i, log={"level": "ERROR", "n": i}, logger="a"),
+    "logger": lambda i: entry(i, log={"logger": f"l{i}"}),
+    "service": lambda i: entry(i, service={"name": "till", "n": i}),
+    "service, settled": lambda i: entry(i, service="shop", log={"offset": i}, logger=""),
+    "empty id": lambda i: entry(i, trace_id="", trace={"id": f"{i + 1:032x}"}),
+    "no id": lambda i: entry(i, trace_id="none", trace={"id": f"{i + 1:032x}"}, span={"id": "x"}),
+}
+
+
+@pytest.mark.parametrize("form", LOOKED_INTO)
+def test_objects_that_may_hold_what_an_event_always_has(form: str) -> None:
+    """They are taken apart, or stay whole where the line says it before."""
+    same(dumped([LOOKED_INTO[form](i) for i in range(80)]))
+
+
 PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
 
 

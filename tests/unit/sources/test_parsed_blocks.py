@@ -106,6 +106,19 @@ def test_an_event_that_breaks_the_schema_keeps_its_mark_beside_its_id() -> None:
         assert isinstance(marked, Violation)
 
 
+def test_numbers_that_json_does_not_know_are_not_taken_for_null() -> None:
+    """Where other things have null, or the number, under the same name."""
+    values = (None, 1.5, math.nan, math.inf)
+    same([told_of(line, ratio=values[at % 4], deep=[values[at % 4]]) for at, line in enumerate(USUAL * 4)])
+
+
+def test_a_block_that_grows_too_large_is_made_again_of_the_same() -> None:
+    """Composing takes what was understood apart; nothing of it is missing the second time."""
+    failed = [entry(number, host="other", error={"type": "E", "message": "m" * 900}) for number in range(600)]
+    events = same([told_of(json.dumps(one).encode()) for one in failed])
+    assert all(json.loads(event)["host"] == "other" for event in events)
+
+
 VALUES = ENTRIES.map(lambda made: {name: one for name, one in made.items() if one is not None})
 
 
@@ -123,7 +136,9 @@ LABELS = (
     {},
     {"app": "shop", "pod": "a-1", "namespace": "prod"},
     {"app": "shop", "level": "info"},
-    {"app": "shop", "job": "shop", "level": "error", "note": "mine"},
+    {"app": "shop", "job": "shop", "level": "error"},
+    {"pod": "a", "level": "error"},
+    {"note": "mine"},
     {"service_name": "not a name", "job": "till"},
     {"level": "loud", "method": "PUT"},
     {"message": "m", "pod": "a"},
@@ -153,7 +168,10 @@ def test_lines_behind_their_labels(labels: dict[str, str]) -> None:
     lines = [*USUAL, *ODD.values(), *USUAL, *(line.replace(b'"level": "INFO", ', b"") for line in USUAL)]
     bare = [line.replace(b'"level": "INFO"', b'"levelname": "ERROR"') for line in TIMELESS]
     nested = [b'{"a": {"time": 1795000000, "service": "s"}, "b": %d}' % n for n in range(40)]
-    for some in (lines, [*TIMELESS, *ODD.values(), *TIMELESS], bare, nested):
+    hidden = [b'{"ti\\u006de": %d, "b": %d, "servi\\u0063e": "s"}' % (NOW - n, n) for n in range(40)]
+    served = [json.dumps(entry(n, service=f"till-{n}")).encode() for n in range(40)]
+    levels = [json.dumps(entry(n, level=("INFO", "ERROR", "DEBUG")[n % 3])).encode() for n in range(60)]
+    for some in (lines, hidden, served, levels, [*TIMELESS, *ODD.values(), *TIMELESS], bare, nested):
         same(told_by(entries(some, labels)))
     same(told_by(entries(TIMELESS, labels, 5)))  # a time that is none
     same(told_by([*entries(TIMELESS, labels), *entries(USUAL, {"app": "till"}), *entries(lines, labels)]))
