@@ -138,8 +138,7 @@ class LineBlocks:
                 self._reader = None
             return [*made, *lines] if made else lines
         missed = reader.unparsed
-        read = reader.line
-        made += [read(line) for line in lines]
+        made += reader.lines(lines)
         if reader.unparsed > missed:
             count_unparsed(self.builder, reader.unparsed - missed)
             where = self.extra.get("log_file", "a source")

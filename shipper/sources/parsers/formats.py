@@ -8,8 +8,8 @@ goes on as it is: as JSON or text. A blank line gives a blank one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import orjson
 
@@ -22,6 +22,7 @@ from .containers import Cri, Docker
 from .custom import Custom
 from .go import Go
 from .jvm import Jvm
+from .many import ManyLines, lines_of
 from .model import Fields, LineParser
 from .mysql import Mysql
 from .node import Node
@@ -34,6 +35,8 @@ from .times import Times, zone_of
 from .web import Apache, Nginx
 
 __all__ = ["Reader", "formats_of", "parser_of"]
+
+_MANY: Final = 4  # lines: fewer are understood one by one
 
 
 def formats_of(times: Times, *, containers: bool = True) -> list[LineParser]:
@@ -173,6 +176,13 @@ class Reader:
         if guess.decided:
             self._parser, self._guess = guess.found, None
         return None if fields is None else _dumped(fields, line)
+
+    def lines(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Return many lines as `line` does each of them."""
+        parser: object = self._parser
+        if len(lines) >= _MANY and isinstance(parser, ManyLines):
+            return lines_of(parser, lines, self.line)
+        return [self.line(line) for line in lines]
 
     def line(self, line: bytes) -> bytes:
         """Return a line as JSON in the words of events, whatever it is."""

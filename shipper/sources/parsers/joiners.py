@@ -283,12 +283,14 @@ class ContainerJoiner:
         return self._given()
 
     def continues(self, line: bytes) -> bool:
-        """Whether `line` would go on with what is held of its stream."""
+        """Whether `line` would go on with what is held of its stream, or a line is held in parts."""
+        if any(stream.begun is not None for stream in self._streams.values()):
+            return True  # the rest of that line may stand behind lines of the other stream
         part = None if type(line) is CutLine else _part(line)
         stream = None if part is None else self._streams.get(part[0])
         if part is None or stream is None:
             return False
-        return stream.begun is not None or (stream.joiner is not None and stream.joiner.continues(part[1]))
+        return stream.joiner is not None and stream.joiner.continues(part[1])
 
     def _stream(self, name: bytes) -> _Stream | None:
         stream = self._streams.get(name)

@@ -8,10 +8,12 @@ Django. A traceback behind the message is the event's error (`core/parse.py`).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
-from ...core.ids import add_ids
+from ...core.ids import add_ids, block_may_hold_ids, has_ids
 from .levels import level_named
+from .many import Row
 from .model import Fields
 from .times import CLF, ISO_TIME, Times
 from .web import access_fields
@@ -42,6 +44,13 @@ _TIMED: Final = re.compile(
 _WERKZEUG: Final = re.compile(r"(\S{1,64}) - - \[" + CLF + r'\] "([^"]{0,8192})" (\d{3}) (\d+|-)\Z', re.ASCII)
 _DJANGO: Final = re.compile(r"\[" + CLF + r'\] "([^"]{0,8192})" (\d{3}) (\d+)\Z', re.ASCII)
 _COLOUR: Final = re.compile("\x1b\\[[0-9;]{0,16}m")
+
+
+class _Said(Row, gc=False):
+    timestamp: str
+    level: str
+    message: str
+    logger: str
 
 
 class Python:
@@ -122,6 +131,25 @@ class Python:
         fields = access_fields({}, found[3], found[4], "uvicorn.access")
         fields["client_ip"] = found[1]
         return fields
+
+    def many(self, texts: Sequence[str], block: bytes) -> Sequence[Row | None]:
+        """Return what lines of the usual form say, a time first; see `many`."""
+        ids, iso, match = block_may_hold_ids(block), self._times.iso, _TIMED.match
+        coloured = b"\x1b" in block
+        rows: list[Row | None] = []
+        for text in texts:
+            row = None
+            found = match(text) if text[:1].isdigit() else None
+            if found is not None and not (coloured and "\x1b" in text) and not (ids and has_ids(text)):
+                day, clock, fraction, zone, process, first, behind, line, before, second, said = (
+                    found.groups()
+                )
+                stamp = iso(day, clock, fraction, zone)
+                if stamp is not None and not (process or line):
+                    level = level_named(first or second) or "INFO"
+                    row = _Said(stamp, level, said, behind or before or "")
+            rows.append(row)
+        return rows
 
     @staticmethod
     def _access(stamp: str, client: str, request: str, status: str, size: str, logger: str) -> Fields:

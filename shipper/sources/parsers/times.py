@@ -48,6 +48,11 @@ _DAY_FIRST: Final = re.compile(
     re.ASCII,
 )
 
+# By the number of digits, of which there may be nine.
+_FRACTIONS: Final[list[Callable[[str], str]]] = [
+    ("{}" + "0" * (6 - size) + "Z").format if size <= 6 else "{:.6}Z".format for size in range(10)
+]
+
 
 def zone_of(name: str) -> tzinfo | None:
     """Return a zone by name (`Europe/Berlin`, `UTC`, `+02:00`), None for `local`; else `ValueError`."""
@@ -88,7 +93,7 @@ class Times:
         second = self._seconds.get(key, "")
         if second == "":
             second = self._remember(key, day.replace("/", "-"), clock, zone)
-        return second and (second + (f"{fraction[:6]:0<6}Z" if fraction else "000000Z"))
+        return second and second + (_FRACTIONS[len(fraction)](fraction) if fraction else "000000Z")
 
     def match(self, found: re.Match[str], group: int = 1) -> str | None:
         """Return the stamp of what `ISO_TIME` found, whose groups begin at `group`."""
@@ -104,7 +109,7 @@ class Times:
             day, month, year, clock = key
             second = self._remember(at, f"{year}-{MONTHS.get(month, '')}-{day}", clock, zone)
         fraction = found[group + 4]
-        return second and (second + (f"{fraction[:6]:0<6}Z" if fraction else "000000Z"))
+        return second and second + (_FRACTIONS[len(fraction)](fraction) if fraction else "000000Z")
 
     def month(
         self, month: str, day: str, clock: str, fraction: str | None = None, year: str | None = None

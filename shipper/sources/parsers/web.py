@@ -7,13 +7,16 @@ What a configuration adds behind the combined format is taken by its shape: `nam
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
+from msgspec import UNSET, UnsetType
 
 from ...core.ids import add_ids
 from .levels import level_named
+from .many import Row
 from .model import Fields
 from .times import CLF, ISO_TIME, Times
 
@@ -45,6 +48,16 @@ _IDS: Final = {
     "traceid": "trace_id",
 }
 _SLOWEST: Final = 10**12
+
+# What usual access lines hold.
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
+_PROTOCOLS: Final = frozenset({"HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"})
+_CODES: Final = {str(code): code for code in range(100, 600)}
+_MOMENT: Final = re.compile(rf"\[{CLF}\]\Z", re.ASCII)
+_REFERER_AGENT: Final = 4  # parts between the quotes, and behind the last
+_LONGEST_USER: Final = 256
+_LONGEST_USUAL: Final = 32 * 1024
+_SECONDS_KEPT: Final = 1_000
 
 _NGINX_ERROR: Final = re.compile(
     ISO_TIME + r" \[([a-z]+)\] (\d+)#(\d+): (?:\*(\d+) )?(.*)\Z", re.ASCII | re.DOTALL
@@ -142,6 +155,106 @@ def read_access(text: str, times: Times, logger: str) -> Fields | None:
     if tail:
         _tail(fields, tail)
     return fields
+
+
+class _Access(Row, gc=False):
+    timestamp: str
+    kind: str
+    message: str
+    method: str
+    path: str
+    query: str | UnsetType
+    protocol: str | UnsetType
+    level: str
+    logger: str
+    status_code: int
+    failed: bool
+    client_ip: str
+    bytes: int | UnsetType
+    user_agent: str | UnsetType
+    referer: str | UnsetType
+    user_id: str | UnsetType
+    ident: str | UnsetType
+
+
+class _Many:
+    """Understands usual lines of the common and combined format; no expression has to look for their parts.
+
+    Usual is: no escape, no server before and nothing behind it, a method and a protocol that are known, and
+    nothing but printable characters.
+    """
+
+    def __init__(self, times: Times, logger: str) -> None:
+        self._times = times
+        self._logger = logger
+        self._seconds: dict[tuple[str, str], str | None] = {}
+
+    def rows(self, texts: Sequence[str], block: bytes) -> Sequence[Row | None]:
+        if len(self._seconds) > _SECONDS_KEPT:
+            self._seconds.clear()
+        if b"\\" in block or max(map(len, texts)) > _LONGEST_USUAL:
+            texts = ["" if "\\" in text or len(text) > _LONGEST_USUAL else text for text in texts]
+        row = self._row
+        return [row(text) if text.isprintable() else None for text in texts]
+
+    def _row(self, text: str) -> Row | None:
+        try:
+            before, request, result, *said = text.split('"')
+            client, ident, user, moment, zone, none = before.split(" ")
+            method, target, protocol = request.split(" ")
+            status, size = result.split()
+        except ValueError:
+            return None
+        code = _CODES.get(status)
+        agent = referer = "-"
+        if said:
+            if len(said) != _REFERER_AGENT or said[1] != " " or said[3] or result[-1] != " ":
+                return None
+            referer, agent = said[0], said[2]
+        if (
+            code is None
+            or none
+            or method not in _METHODS
+            or protocol not in _PROTOCOLS
+            or not client
+            or not ident
+            or not 0 < len(user) <= _LONGEST_USER
+            or before.find("[") != len(client) + len(ident) + len(user) + 3
+            or (size != "-" and not (size.isdecimal() and size.isascii()))
+            or result != f" {status} {size}{' ' if said else ''}"
+        ):
+            return None
+        stamp = self._stamp(moment, zone)
+        if stamp is None:
+            return None
+        path, _, query = target.partition("?")
+        return _Access(
+            stamp,
+            "access",
+            f"{method} {path} {status}",
+            method,
+            path,
+            query or UNSET,
+            protocol,
+            "ERROR" if code >= 500 else "INFO",
+            self._logger,
+            code,
+            code >= 500,
+            client,
+            UNSET if size == "-" else int(size) if len(size) < 18 else 0,
+            agent if agent and agent != "-" else UNSET,
+            referer if referer and referer != "-" else UNSET,
+            user if user != "-" else UNSET,
+            ident if ident != "-" else UNSET,
+        )
+
+    def _stamp(self, moment: str, zone: str) -> str | None:
+        """Return the time of `[21/Nov/2026:23:11:12` and `+0000]`; None: it is none, or an unusual one."""
+        key = moment, zone
+        if key not in self._seconds:
+            found = _MOMENT.match(f"{moment} {zone}")
+            self._seconds[key] = None if found is None else self._times.clf(found)
+        return self._seconds[key]
 
 
 def _tail(fields: Fields, tail: str) -> None:
@@ -254,6 +367,7 @@ class Nginx:
     def __init__(self, times: Times, *, alone: bool = True) -> None:
         self._times = times
         self._alone = alone  # whether JSON can be nothing but its access log
+        self._accesses = _Many(times, "nginx.access")
 
     def read(self, line: bytes) -> Fields | None:
         """Return what a line says; None: nginx has not written it."""
@@ -261,6 +375,10 @@ class Nginx:
             return _read_json(line, self._times, "nginx.access", alone=self._alone)
         text = line.decode("utf-8", "replace")
         return read_access(text, self._times, "nginx.access") or self._error(text)
+
+    def many(self, texts: Sequence[str], block: bytes) -> Sequence[Row | None]:
+        """Return what usual access lines say."""
+        return self._accesses.rows(texts, block)
 
     def _error(self, text: str) -> Fields | None:
         found = _NGINX_ERROR.match(text)
@@ -334,6 +452,7 @@ class Apache:
     def __init__(self, times: Times, *, alone: bool = True) -> None:
         self._times = times
         self._alone = alone  # whether JSON can be nothing but its access log
+        self._accesses = _Many(times, "apache.access")
 
     def read(self, line: bytes) -> Fields | None:
         """Return what a line says; None: Apache has not written it."""
@@ -341,6 +460,10 @@ class Apache:
             return _read_json(line, self._times, "apache.access", alone=self._alone)
         text = line.decode("utf-8", "replace")
         return read_access(text, self._times, "apache.access") or self._error(text)
+
+    def many(self, texts: Sequence[str], block: bytes) -> Sequence[Row | None]:
+        """Return what usual access lines say."""
+        return self._accesses.rows(texts, block)
 
     def _error(self, text: str) -> Fields | None:
         found = _APACHE_ERROR.match(text)
