@@ -171,7 +171,7 @@ function line(event, index, before) {
   if (message.length > SHORT) message = message.slice(0, SHORT);
   found(text, message);
   if (whole > SHORT) text.append(html("em", {}, ` … ${whole > 1024 ? `${(whole / 1048576).toFixed(1)} MB`.replace("0.0 MB", `${Math.round(whole / 1024)} kB`) : `${whole} characters`}`));
-  if (event.error?.type && !message.includes(event.error.type)) { text.append("  "); text.append(html("b", { class: "bad" }, visible(event.error.type))); found(text, ` ${oneLine(event.error.message).slice(0, SHORT)}`); }
+  if (event.error?.type && !message.includes(event.error.type)) { text.append("  "); text.append(html("b", { class: "bad" }, visible(event.error.type))); const words = oneLine(event.error.message).slice(0, SHORT); if (!message.includes(words)) found(text, ` ${words}`); }
   made.append(text);
   const rest = Object.entries(event).filter(([name, value]) => !HIDDEN.has(name) && value !== null && name !== "status_code" && name !== "duration_ms");
   // What the line before says as well is not said again.

@@ -148,6 +148,10 @@ def test_a_line_is_found_by_its_place(server: PageServer) -> None:
         found = json.loads(ask(server, f"/api/place?{SINCE}&id={whole[place]['event_id']}")[2])
         assert (found["place"], found["event"]) == (place, whole[place])
     assert json.loads(ask(server, f"/api/rows?{SINCE}&first=60")[2])["events"] == []
+    # Who knows how many there are gets the newest at once; where fewer match, that is what counts.
+    for count, said, total in ((7, 60, 60), (7, 3, 7), (1000, 3, len(whole))):
+        newest = json.loads(ask(server, f"/api/rows?{SINCE}&count={count}&total={said}")[2])
+        assert (newest["events"], newest["total"]) == (whole[:count], total)
     at = whole[10]["timestamp"]
     find = f"/api/find?{SINCE}&text=event%203"  # 39 to 30, and 3
     assert json.loads(ask(server, f"{find}&before={at}")[2])["place"] == 20
