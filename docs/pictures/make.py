@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,13 @@ def commands(chromium: Any, place: Path) -> None:
     found = subprocess.run(  # noqa: S603 - a command of ours
         [sys.executable, "-m", "logferry", *failed], cwd=place, capture_output=True, text=True, check=True
     )
-    trace = json.loads(found.stdout)["trace_id"]
+    trace, newest = (json.loads(found.stdout)[name] for name in ("trace_id", "timestamp"))
     shot("term-stats", ["stats", "--since", "2h"], (112, 60))
     shot("term-query", ["query", "level=ERROR", "service=payments", "--limit", "6"], (112, 30))
     shot("term-trace", ["trace", trace], (112, 30))
-    shot("term-tail", ["tail", "level>=WARNING", "--since", "1m"], (112, 30))
+    # However long the pictures took: the last minute of the scene.
+    begin = datetime.fromisoformat(newest) - timedelta(minutes=1)
+    shot("term-tail", ["tail", "level>=WARNING", "--since", f"{begin.astimezone():%H:%M:%S}"], (112, 30))
     with working(place):
         shot("term-top", ["top"], (112, 14), more=["-c", "live.yaml"])
     context.close()
