@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 
 from ....handlers.clock import stamp
-from ...core.parse import ROLES, Parsed
+from ...core.parse import ROLES, Parsed, parse
 from ..parsed_blocks import Line, Told
 from .records import Entry, add_level, add_service, seconds, told_of_entry
 
@@ -47,11 +47,15 @@ _MOST: Final = 256  # streams that are remembered
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The labels, and whether a service or a level must not stand in a line behind them."""
+    """A stream's labels as they stand before a line, and taken apart: its service, its level, all others.
+
+    A line that may have a service or a level of its own does not go behind labels that say one.
+    """
 
     labels: bytes
-    service: bool
-    level: bool
+    service: str
+    level: str
+    others: Mapping[str, str]
 
 
 def _front(labels: Mapping[str, str]) -> Front | None:
@@ -67,7 +71,7 @@ def _front(labels: Mapping[str, str]) -> Front | None:
     if parsed.level != "INFO":
         said["level"] = parsed.level
     text = orjson.dumps(said | beside)[1:-1]
-    return Front(text + b"," if text else b"", bool(parsed.service), parsed.level != "INFO")
+    return Front(text + b"," if text else b"", parsed.service, parsed.level, beside)
 
 
 class Fronts:
@@ -87,8 +91,12 @@ class Fronts:
             if entry.labels is not labels:  # streams share theirs
                 labels = entry.labels
                 front = self._of(labels)
-            line = None if front is None else _behind(front, entry)
-            one = told_of_entry(entry) if line is None else Line(line, partial(_read, entry))
+            if front is None or entry.metadata:
+                one: Told | Line | None = told_of_entry(entry)
+            elif (line := _behind(front, entry)) is not None:
+                one = Line(line, partial(_read, entry))
+            else:
+                one = _told(front, entry)
             if one is not None:
                 found.append(one)
         return found
@@ -106,11 +114,11 @@ class Fronts:
 def _behind(front: Front, entry: Entry) -> bytes | None:
     """Return a line that says what the entry says; None: it is to be understood by itself."""
     line = entry.line
-    if entry.metadata or not line.startswith(_BEGINS) or _ESCAPED in line:
+    if not line.startswith(_BEGINS) or _ESCAPED in line:
         return None
     if front.service and _SERVICE in line:
         return None
-    if front.level and any(name in line for name in _LEVELS):
+    if front.level != "INFO" and any(name in line for name in _LEVELS):
         return None
     for name in _TIMES:
         if name in line:
@@ -119,6 +127,22 @@ def _behind(front: Front, entry: Entry) -> bytes | None:
     if moment is None or moment < _FIRST:
         return None
     return b'{"timestamp":"%b",%b%b' % (stamp(moment).encode(), front.labels, line[1:])
+
+
+def _told(front: Front, entry: Entry) -> Told | None:
+    """Return what an entry says; its labels are taken apart already."""
+    parsed = parse(entry.line)
+    if parsed is None:
+        return None
+    if parsed.service:  # what its labels mean depends on it
+        return told_of_entry(entry)
+    parsed.service = front.service
+    if parsed.timestamp is None:
+        parsed.timestamp = seconds(entry.time)
+    if parsed.level == "INFO":
+        parsed.level = front.level
+    parsed.fields = {**front.others, **parsed.fields}
+    return parsed, ""
 
 
 def _read(entry: Entry) -> Told:

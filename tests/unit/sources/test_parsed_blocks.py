@@ -155,7 +155,8 @@ def entries(lines: Sequence[bytes], labels: Any, time: int = NOW * 10**9 + 123_4
 
 def told_by(some: Sequence[Entry]) -> list[Told | Line]:
     told = Fronts().told(some)
-    assert len(told) == sum(told_of_entry(one) is not None for one in some)
+    meant = [found for one in some if (found := told_of_entry(one)) is not None]
+    assert [_told(one) for one in told] == meant
     return told
 
 
