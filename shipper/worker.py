@@ -257,21 +257,30 @@ class Worker:
             with self._guard:
                 batch = lane.cursor.read(limits.max_events, limits.max_bytes, limits.overhead)
                 violations = lane.cursor.violations() if batch is not None else {}
-                if batch is None and lane.cursor.drained:
-                    self._lanes.remove(lane)
-                    lane.cursor.close()
             if batch is not None:
                 self._carry(sink, lane, batch, violations)
                 moved = True
                 busy = busy or lane.more(batch, limits, limit)
                 if self._over():
                     break
+            # A dead one at once: the next turn may wait long for a sink that is away, and keep files open
+            # that are deleted by then.
+            gone = (batch is None or lane.head is None) and self._let_go(lane)
             for ticket in tickets:
-                ticket.mark(lane, empty=batch is None)
+                ticket.mark(lane, empty=batch is None or gone)
         self._sort_tickets()
         if moved and self._passed is not None:
             self._passed()
         return busy
+
+    def _let_go(self, lane: _Lane) -> bool:
+        """Let go of a lane that is drained, for its owner is gone."""
+        with self._guard:
+            if not lane.cursor.drained:
+                return False
+            self._lanes.remove(lane)
+            lane.cursor.close()
+            return True
 
     def _sort_tickets(self) -> None:
         """Let go of tickets that are settled, and of lanes in them that were drained and are gone."""

@@ -30,12 +30,16 @@ class FakeCursor:
     lines: list[bytes] = field(default_factory=list)
     broken: dict[int, str] = field(default_factory=dict)
     spool: str = SPOOL
-    drained: bool = False
+    dead: bool = False
     committed: int = 0
     place: int = 0
     books: Account = field(default_factory=Account)
     closed: bool = False
     fail_commits: int = 0
+
+    @property
+    def drained(self) -> bool:
+        return self.dead and self.committed >= len(self.lines)
 
     def offer(self, line: bytes) -> None:
         self.lines.append(line)
@@ -331,7 +335,7 @@ def test_flush_does_not_wait_for_a_spool_that_is_drained_meanwhile(bench: Bench)
             tickets.append(worker.flush())  # as another thread would, after the turn has begun
             return None
 
-    worker.attach(Drained(drained=True))
+    worker.attach(Drained(dead=True))
     deadline = time.monotonic() + 5
     while not tickets and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -353,7 +357,7 @@ def test_stop_delivers_what_is_there(bench: Bench) -> None:
 
 def test_spools_take_turns(bench: Bench) -> None:
     """A backlog in one spool does not hold up another, and a drained one is let go."""
-    other = FakeCursor(spool="ef" * 16, drained=True)
+    other = FakeCursor(spool="ef" * 16, dead=True)
     for n in range(1000):
         other.offer(b'{"message":"old %d"}' % n)
     worker = bench.start()
@@ -368,6 +372,30 @@ def test_spools_take_turns(bench: Bench) -> None:
         time.sleep(0.002)
     assert other.closed
     assert worker.cursors() == [bench.cursor]
+
+
+def test_a_drained_spool_is_let_go_before_the_sink_is_waited_for(bench: Bench) -> None:
+    """Its files are deleted meanwhile, and would stay open for as long as the sink is away."""
+    first, second = FakeCursor(spool="ab" * 16, dead=True), FakeCursor(spool="cd" * 16, dead=True)
+    for cursor in (first, second):
+        cursor.offer(b'{"message":"old"}')
+
+    class Away(MemorySink):
+        def send(self, batch: Batch) -> Verdict:
+            return Retry("away") if batch.spool == second.spool and not back.is_set() else super().send(batch)
+
+    back = threading.Event()
+    bench.sink = Away(limits=FAST)
+    worker = bench.start()
+    worker.attach(first)
+    worker.attach(second)
+    deadline = time.monotonic() + 5
+    while not first.closed and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert (first.closed, second.closed) == (True, False)
+    back.set()
+    assert settled(worker)
+    assert second.account().delivered == 1
 
 
 def test_a_worker_at_rest_does_not_read(bench: Bench) -> None:
