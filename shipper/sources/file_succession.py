@@ -6,7 +6,8 @@ Rules:
   and of one with a date in its name the one with the date before.
 - A new file waits with its first line until the one before has been read to its end, and for `_PATIENCE` at
   most. If that one holds a record that the line goes on with, the new file takes it over. Else it does not
-  matter any more what stood before.
+  matter any more what stood before. But a container's log has one writer: there it is complete, and comes
+  first.
 - A record that waits is given out after the time-out of `multiline`: what goes on later is another event. So
   is what goes on behind a line without its end, and what was in a compressed file.
 """
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ..core.tail import predecessors
+from .parsers.containers import metadata_of
 
 if TYPE_CHECKING:
     from .file_tail import Tail
@@ -44,5 +46,7 @@ def may_begin(tail: Tail, now: float, patience: float = _PATIENCE) -> bool:
         tail.take_over(before)
     elif now - tail.asked < patience and (not at_end or (line is None and before.feed.joining)):
         return False
+    elif at_end and line is not None and before.feed.joining and patience and metadata_of(tail.path):
+        before.join_rest()  # it is complete, and comes before what stands here
     tail.before = None
     return True
