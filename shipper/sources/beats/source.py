@@ -5,8 +5,8 @@ Rules
 - A window is acknowledged when all of its events are in the spool, never before. A Beat repeats what was not.
 - While the spool is full nothing more is read. So that the Beat does not take us for dead, it is told every
   few seconds how far we are.
-- A connection that does not speak the protocol is closed, and it is said. One whose frame does not come to its
-  end is closed, too; a Beat sends again what was not acknowledged.
+- A connection that does not speak the protocol is closed, and it is said. One whose frame does not come to
+  its end is closed, too; a Beat sends again what was not acknowledged.
 """
 
 # ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
