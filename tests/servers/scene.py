@@ -118,6 +118,7 @@ class _Scene:
                 "SELECT products",
                 span_id=self.hex(16),
                 parent_id=shop,
+                peer="postgresql",
                 tags=sql,
                 **t,
             )
@@ -183,6 +184,7 @@ class _Scene:
                     span_id=self.hex(16),
                     parent_id=inner,
                     failed=failing,
+                    peer="bank.example",
                     tags=bank,
                     **t,
                 )
@@ -206,6 +208,7 @@ class _Scene:
                     pay + 0.002,
                     "shop",
                     "POST /charge",
+                    peer="payments",
                     span_id=call,
                     parent_id=shop,
                     failed=failing,
@@ -280,6 +283,7 @@ class _Scene:
                     stock + 0.002,
                     "shop",
                     "GET /stock",
+                    peer="stock",
                     span_id=call,
                     parent_id=shop,
                     failed=failing,
