@@ -34,6 +34,10 @@ from .writer import ROLL_AGE, seal
 __all__ = ["Compactor", "Report", "main"]
 
 _ROUND_BYTES: Final = 256 * 1024 * 1024  # NDJSON that one round takes at most: bounds disk and memory
+# What one Parquet file is made of at most. DuckDB sorts rows of JSON in memory: 500,000 of them did not fit
+# into what it is given, and a backlog was never compacted. Merging, later, sorts Parquet, which spills.
+_PART_ROWS: Final = 122_880
+_PART_BYTES: Final = 64 * 1024 * 1024
 _DAMAGED_BYTES: Final = 16 * 1024 * 1024
 _FORGET: Final = 90 * 86_400.0  # a spool that has written nothing for so long is not retried any more
 _Staged: TypeAlias = tuple[Path, ParquetFile]  # where it lies, and what it is to be
@@ -150,18 +154,18 @@ class Compactor:
         if not files:
             return False
         known = columns(self.layout.read_declared())
-        dates, damaged = self._split(files, known)
+        parts, damaged = self._split(files, known)
         self._step("split")
         made: list[_Staged] = []
-        if dates:
+        for number, (date, rows, count) in enumerate(parts):
+            name = f"date={date}/{self._manifest.generation + 1:08}-{number:04}.parquet"
+            target = self.layout.staging / f"{number}.parquet"
             with parquet.session(self.layout.staging) as connection:
-                for number, (date, (rows, count)) in enumerate(sorted(dates.items())):
-                    name = f"date={date}/{self._manifest.generation + 1:08}-{number:04}.parquet"
-                    target = self.layout.staging / f"{number}.parquet"
-                    written = parquet.from_rows(connection, rows, known, target)
-                    if written.rows != count:
-                        raise StoreError(f"{target}: {written.rows} of {count} events; nothing was changed")
-                    made.append((target, self._described(name, written)))
+                written = parquet.from_rows(connection, rows, known, target)
+            if written.rows != count:
+                raise StoreError(f"{target}: {written.rows} of {count} events; nothing was changed")
+            rows.unlink()
+            made.append((target, self._described(name, written)))
         self._step("parquet")
         self._quarantine(damaged)
         marks = dict(self._manifest.high_water)
@@ -177,10 +181,10 @@ class Compactor:
 
     def _split(
         self, files: Sequence[FreshFile], known: dict[str, str]
-    ) -> tuple[dict[str, tuple[Path, int]], list[bytes]]:
-        """Write rows into one staging file per date; return these with their counts, and what is no event."""
+    ) -> tuple[list[tuple[str, Path, int]], list[bytes]]:
+        """Write rows into staging files of one date each; return date, file, count, and what is no event."""
         outs: dict[str, tuple[Path, IO[bytes]]] = {}
-        counts: dict[str, int] = {}
+        parts: dict[Path, tuple[str, int]] = {}
         damaged: list[bytes] = []
         rewriter = Rewriter(known)
         with contextlib.ExitStack() as stack:
@@ -195,11 +199,16 @@ class Compactor:
                             continue
                         date, data = made
                         if date not in outs:
-                            path = self.layout.staging / f"{date}.ndjson"
+                            path = self.layout.staging / f"{date}-{len(parts)}.ndjson"
                             outs[date] = path, stack.enter_context(path.open("wb"))
-                        outs[date][1].write(data)
-                        counts[date] = counts.get(date, 0) + 1
-        return {date: (path, counts[date]) for date, (path, _) in outs.items()}, damaged
+                        path, out = outs[date]
+                        out.write(data)
+                        count = parts.get(path, ("", 0))[1] + 1
+                        parts[path] = date, count
+                        if count >= _PART_ROWS or out.tell() >= _PART_BYTES:
+                            out.close()
+                            del outs[date]
+        return [(date, path, count) for path, (date, count) in parts.items()], damaged
 
     def _quarantine(self, lines: Sequence[bytes]) -> None:
         """Keep lines that are no events where a human can look at them, up to a bound; all are counted."""

@@ -199,6 +199,19 @@ def test_small_files_are_merged(tmp_path: Path) -> None:
     assert len(list(layout.events.rglob("*.parquet"))) == 1
 
 
+def test_a_backlog_becomes_files_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file holds as many rows as can be sorted in memory, and is merged with the others after that."""
+    monkeypatch.setattr("logferry.shipper.store.compact._PART_ROWS", 10)
+    layout = Layout(tmp_path)
+    write(layout, 1, lines(0, 35))
+    write(layout, 36, lines(35, 5, day=20))
+    report = compact(layout)
+    assert (report.events, report.merged) == (40, 4)
+    assert not list(layout.staging.iterdir())
+    with Store(tmp_path) as store:
+        assert ids(store) == sorted(f"{SPOOL}-{n}" for n in range(1, 41))
+
+
 def test_only_one_compacts(tmp_path: Path) -> None:
     """A second compactor finds the lock held and leaves."""
     layout = Layout(tmp_path)
