@@ -1,7 +1,7 @@
 // Which service calls which, as a graph from left to right; the same as a list for who cannot see it.
 import { html, short, svg, visible } from "./dom.js";
 
-const WIDE = 126, TALL = 38, ACROSS = 146, DOWN = 12;
+const WIDE = 122, TALL = 38, ACROSS = 160, DOWN = 12;
 
 export function topology({ services, edges }, on) {
   const stats = new Map(services.map((one) => [one.service, one]));
