@@ -103,7 +103,6 @@ def test_how_it_looks() -> None:
         "stock └ s2                   ████████▎         25.0 ms",
         "",
         "  +60.0 ms 00:00:00.060 INFO     stock      hi",
-        "",
     ]
     assert "+60.0 ms 2026-01-01 00:00:00.060 INFO     stock      hi" in shown(fall, 60)
 
