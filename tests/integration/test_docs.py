@@ -186,6 +186,8 @@ class Reader:
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         environ = {**self.environ, "NO_COLOR": "1"}
+        for name in ("COLUMNS", "LINES"):  # set by who runs tests in parallel; the terminal has its own size
+            environ.pop(name, None)
         shown = b""
         with subprocess.Popen(
             ["sh", "-c", command], cwd=self.place, env=environ, stdout=its, stderr=subprocess.PIPE, text=True

@@ -78,13 +78,17 @@ def serve(port: int, out: Path, certificate: str) -> None:  # noqa: C901 - a pro
 
     def read(sock: socket.socket) -> None:
         rest = b""
-        while data := sock.recv(65536):
+        # Stored before it is read, where that can be: what a kill leaves unread is sent again.
+        peek = 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_PEEK
+        while data := sock.recv(65536, peek):
             whole, rest = frames(rest + data)
             lines = []
             for message in whole:
                 parts = parse(message)
                 lines.append(b"\t".join((parts["sd"], parts["app"], parts["pri"], parts["msg"])) + b"\n")
             os.write(kept, b"".join(lines))
+            if peek:
+                sock.recv(len(data))
         if rest:
             complain(f"ended within a message: {rest[:80]!r}")
 
