@@ -11,6 +11,9 @@ WORKERS  ?= $(shell getconf _NPROCESSORS_ONLN)
 # Tests wait for servers, files and deadlines much of their time: one more at once than there are processors.
 SERVERS  ?= $(shell expr $(WORKERS) + 1)
 
+# Thousands of interpreters are started: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What failed runs once more by itself: real processes on a busy machine miss a deadline now and then. Both runs are
 # shown; what fails twice fails.
 AGAIN = $(BIN)/python -m pytest -q --timeout 300 --last-failed --last-failed-no-failures none

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # Scripts beside each other, no package either: what judges measurements is tested too.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
+from effort import effort
 from evidence import evidence
 from servers.aws import AwsServer
 from servers.cache import binary
@@ -32,7 +33,9 @@ from servers.zipkin import ZipkinServer
 __all__ = ["evidence"]  # a fixture, for every test file
 
 # How long an example takes, and how long it takes to think of one, says how busy the machine is.
-settings.register_profile("logferry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "logferry", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=effort(50)
+)
 settings.load_profile("logferry")
 
 

@@ -1,8 +1,8 @@
-"""Precision on what programs really write: a hundred thousand lines, and each false hit is listed here.
+"""Precision on what programs really write: 30,000 lines, 300,000 under `make prove`. False hits are listed.
 
 The logs are made on this machine when the test runs: by the interpreter, pip, git, an HTTP server, tracebacks
-of the standard library; the package manager's are read where there are any. What is missing to the
-hundred thousand are the lines of a made-up service.
+of the standard library; the package manager's are read where there are any. What is missing
+are the lines of a made-up service.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from effort import effort
 
 from logferry.handlers.redaction import Redactor
 
-LINES = 100_000
+LINES = effort(30_000)
 LISTED = (
     "python3-jwt:",  # dpkg: the package's architecture stands behind a colon, as a value would
     "jwt:all",
@@ -147,8 +148,8 @@ def tracebacks() -> Iterator[str]:
 
 
 @pytest.mark.timeout(120)
-def test_no_false_hit_in_a_hundred_thousand_lines() -> None:
-    """Of a hundred thousand lines of real and ordinary logs, none is changed but those listed."""
+def test_no_false_hit_in_ordinary_lines() -> None:
+    """Of many lines of real and ordinary logs, none is changed but those listed."""
     redactor = Redactor()
     sources = {
         "python": list(interpreter()),

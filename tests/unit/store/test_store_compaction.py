@@ -469,7 +469,7 @@ def test_a_limit_is_filled_from_many_files(tmp_path: Path) -> None:
     expected = [f"{SPOOL}-{n}" for n in [*range(1, 61), *range(101, 111), *range(61, 101)]]
     with Store(tmp_path) as store:
         assert store.stats().parquet_files == 10
-        for limit in (1, 9, 10, 11, 35, 60, 65, 75, 109, 110, 500):
+        for limit in (1, 10, 11, 65, 109, 500):
             asc = [event["event_id"] for event in store.query(limit=limit, order="asc")]
             assert asc == expected[:limit]
             desc = [event["event_id"] for event in store.query(limit=limit)]
