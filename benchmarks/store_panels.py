@@ -177,6 +177,14 @@ def timed(name: str, run: Callable[[], Any]) -> Row:
     return Row("panels", name, {"seconds": statistics.median(took)})
 
 
+def make_once(layout: Layout, events: int) -> None:
+    """Make the store, unless it was kept from before."""
+    if not layout.manifest.exists():
+        began = time.perf_counter()
+        make(layout, events)
+        print(f"made {events:,} events in {time.perf_counter() - began:.0f} s")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
@@ -186,10 +194,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         layout = Layout(options.path or Path(scratch) / "store")
-        if not layout.manifest.exists():
-            began = time.perf_counter()
-            make(layout, options.events)
-            print(f"made {options.events:,} events in {time.perf_counter() - began:.0f} s")
+        make_once(layout, options.events)
         with Store(layout.path) as store:
             stats = store.stats()
             print(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from machine import write
 from rows import Row, plain
-from store_panels import make
+from store_panels import make_once
 
 from logferry.shipper.store.layout import Layout
 
@@ -169,10 +169,7 @@ def main() -> None:
         sys.exit("the page is measured in Debian's Chromium, which could not be had")
     with tempfile.TemporaryDirectory() as scratch:
         layout = Layout(options.path or Path(scratch) / "store")
-        if not layout.manifest.exists():
-            began = time.perf_counter()
-            make(layout, options.events)
-            print(f"made {options.events:,} events in {time.perf_counter() - began:.0f} s")
+        make_once(layout, options.events)
         with browser.opened(Path(scratch)) as chromium:
             rows = [
                 *first_pictures(chromium, layout.path, options.rounds),

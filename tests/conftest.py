@@ -6,7 +6,6 @@ as in CI, that is a failure.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from effort import effort
 from evidence import evidence
 from servers.aws import AwsServer
-from servers.cache import binary
+from servers.cache import binary, missing
 from servers.elasticsearch import ElasticsearchServer, SearchServer
 from servers.kafka import KafkaServer
 from servers.loki import LokiServer
@@ -44,10 +43,7 @@ def require(name: str) -> None:
     if binary(name).exists():
         return
     needs = "Go, about 7 minutes" if name == "loki" else "Maven and a Java development kit, a minute"
-    message = f"{name} is not installed: python tests/servers/install.py {name} (needs {needs}, once)"
-    if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
+    missing(f"{name} is not installed: python tests/servers/install.py {name} (needs {needs}, once)")
 
 
 @pytest.fixture(scope="session")

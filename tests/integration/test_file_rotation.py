@@ -9,35 +9,19 @@ import lzma
 import os
 import shutil
 import sys
-import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backports import zstd
-from programs.followed import Kept, source, until
+from programs.followed import Kept, followed, source, until
 
 from logferry.shipper.sources.file_watch import Inotify, Noticed
 
 pytestmark = pytest.mark.integration
-
-
-@contextmanager
-def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
-    """Follow files until the end of the block."""
-    running = source(kept, *include, **options)
-    thread = threading.Thread(target=running.run, kwargs={"once": False})
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.stop()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def came(kept: Kept, *messages: str) -> None:

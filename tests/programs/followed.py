@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from logferry.shipper.config.fields import Duration
 from logferry.shipper.ports import SourceContext
 from logferry.shipper.sources.file import FileConfig, FileSource
 
-__all__ = ["Kept", "KilledError", "source", "until"]
+__all__ = ["Kept", "KilledError", "followed", "source", "until"]
 
 
 class Kept:
@@ -58,6 +60,20 @@ def source(kept: Kept, *include: Path, **options: Any) -> FileSource:
         **options,
     }
     return FileSource(FileConfig(include, **quick), SourceContext("app", builder, kept))
+
+
+@contextmanager
+def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[FileSource]:
+    """Follow files until the end of the block."""
+    running = source(kept, *include, **options)
+    thread = threading.Thread(target=running.run, kwargs={"once": False})
+    thread.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:

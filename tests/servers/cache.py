@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import NoReturn
 
 __all__ = [
     "ELASTICSEARCH_9_VERSION",
@@ -17,6 +18,7 @@ __all__ = [
     "RSYSLOG_VERSION",
     "ZIPKIN_VERSION",
     "binary",
+    "missing",
     "required",
 ]
 
@@ -59,13 +61,16 @@ def _written(name: str) -> str:
     return held.hexdigest()[:12]
 
 
-def required(name: str, needs: str) -> None:
-    """Skip a test, or fail where servers are required, when `name` is not there."""
-    if binary(name).exists():
-        return
+def missing(message: str) -> NoReturn:
+    """Skip a test, or fail where servers are required."""
     import pytest
 
-    message = f"{name} is not there: python tests/servers/install.py {name} (needs {needs}, once)"
     if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+def required(name: str, needs: str) -> None:
+    """Skip a test, or fail where servers are required, when `name` is not there."""
+    if not binary(name).exists():
+        missing(f"{name} is not there: python tests/servers/install.py {name} (needs {needs}, once)")

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from .cache import binary
+from .cache import binary, missing
 
 __all__ = [
     "PACKAGES",
@@ -99,14 +99,9 @@ def install(name: str) -> bool:
 
 def required(name: str) -> None:
     """Skip a test, or fail where servers are required, when the server is not there."""
-    if home(name).exists():
-        return
-    import pytest
-
-    message = f"{name} is not installed: python tests/servers/install.py {name} (unpacks Debian's packages)"
-    if os.environ.get("LOGFERRY_REQUIRE_SERVERS") == "1":
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
+    if not home(name).exists():
+        needs = "unpacks Debian's packages"
+        missing(f"{name} is not installed: python tests/servers/install.py {name} ({needs})")
 
 
 def _packages(name: str) -> list[str]:

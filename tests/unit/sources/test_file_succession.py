@@ -6,14 +6,12 @@ import gzip
 import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from programs.followed import Kept, KilledError, source, until
+from programs.followed import Kept, KilledError, followed, source, until
 
 from logferry.shipper.config.fields import Duration
 from logferry.shipper.core.tail import predecessors
@@ -99,19 +97,6 @@ def test_read_once_with_a_kill_at_each_append(tmp_path: Path, text: str, cut: in
             except KilledError:
                 continue
         assert alike(kept) == expected, lives
-
-
-@contextmanager
-def followed(kept: Kept, *include: Path, **options: Any) -> Iterator[Any]:
-    running = source(kept, *include, **options)
-    thread = threading.Thread(target=running.run, kwargs={"once": False})
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.stop()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def write(path: Path, text: str) -> None:
