@@ -117,7 +117,7 @@ profile: $(VENV)/stamp-dev ## where the microseconds go: each stage of a record'
 soak: $(VENV)/stamp-dev servers ## programs, servers and disks that fail at random (MINUTES=60)
 	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES)
 
-prove: $(VENV)/stamp-dev servers ## every test and the soak at full size, with the table of what was tried and lost
+prove: $(VENV)/stamp-dev servers ## every test and the soak at full size, in pieces if need be, with the table of what was tried and lost
 	LOGFERRY_REQUIRE_SERVERS=1 $(BIN)/python tests/prove.py run --effort $(EFFORT) --minutes $(MINUTES)
 
 screenshots: $(VENV)/stamp-dev ## the pictures of the local page and the commands in docs/pictures

@@ -1,22 +1,24 @@
 """The proof, and its table: everything at full size, or a table of what was tried.
 
-    python tests/prove.py run [--effort 10] [--minutes 60] [--json build/prove.json]
+    python tests/prove.py run [--effort 10] [--minutes 60] [--most 180] [--json build/prove.json]
     python tests/prove.py table EVIDENCE [--json FILE]      # of lines that the fixture `evidence` wrote
     python tests/prove.py docs build/prove.json             # puts it into docs/reliability.md
     python tests/prove.py matrix EVIDENCE                   # puts the matrix of sinks and faults alone there
 
 `run` runs all tests with LOGFERRY_EFFORT set, and the soak. It fails when anything fails or a record is lost.
+It takes some hours: what has passed is kept for its commit, and the same command again goes on with the rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -118,6 +120,8 @@ def markdown(made: dict[str, Any]) -> str:
     """Return the table for the documentation."""
     machine = f"{made['machine']}, Python {made['python']}"
     how = f"effort {made['effort']:g}, soak of {made['minutes']:g} minutes"
+    if made.get("commit"):
+        how += f", commit {made['commit']}"
     lines = [
         f"Made on {made['made']} ({machine}), {how}.",
         "",
@@ -172,35 +176,71 @@ def write_docs(made: dict[str, Any]) -> None:
         _put(BEGIN_MATRIX, matrix_markdown(made))
 
 
-def run(effort: float, minutes: float, target: Path) -> int:
-    """Run everything; return the exit code."""
-    handle, name = tempfile.mkstemp(prefix="logferry-evidence-")
-    os.close(handle)
-    evidence, begun = Path(name), time.monotonic()
-    environment = os.environ | {"LOGFERRY_EVIDENCE": name, "LOGFERRY_EFFORT": f"{effort:g}"}
+def parts(effort: float, minutes: float) -> Iterator[tuple[str, list[str]]]:
+    """Yield the name and the command of each part: the unit tests, each file of the others, the soak."""
     pytest = [sys.executable, "-m", "pytest", "-q", "--timeout", str(int(600 * max(1.0, effort)))]
-    failed = []
-    for what, command in (
-        ("tests/unit", [*pytest, "tests/unit", "-n", str(os.cpu_count() or 1)]),
-        ("tests/integration", [*pytest, "tests/stack", "tests/integration"]),
-        ("soak", [sys.executable, "-m", "soak", "--minutes", f"{minutes:g}"]),
-    ):
-        print(f"· {what}, effort {effort:g}, {time.monotonic() - begun:.0f} s so far", flush=True)
-        path = {"PYTHONPATH": str(ROOT / "tests")} if what == "soak" else {}
-        if subprocess.run(command, cwd=ROOT, env=environment | path, check=False).returncode:
-            failed.append(what)
+    yield "tests/unit", [*pytest, "tests/unit", "-n", str(os.cpu_count() or 1)]
+    for folder in ("tests/stack", "tests/integration"):
+        for file in sorted((ROOT / folder).glob("test_*.py")):
+            name = str(file.relative_to(ROOT))
+            yield name, [*pytest, name]
+    yield "soak", [sys.executable, "-m", "soak", "--minutes", f"{minutes:g}"]
+
+
+def _commit() -> str:
+    """Return the name of the code that is tried; of code that is not committed nothing is kept."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    name = git("rev-parse", "--short", "HEAD")
+    return name if name and not git("status", "--porcelain", "--untracked-files=no") else "changed"
+
+
+def run(effort: float, minutes: float, target: Path, most: float) -> int:
+    """Run what did not pass yet, one part after the other, for at most `most` minutes; return the exit code.
+
+    What a part that passed has shown is kept under the name of the commit beside `target`: a proof that was
+    interrupted, or a part that failed on a busy machine, is taken up by the same command.
+    """
+    begun, commit = time.monotonic(), _commit()
+    kept = target.parent / "prove" / f"{commit}-{effort:g}-{minutes:g}"
+    if commit == "changed":
+        shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True, exist_ok=True)
+    took: dict[str, float] = {}
+    failed, left = [], []
+    for name, command in parts(effort, minutes):
+        shown = kept / f"{name.replace('/', '.')}.jsonl"
+        times = shown.with_suffix(".seconds")
+        if not shown.exists():
+            since = time.monotonic()
+            if since - begun > most * 60:
+                left.append(name)
+                continue
+            print(f"· {name}, effort {effort:g}, {since - begun:.0f} s so far", flush=True)
+            trying = shown.with_suffix(".trying")
+            trying.write_bytes(b"")
+            environment = os.environ | {"LOGFERRY_EVIDENCE": str(trying), "LOGFERRY_EFFORT": f"{effort:g}"}
+            path = {"PYTHONPATH": str(ROOT / "tests")} if name == "soak" else {}
+            if subprocess.run(command, cwd=ROOT, env=environment | path, check=False).returncode:
+                failed.append(name)
+                continue
+            times.write_text(f"{time.monotonic() - since:.1f}")
+            trying.rename(shown)
+        took[name] = float(times.read_text())
+    evidence = kept / "evidence"
+    evidence.write_text("".join(shown.read_text() for shown in sorted(kept.glob("*.jsonl"))))
     found, matrix = rows(evidence), cells(evidence)
-    evidence.unlink()
-    took = round(time.monotonic() - begun)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(
-        json.dumps(
-            result(found, matrix, effort=effort, minutes=minutes, seconds=took, failed=failed), indent=1
-        )
-    )
+    facts = {"effort": effort, "minutes": minutes, "commit": commit, "seconds": round(sum(took.values()))}
+    target.write_text(json.dumps(result(found, matrix, **facts, failed=failed, left=left), indent=1))
     print(table(found))
-    print(f"{took} s in all; as JSON: {target}" + (f"; FAILED: {', '.join(failed)}" if failed else ""))
-    return 1 if failed or any(row.lost for row in found) else 0
+    print(f"{facts['seconds']} s in all, {len(took)} parts passed; as JSON: {target}")
+    for what, names in (("FAILED", failed), ("not run yet", left)):
+        if names:
+            print(f"{what}: {', '.join(names)}")
+    return 1 if failed or left or any(row.lost for row in found) else 0
 
 
 def main() -> int:
@@ -210,6 +250,7 @@ def main() -> int:
     full = commands.add_parser("run")
     full.add_argument("--effort", type=float, default=10)
     full.add_argument("--minutes", type=float, default=60)
+    full.add_argument("--most", type=float, default=math.inf, help="begin no part after so many minutes")
     full.add_argument("--json", type=Path, default=ROOT / "build" / "prove.json")
     short = commands.add_parser("table")
     short.add_argument("evidence", type=Path)
@@ -221,7 +262,7 @@ def main() -> int:
     alone.add_argument("evidence", type=Path)
     options = parser.parse_args()
     if options.command == "run":
-        return run(options.effort, options.minutes, options.json)
+        return run(options.effort, options.minutes, options.json, options.most)
     if options.command == "docs":
         write_docs(json.loads(options.json.read_text()))
         return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import random
 import re
+import sys
 from pathlib import Path
 
 import prove
@@ -79,6 +81,34 @@ def test_evidence_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
     assert "killed" in prove.table([row])
     assert "| killed | 25 | 1 |" in prove.markdown(prove.result([row], effort=1.0, minutes=2.0))
     assert json.dumps(prove.result([row]))
+
+
+def test_a_proof_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passed is not run again for the same commit; what failed is, and what there was no time for."""
+    ran, target = tmp_path / "ran", tmp_path / "prove.json"
+    line = json.dumps({"row": "killed", "tried": 5, "lost": 0, "seconds": 1.0, "test": "tests/a.py::a"})
+    shows = f"""
+import os, sys
+open({str(ran)!r}, "a").write(sys.argv[1])
+open(os.environ["LOGFERRY_EVIDENCE"], "a").write({line + chr(10)!r})
+sys.exit(sys.argv[1] == "b" and open({str(ran)!r}).read().count("b") == 1)
+"""
+    monkeypatch.setattr(
+        prove, "parts", lambda *_: [(name, [sys.executable, "-c", shows, name]) for name in "abc"]
+    )
+    monkeypatch.setattr(prove, "_commit", lambda: "0123abc")
+    assert prove.run(1, 0, target, most=0) == 1
+    assert (ran.exists(), json.loads(target.read_text())["left"]) == (False, ["a", "b", "c"])
+    assert prove.run(1, 0, target, most=math.inf) == 1
+    made = json.loads(target.read_text())
+    assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("abc", ["b"], 10)
+    assert prove.run(1, 0, target, most=math.inf) == 0
+    made = json.loads(target.read_text())
+    assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("abcb", [], 15)
+    monkeypatch.setattr(prove, "_commit", lambda: "changed")
+    for _ in range(2):
+        assert prove.run(1, 0, target, most=math.inf) == 0
+    assert ran.read_text() == "abcb" + "abc" * 2
 
 
 def exists(command: str) -> bool:
