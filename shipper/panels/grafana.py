@@ -600,8 +600,8 @@ def alert_rules() -> Json:
             f"({share}) and ({enough})",
             above=0.05,
             hold="5m",
-            words="{{ $$labels.service }} {{ $$labels.endpoint }}: "
-            "{{ $$values.A.Value | humanizePercentage }} of the requests of five minutes failed",
+            words="{{ $labels.service }} {{ $labels.endpoint }}: "
+            "{{ $values.A.Value | humanizePercentage }} of the requests of five minutes failed",
         ),
         _rule(
             "logferry-p95",
@@ -610,7 +610,7 @@ def alert_rules() -> Json:
             f"({slow}) and ({enough})",
             above=1000,
             hold="5m",
-            words="{{ $$labels.service }} {{ $$labels.endpoint }}: P95 {{ $$values.A.Value }} ms",
+            words='{{ $labels.service }} {{ $labels.endpoint }}: P95 {{ printf "%.0f" $values.A.Value }} ms',
         ),
         _rule(
             "logferry-silent",
@@ -619,7 +619,7 @@ def alert_rules() -> Json:
             silent,
             above=0,
             hold="5m",
-            words="{{ $$labels.service }} has logged nothing for ten minutes, but did within two hours",
+            words="{{ $labels.service }} has logged nothing for ten minutes, but did within two hours",
         ),
         _rule(
             "logferry-lag",
@@ -628,7 +628,7 @@ def alert_rules() -> Json:
             "max by (sink) (logferry_lag_seconds)",
             above=60,
             hold="5m",
-            words="sink {{ $$labels.sink }} is {{ $$values.A.Value }} s behind",
+            words="sink {{ $labels.sink }} is {{ $values.A.Value | humanizeDuration }} behind",
         ),
         _rule(
             "logferry-dropped",
@@ -637,7 +637,8 @@ def alert_rules() -> Json:
             "sum by (sink, reason) (increase(logferry_dropped_total[10m]))",
             above=0,
             hold="0s",
-            words="sink {{ $$labels.sink }} dropped {{ $$values.A.Value }} records ({{ $$labels.reason }})",
+            words='sink {{ $labels.sink }} dropped {{ printf "%.0f" $values.A.Value }} records'
+            " ({{ $labels.reason }})",
         ),
     ]
     group = {"orgId": 1, "name": "logferry", "folder": FOLDER, "interval": "1m", "rules": rules}
