@@ -102,7 +102,7 @@ bench-sinks: $(VENV)/stamp-dev ## what each sink costs an event, on top of the s
 	@mkdir -p build
 	$(BIN)/python benchmarks/sink_cost.py --json build/bench-sinks.json
 
-bench-agent: $(VENV)/stamp-dev ## the agent beside rsyslog and syslog-ng (Debian's packages, unpacked into the tests' cache)
+bench-agent: $(VENV)/stamp-dev ## the agent beside others: Debian's rsyslog and syslog-ng, and fluent-bit, filebeat, otelcol if on the PATH
 	@mkdir -p build
 	$(BIN)/python benchmarks/agent_peers.py --json build/bench-agent.json
 

@@ -1,11 +1,11 @@
-"""What the agent costs beside those written in C: the same files, the same server, one run.
+"""What the agent costs beside those written in C and Go: the same files, the same server, one run.
 
-    python benchmarks/agent_peers.py [--lines 400000] [--rounds 2] [--only logferry rsyslog] [--json FILE]
+    python benchmarks/agent_peers.py [--lines 400000] [--rounds 2] [--only logferry fluent] [--json FILE]
 
 Each agent reads a file of JSON lines of 300 bytes to its end and ships it to the benchmark's server, which
-answers at once: logferry to Loki's interface, to Elasticsearch's and to plain HTTP, rsyslog to
-Elasticsearch's (`omelasticsearch`), syslog-ng to plain HTTP. Peers come from Debian's packages, unpacked into
-the tests' cache; what cannot be had is said and left out. Rules:
+answers at once: to Loki's interface, to Elasticsearch's, to OTLP's or to plain HTTP. The peers are in
+agent_others.py: Debian's packages are fetched, Fluent Bit (`fluent-bit`), Filebeat (`filebeat`) and
+the OpenTelemetry collector (`otelcol`) must be on the PATH; what is not here is said and left out. Rules:
 
 - CPU time is that of the whole process, for a line: the difference between all lines and a quarter of them,
   so that starting is not a line's. µs a line are seconds for a million lines. The smallest of the rounds
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,10 @@ from server import Server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from servers import debian
+from agent_others import OTHERS, Command, Contender, Run, there
 
 SECTION = "agent peers"
 PATIENCE = 300.0  # seconds for one run
-BATCH = 1000  # lines of a request, where an agent asks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +50,13 @@ class Took:
     memory: float
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """An agent under one configuration: `command` writes that, and returns what to run.
-
-    `once`: it ends by itself.
-    """
-
-    name: str
-    package: str
-    command: Callable[[Path, Server], tuple[list[str], dict[str, str]]]
-    mode: str
-    once: bool = False
-
-
 # ── logferry ──
 
 
-def logferry(
-    sink: str, *, options: str = "", parser: str = "auto"
-) -> Callable[..., tuple[list[str], dict[str, str]]]:
+def logferry(sink: str, *, options: str = "", parser: str = "auto") -> Command:
     """Return what runs the agent with a sink (`{url}` in it), and options at the top of its configuration."""
 
-    def command(place: Path, server: Server) -> tuple[list[str], dict[str, str]]:
+    def command(place: Path, server: Server) -> Run:
         config = place / "agent.yaml"
         config.write_text(
             f"service: edge\nspool: {{path: {place}/spool}}\n{options}"
@@ -93,108 +76,13 @@ HTTP = "{type: http, url: 'URL/'}"
 PLAIN = "redact: false\n"
 DECLARED = "schema: {fields: {order_id: integer, note: string}}\n"
 
-# ── the others ──
-
-
-def _environment(package: str) -> tuple[Path, dict[str, str]]:
-    root = debian.home(package)
-    libraries = [str(path) for path in (*root.glob("usr/lib/*-linux-gnu*"), *root.glob("lib/*-linux-gnu*"))]
-    libraries += [str(path) for path in root.glob("usr/lib/syslog-ng")]
-    return root, {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
-
-
-def rsyslog(template: str, action: str = "") -> Callable[..., tuple[list[str], dict[str, str]]]:
-    """Return what runs rsyslog: files in, `_bulk` out; `action` stands before the sending."""
-
-    def command(place: Path, server: Server) -> tuple[list[str], dict[str, str]]:
-        root, environ = _environment("rsyslog-elasticsearch")
-        (modules,) = root.glob("usr/lib/*-linux-gnu*/rsyslog")
-        config = place / "rsyslog.conf"
-        port = server.url.rpartition(":")[2]
-        config.write_text(f"""
-global(workDirectory="{place}" maxMessageSize="64k" net.enableDNS="off")
-main_queue(queue.type="LinkedList" queue.size="100000" queue.dequeueBatchSize="{BATCH}")
-module(load="imfile" mode="inotify")
-module(load="mmjsonparse")
-module(load="omelasticsearch")
-input(type="imfile" file="{place}/app.log" tag="app:" ruleset="out")
-template(name="kept" type="string" string="{template}")
-ruleset(name="out" queue.type="LinkedList" queue.size="100000" queue.dequeueBatchSize="{BATCH}") {{
-  {action}
-  action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" bulkmode="on" maxbytes="4m"
-    searchIndex="logs" searchType="" template="kept" action.resumeRetryCount="-1")
-}}
-""")
-        ours = [str(root / "usr/sbin/rsyslogd"), "-n", "-f", str(config), "-i", str(place / "pid")]
-        return [*ours, "-M", str(modules)], environ
-
-    return command
-
-
-def syslog_ng(body: str, *steps: str) -> Callable[..., tuple[list[str], dict[str, str]]]:
-    """Return what runs syslog-ng: files in, HTTP out; `steps` stand between."""
-
-    def command(place: Path, server: Server) -> tuple[list[str], dict[str, str]]:
-        root, environ = _environment("syslog-ng")
-        (modules,) = root.glob("usr/lib/syslog-ng/*/libhttp.so")
-        config = place / "syslog-ng.conf"
-        config.write_text(f"""@version: 3.38
-options {{ stats-freq(0); log-msg-size(65536); }};
-source s {{ file("{place}/app.log" flags(no-parse) follow-freq(0.2) log-fetch-limit({BATCH})
-  log-iw-size(100000)); }};
-destination d {{ http(url("{server.url}/") method("POST") headers("Content-Type: application/x-ndjson")
-  batch-lines({BATCH}) batch-bytes(4Mb) batch-timeout(200) workers(1) retries(10) log-fifo-size(200000)
-  body('{body}') delimiter("\\n")); }};
-log {{ source(s); {" ".join(steps)} destination(d); flags(flow-control); }};
-""")
-        ours = [str(root / "usr/sbin/syslog-ng"), "-F", "-f", str(config), "--no-caps"]
-        ours += ["-R", str(place / "persist"), "-p", str(place / "pid"), "-c", str(place / "control")]
-        return [*ours, f"--module-path={modules.parent}"], environ
-
-    return command
-
-
-JSON = 'parser { json-parser(prefix(".j.")); };'
-SECRETS = 'rewrite { subst("(?i)bearer [a-z0-9._-]{8,}", "[REDACTED]", value("MESSAGE") flags("global"));'
-SECRETS += ' subst("\\\\b[0-9]{13,19}\\\\b", "[REDACTED]", value("MESSAGE") flags("global")); };'
-
-CONTENDERS = (
+OURS = (
+    Contender("logferry → Loki: schema, redaction", "healthy", logferry(LOKI, options=DECLARED), once=True),
+    Contender("logferry → Loki: schema", "healthy", logferry(LOKI, options=PLAIN), once=True),
+    Contender("logferry → HTTP: schema, redaction", "healthy", logferry(HTTP, options=DECLARED), once=True),
+    Contender("logferry → HTTP: schema", "healthy", logferry(HTTP, options=PLAIN), once=True),
     Contender(
-        "logferry → Loki: schema, redaction", "", logferry(LOKI, options=DECLARED), "healthy", once=True
-    ),
-    Contender("logferry → Loki: schema", "", logferry(LOKI, options=PLAIN), "healthy", once=True),
-    Contender(
-        "logferry → HTTP: schema, redaction", "", logferry(HTTP, options=DECLARED), "healthy", once=True
-    ),
-    Contender("logferry → HTTP: schema", "", logferry(HTTP, options=PLAIN), "healthy", once=True),
-    Contender(
-        "logferry → Elasticsearch: schema, redaction",
-        "",
-        logferry(SEARCH, options=DECLARED),
-        "bulk",
-        once=True,
-    ),
-    Contender(
-        "rsyslog → Elasticsearch: lines as they are", "rsyslog-elasticsearch", rsyslog("%msg%"), "bulk"
-    ),
-    Contender(
-        "rsyslog → Elasticsearch: JSON parsed",
-        "rsyslog-elasticsearch",
-        rsyslog("%$!all-json%", 'action(type="mmjsonparse" cookie="")'),
-        "bulk",
-    ),
-    Contender("syslog-ng → HTTP: lines as they are", "syslog-ng", syslog_ng("$MESSAGE"), "healthy"),
-    Contender(
-        "syslog-ng → HTTP: JSON parsed",
-        "syslog-ng",
-        syslog_ng("$(format-json .j.* --rekey .j.* --shift-levels 2)", JSON),
-        "healthy",
-    ),
-    Contender(
-        "syslog-ng → HTTP: two kinds of secrets looked for",
-        "syslog-ng",
-        syslog_ng("$MESSAGE", SECRETS),
-        "healthy",
+        "logferry → Elasticsearch: schema, redaction", "bulk", logferry(SEARCH, options=DECLARED), once=True
     ),
 )
 
@@ -236,14 +124,6 @@ def _wait(process: subprocess.Popen[bytes], server: Server, count: int, deadline
     return arrived
 
 
-def ready(contenders: Sequence[Contender]) -> list[Contender]:
-    """Return the contenders that can run here; install what they need."""
-    there = {""} | {
-        package for package in {one.package for one in contenders} if package and debian.install(package)
-    }
-    return [one for one in contenders if one.package in there]
-
-
 def measure(count: int, rounds: int, contenders: Sequence[Contender]) -> list[Row]:
     """Run all contenders in turn, over all lines and over a quarter of them."""
     found: dict[tuple[str, int], list[Took]] = {}
@@ -278,10 +158,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--lines", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=["logferry", "rsyslog", "syslog-ng"])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="beginnings of names")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    contenders = ready([one for one in CONTENDERS if one.name.startswith(tuple(given.only))])
+    asked = [one for one in (*OURS, *OTHERS) if one.name.lower().startswith(tuple(given.only or [""]))]
+    contenders = [one for one in asked if there(one)]
+    for one in asked:
+        if one not in contenders:
+            print(f"· {one.name}: {one.program or one.package} is not here", file=sys.stderr)
     rows = measure(given.lines, given.rounds, contenders)
     print(text(rows))
     if given.json:
