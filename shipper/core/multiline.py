@@ -58,9 +58,13 @@ _NODE_LINE: Final = re.compile(
 _NODE_END: Final = b"Node.js v"
 _CLOSES: Final = frozenset({b"}", b"]", b"})", b"},", b"];", b"};", b"])"})
 _RECORD: Final = re.compile(
-    rb"[\[<(]?(?:\d{4}-\d\d-\d\d|\d\d/[A-Z][a-z][a-z]/\d{4}|\d{4}/\d\d/\d\d|\d\d:\d\d:\d\d|<?\d{1,3}>|"
+    rb"(?:\x1b\[[0-9;]{0,16}m){0,4}[\[<(]?(?:\d{4}-\d\d-\d\d|\d\d/[A-Z][a-z][a-z]/\d{4}|\d{4}/\d\d/\d\d|\d\d:\d\d:\d\d|<?\d{1,3}>|"
     rb"[A-Z][a-z][a-z] [ \d]\d[ ,]|"
-    rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b)"
+    rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|"
+    # an access line; what Django says of a request
+    rb"[0-9A-Za-z:.\]-]{1,64} (?:[^ ]{1,64} [^ ]{1,64} \[\d\d/[A-Z][a-z][a-z]/\d{4}|- \"[A-Z]{1,16} )|"
+    rb"(?:Bad Request|Unauthorized|Forbidden|Not Found|Method Not Allowed|Gone|Internal Server Error|"
+    rb"Service Unavailable)(?: \([^)\n]{1,128}\))?: /)"
 )
 _PLAIN, _INSIDE, _BEHIND, _CHAINED, _PANIC, _SCRIPT, _REPORT = range(7)
 _OPENS: Final = b"TpfgSu/"  # first bytes of what may begin a stack

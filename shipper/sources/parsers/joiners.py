@@ -32,7 +32,8 @@ __all__ = ["joiner_of", "timeout_of"]
 
 _LINES: Final = 10_000
 _ALONE: Final = frozenset({"json", "logfmt", "nginx", "apache", "redis"})  # each line is a record
-_PG_LINE: Final = re.compile(rb"[^\n]{0,512}?(?<![A-Z])" + SEVERITY.encode() + rb":  ")
+_PG_LINE: Final = re.compile(rb"[^\n]{0,512}?(?<![A-Z])" + SEVERITY.encode() + rb":  (?! )")
+_CLOCK: Final = re.compile(rb"\d\d:\d\d:\d\d")
 _SLOW_HEAD: Final = (b"# Time: ", b"# User@Host: ")
 _SLOW_BEGUN: Final = b"started with:"
 _SLOW_TITLE: Final = (b"Tcp port: ", b"Time\t", b"Time ")
@@ -444,7 +445,8 @@ class AutoJoiner:
         return [] if self._joiner is None else self._joiner.flush()
 
     def _decide(self, first: bytes) -> None:
-        if CSV_START.match(first) or _PG_LINE.match(first):
+        line = _PG_LINE.match(first)  # without a time before it, it is uvicorn's
+        if CSV_START.match(first) or (line is not None and _CLOCK.search(line[0])):
             self._joiner = PostgresJoiner(self._max)
         elif first.startswith(_SLOW_HEAD) or first.rstrip().endswith(_SLOW_BEGUN) or MYSQL_ERROR.match(first):
             self._joiner = SlowJoiner(self._max)

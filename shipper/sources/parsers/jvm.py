@@ -121,6 +121,8 @@ class Jvm:
         said = found[7]
         first = said.partition("\n")[0]
         end = _KAFKA_END.search(first, max(0, len(first) - 260))
+        if end is None and not found[6] and "\n" not in said and not self._alone:
+            return None  # it may be Python's as well
         fields = _fields(stamp, found[5], end[1] if end else "", said, thread=found[6])
         if end is not None:
             fields["message"] = first[: end.start()] + said[len(first) :]

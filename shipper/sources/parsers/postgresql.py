@@ -32,7 +32,7 @@ _PART_TEXT: Final = re.compile(
 )
 _TIME: Final = re.compile(ISO_TIME, re.ASCII)
 _ANY: Final = re.compile(
-    r"([^\n]{0,64}?)" + ISO_TIME + r"([^\n]{0,384}?)(?<![A-Z])" + SEVERITY + r":  (.*)\Z",
+    r"([^\n]{0,64}?)" + ISO_TIME + r"([^\n]{0,384}?)(?<![A-Z])" + SEVERITY + r":  (?! )(.*)\Z",
     re.ASCII | re.DOTALL,
 )
 _USUAL: Final = re.compile(

@@ -29,7 +29,7 @@ _ACCESS: Final = re.compile(
     r"(?: " + _QUOTED + r" " + _QUOTED + r")?(?: (.*))?\Z",
     re.ASCII | re.DOTALL,
 )
-_REQUEST: Final = re.compile(r"([A-Z][A-Z_-]{0,31}) (\S{0,65536})(?: (HTTP/[0-9.]{1,4}))?\Z")
+_REQUEST: Final = re.compile(r"([A-Z][A-Z_-]{0,31}) (\S{0,65536})(?: ((?:HTTP/)?[0-9.]{1,4}))?\Z")
 _TAIL: Final = re.compile(
     rf'([A-Za-z][A-Za-z0-9_.]{{0,63}})=(?:"({_INSIDE})"|(\S*))|"({_INSIDE})"|(\S+)', re.DOTALL
 )

@@ -207,6 +207,39 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         "[2026-11-21 20:17:42,123: INFO/MainProcess] Task a[0af76519-16cd-43dd-8448-eb211c80319c] received",
         {"timestamp": MS, "task_id": "0af76519-16cd-43dd-8448-eb211c80319c"},
     ),
+    (
+        "python",
+        '\x1b[33m10.0.0.1 - - [21/Nov/2026 20:17:42] "\x1b[35mGET /x"y HTTP/1.1\x1b[0m" 500 -\nTraceback',
+        {"kind": "access", "path": '/x"y', "status_code": 500, "message": 'GET /x"y 500\nTraceback'},
+    ),
+    (
+        "python",
+        "[21/Nov/2026 20:17:42] code 400, message Bad request syntax ('GET')",
+        {"timestamp": T, "level": "WARNING", "logger": "django.server"},
+    ),
+    (
+        "python",
+        (
+            "[2026-11-21 20:17:42 +0000] [12] [INFO] 10.0.0.1:50 - - [21/Nov/2026:20:17:42 +0000] "
+            '"GET /x 2" 200 7 "-" "-"'
+        ),
+        {**ACCESS, "protocol": "2", "client_ip": "10.0.0.1", "process": 12, "logger": "hypercorn.access"},
+    ),
+    (
+        "python",
+        "Forbidden (CSRF cookie not set.): /x",
+        {"level": "WARNING", "logger": "django.request", "path": "/x"},
+    ),
+    (
+        "python",
+        "[2026-11-21 20:17:42,123] ERROR in app: Exception on /x [GET]",
+        {"timestamp": MS, "level": "ERROR", "module": "app", "message": "Exception on /x [GET]"},
+    ),
+    (
+        "python",
+        '2026-11-21 20:17:42,123 INFO:     10.0.0.1:50 - "GET /x HTTP/1.1" 200',
+        {"timestamp": MS, "kind": "access", "logger": "uvicorn.access"},
+    ),
     ("jvm", "20:17:42.123 [main] WARN  a.b.C - x", {"timestamp": MS, "thread": "main", "logger": "a.b.C"}),
     (
         "jvm",
@@ -278,6 +311,15 @@ def test_samples(name: Any, line: str, wanted: dict[str, Any]) -> None:
         guessed = event(line, ParserConfig("auto", timezone="UTC"))
         if name != "apache" or "kind" not in wanted:  # nginx writes the same
             assert guessed == found | {"timestamp": guessed["timestamp"]}
+
+
+def test_daphne() -> None:
+    """Its access lines look like nginx's to `auto`, but for the port and the zone."""
+    found = event(
+        '10.0.0.1:50 - - [21/Nov/2026:20:17:42] "GET /x" 200 7', ParserConfig("python", timezone="UTC")
+    )
+    wanted = {**ACCESS, "bytes": 7, "client_ip": "10.0.0.1", "logger": "daphne.access"}
+    assert {key: found.get(key) for key in wanted} == wanted
 
 
 def test_regex() -> None:
