@@ -198,6 +198,8 @@ class Store:
     def span(self, since: Moment = None, until: Moment = None) -> tuple[datetime, datetime]:
         """Return the moments that a range means now; an open one begins with the oldest event."""
         start, end = self._range(since, until)
+        if start and end and end < start:
+            raise ValueError(f"the time ends before it begins: {start} to {end}")
         last = datetime.fromisoformat(end) if end else self._now()
         if not start:
             start = self.stats().oldest

@@ -37,6 +37,7 @@ _EXPORT: Final = 100_000
 _VALUES: Final = 50
 LOOKED_AT: Final = 20_000
 _SHOWN: Final = 6
+_DEPLOYMENTS: Final = 50  # lines in a chart
 _NEWEST: Final = PanelQuery("max(timestamp) AS newest", "TRUE", "", frozenset({"timestamp"}))
 _GROUPED: Final = (
     "level",
@@ -107,6 +108,7 @@ class Answers:
         for name in ("heatmap", "latency", "qps", "error_rate", "top_errors", "slowest"):
             rows = self._store.panel(name, start, end, step=step, filter=words, limit=5)
             yield {"name": name, "rows": rows}
+        yield {"name": "deployments", "rows": self._deployments(start, end)}
         yield {"name": "errors", "rows": errors(self._store, self._history, start, end, words)}
         yield {"name": "keywords", "rows": words_of_errors(self._store, start, end, words)}
         yield {"name": "topology", **self._store.topology(start, end)}
@@ -132,6 +134,19 @@ class Answers:
             key = (row["time"], row["value"] if row["value"] in shown else "(others)")
             found[key] = found.get(key, 0) + row["count"]
         return [{"time": at, "value": value, "count": count} for (at, value), count in found.items()]
+
+    def _deployments(self, since: str, until: str) -> list[dict[str, Any]]:
+        """Return when what was deployed, whatever the filter: the charts have a line there."""
+        found = self._store.query("kind=deployment", since, until, _DEPLOYMENTS, "desc")
+        return [
+            {
+                "time": event["timestamp"],
+                "service": str(event.get("service") or ""),
+                "version": str(event.get("version") or ""),
+                "message": str(event.get("message") or "")[:200],
+            }
+            for event in reversed(list(found))
+        ]
 
     def pipeline(self) -> dict[str, Any]:
         """Say what the pipeline still holds or has dropped, sink by sink, and how old the newest event is."""

@@ -528,7 +528,7 @@ def test_an_empty_store_says_how_to_begin_and_a_server_that_is_gone_is_told(
         assert "not connected" in page.inner_text("#complete")
         process, _ = serving(store, urlsplit(url).port or 0)
         until(page, "document.querySelector('#problem').hidden")
-        until(page, "text('#complete')", lambda text: "1 events" in text and "not connected" not in text)
+        until(page, "text('#complete')", lambda text: "1 event" in text and "not connected" not in text)
     finally:
         context.close()
         process.kill()

@@ -44,7 +44,8 @@ class _Scene:
         return f"{self.random.getrandbits(digits * 4):0{digits}x}"
 
     def event(self, at: float, service: str, level: str, message: str, **more: Any) -> tuple[float, bytes]:
-        version = {"payments": "1.5.0" if at > self.seconds * 0.66 else "1.4.2", "shop": "3.2.0"}.get(service)
+        payments = "1.5.0" if at >= self.seconds * 0.66 else "1.4.2"
+        version = {"payments": payments, "shop": "3.2.0"}.get(service)
         moment = self.begin + timedelta(seconds=at)
         base = {
             "timestamp": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

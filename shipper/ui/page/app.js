@@ -113,7 +113,7 @@ function follow() {
   if (!state.live) return;
   stream = new EventSource(`/api/live?${new URLSearchParams({ filter: state.filter })}`);
   stream.onmessage = ({ data }) => lines.arrive(JSON.parse(data));
-  stream.addEventListener("left", ({ data }) => tell(`${data} more a second than are shown: narrow the filter`));
+  stream.addEventListener("left", ({ data }) => panels.arrived(0, Number(data)));
   tick(4000);
 }
 
@@ -139,8 +139,10 @@ function theme() {
 // Moves or widens the time by its own length.
 function shift(by) {
   const long = range.to - range.from;
-  const [from, to] = by === 0 ? [range.from - long / 2, range.to + long / 2] : [range.from + by * long, range.to + by * long];
-  write({ since: new Date(from).toISOString(), until: new Date(Math.min(to, Date.now() + 1000)).toISOString(), live: false, line: "" });
+  const wanted = by === 0 ? [range.from - long / 2, range.to + long / 2] : [range.from + by * long, range.to + by * long];
+  const [from, to] = [wanted[0], Math.min(wanted[1], Date.now() + 1000)];
+  if (by > 0 && to - from < 1000) { tell("nothing is later than now"); return; }
+  write({ since: new Date(from).toISOString(), until: new Date(to).toISOString(), live: false, line: "" });
 }
 
 function escape() {
@@ -208,7 +210,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") { escape(); return; }
   if (event.target.matches?.("input, select, textarea")) return;
-  if (event.key === "Enter" && event.target.matches?.("button, a, summary")) return;
+  if (event.defaultPrevented || (event.key === "Enter" && event.target.matches?.("button, a, summary"))) return;
   const place = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (place && document.activeElement === $("rows")) { event.preventDefault(); lines.move(place); return; }
   const act = byKey.get(event.key);

@@ -3,6 +3,13 @@ import { clock, date, html, short, svg } from "./dom.js";
 
 const LEFT = 44, RIGHT = 6, BOTTOM = 18, TOP = 8;
 const shown = new Set();
+let deployed = [];
+
+// When what was deployed: [{at, words}], drawn into every chart.
+export function deployments(found) {
+  deployed = found;
+  for (const known of shown) known.deref()?.frame?.deployments();
+}
 
 // A chart is drawn anew when its place changes its width. `draw(frame)` fills it; `at(ms)` returns rows for the tip.
 function chart(title, summary, height, span, draw, at) {
@@ -16,6 +23,7 @@ function chart(title, summary, height, span, draw, at) {
     drag(frame, span, at);
     box.replaceChildren(frame.svg);
     box.frame = frame;
+    frame.deployments();
   };
   new ResizeObserver(paint).observe(box);
   shown.add(new WeakRef(box));
@@ -40,13 +48,31 @@ class Frame {
     }
   }
 
+  // A line for each deployment; where there is room, with its words.
+  deployments() {
+    for (const one of this.svg.querySelectorAll(".deployed")) one.remove();
+    let last = -Infinity;
+    for (const { at, words } of deployed) {
+      if (at < this.from || at > this.to) continue;
+      const x = Math.round(this.x(at)) + 0.5;
+      const made = svg("g", { class: "deployed", "data-deployed": words }, svg("line", { x1: x, x2: x, y1: TOP - 4, y2: this.height - BOTTOM }), svg("path", { d: `M${x - 4} ${TOP - 8}h8l-4 6z` }), svg("title", {}, `deployed: ${words}`));
+      if (this.width > 700 && x - last > 130) made.append(svg("text", { x: x + (x > this.width - 160 ? -7 : 7), y: TOP + 1, "text-anchor": x > this.width - 160 ? "end" : "start" }, words));
+      last = x;
+      this.svg.append(made);
+    }
+  }
+
   times() {
-    const steps = [1, 5, 15, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800];
-    const room = Math.max(Math.floor((this.width - LEFT) / 76), 2);
+    const steps = [1, 5, 15, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 345600, 604800, 1209600];
+    const room = Math.max(Math.floor((this.width - LEFT) / 68), 2);
     const step = (steps.find((one) => (this.to - this.from) / 1000 / one <= room) ?? 2592000) * 1000;
-    const zone = new Date(this.from).getTimezoneOffset() * 60000;
-    for (let at = Math.ceil((this.from - zone) / step) * step + zone; at <= this.to; at += step) {
+    // Round times of the reader's zone, whose distance from UTC may change within the range.
+    const zone = (at) => new Date(at).getTimezoneOffset() * 60000;
+    const begin = Math.ceil((this.from - zone(this.from)) / step) * step;
+    for (let local = begin; local <= this.to - zone(this.to); local += step) {
+      const at = local + zone(local + zone(local));
       const x = this.x(at);
+      if (at < this.from || at > this.to) continue;
       const words = step >= 86400000 ? date(at).slice(5) : clock(at, step < 60000);
       this.svg.append(svg("line", { class: "tick", x1: x, x2: x, y1: this.height - BOTTOM, y2: this.height - BOTTOM + 3 }));
       const anchor = x > this.width - 24 ? "end" : "middle";
@@ -141,8 +167,9 @@ export function filled(points, { from, to, step }) {
 
 // series: [{name, points: [[ms, value]]}]
 export function lines(title, series, span) {
-  const { step, unit, on, field, whole } = span;
-  const top = nice(Math.max(...series.flatMap((one) => one.points.map(([, value]) => value)), 0));
+  const { step, unit, on, field, whole, more } = span;
+  const highest = nice(Math.max(...series.flatMap((one) => one.points.map(([, value]) => value)), 0));
+  const top = unit === "percentunit" ? Math.min(highest, 1) : highest;
   const looks = series.map((_, index) => `c${index % 6}`);
   const drawn = chart(title, summary(series, unit), 142, span, (frame) => {
     frame.scale(top, unit);
@@ -162,7 +189,7 @@ export function lines(title, series, span) {
     });
   }, (at) => series.map((one, index) => [one.name, nearest(one.points, at, step), looks[index]]).filter(([, value]) => value !== null).map(([name, value, look]) => [name, short(value, unit), look]));
   const ended = series.map((one) => (whole && one.points.length > 4 ? { ...one, points: one.points.filter(([at]) => at + step * 1000 <= span.to) } : one));
-  return [drawn, legend(ended, looks, unit, on, field)];
+  return [drawn, legend(ended, looks, unit, on, field, false, more)];
 }
 
 export function stacked(title, series, span) {
@@ -177,12 +204,12 @@ export function stacked(title, series, span) {
     const width = Math.max(frame.x(frame.from + step * 1000) - LEFT - 1, 1);
     series.forEach((one, index) => {
       for (const [at, value] of one.points) {
-        const below = base.get(at) ?? 0;
-        base.set(at, below + value);
-        const y = frame.y((below + value) / top), x = Math.max(frame.x(at), LEFT);
+        // Few errors among many lines must be seen, too.
+        const foot = base.get(at) ?? frame.y(0), y = Math.min(foot - (frame.y(0) - frame.y(value / top)), foot - 2), x = Math.max(frame.x(at), LEFT);
+        base.set(at, y);
         const bar = svg("rect", {
           class: `bar ${looks[index]}`, "data-click": one.name, "data-count": value, "data-time": at, x: x.toFixed(1), y: y.toFixed(1),
-          width: Math.max(Math.min(width, frame.x(at) + width - x), 0.5).toFixed(1), height: Math.max(frame.y(below / top) - y, value ? 1 : 0).toFixed(1),
+          width: Math.max(Math.min(width, frame.x(at) + width - x, frame.width - RIGHT - x), 0.5).toFixed(1), height: (foot - y).toFixed(1),
         });
         bar.addEventListener("click", () => on.narrow(field, one.name, at, at + step * 1000));
         frame.svg.append(bar);
@@ -239,12 +266,12 @@ export function heatmap(title, cells, buckets, over, span) {
   return [drawn, legend(over, looks, "ms", on, "")];
 }
 
-function legend(series, looks, unit, on, field, sum = false) {
+function legend(series, looks, unit, on, field, sum = false, more = 0) {
   return html("div", { class: "legend" }, ...series.map((one, index) => {
     const values = one.points.map(([, value]) => value);
     const told = sum ? values.reduce((all, value) => all + value, 0) : values[values.length - 1] ?? null;
     const parts = [swatch(looks[index]), " ", one.name, " ", html("b", {}, short(told, unit))];
     if (!field) return html("span", {}, ...parts);
     return html("button", { type: "button", title: `only ${one.name}`, onclick: () => on.narrow(field, one.name) }, ...parts);
-  }));
+  }), more ? html("span", {}, `and ${more} more`) : "");
 }

@@ -1,16 +1,17 @@
 // One line: its message whole, its fields, and the ways on from it. And one trace: its waterfall with all its lines.
-import { $, button, copy, exact, html, icon, micro, ms, number, short, svg, visible } from "./dom.js";
+import { $, button, copy, dated, exact, html, icon, micro, ms, number, plural, short, svg, visible, zone } from "./dom.js";
 import { around } from "./lines.js";
 import { add, address, ask, note, state, term, write } from "./state.js";
 
 const LONG = 4000;
+const LAST = ["event_id", "origin_id", "log_file"];  // which one it is, and where from
 
 export function detail(event) {
   const place = $("detail");
   const link = () => copy(`${location.origin}${location.pathname}${address({ line: event.event_id ?? "" })}`, "link copied");
   const text = visible(event.message);
   const parts = [
-    html("header", {}, html("span", { class: `lvl ${event.level}` }, event.level ?? ""), html("b", {}, visible(event.service)), html("time", { title: "your time zone" }, exact(event.timestamp)), html("span", { class: "grow" }),
+    html("header", {}, html("span", { class: `lvl ${event.level}` }, event.level ?? ""), html("b", {}, visible(event.service)), html("time", { title: `your time zone, ${zone()}` }, dated(event.timestamp)), html("span", { class: "grow" }),
       button("×", close, { "aria-label": "close (Esc)", class: "small" })),
     html("div", { class: "ways" },
       event.trace_id ? button("trace (o)", () => write({ trace: event.trace_id })) : null,
@@ -18,7 +19,7 @@ export function detail(event) {
     html("pre", { class: "message" }, cut(text)),
   ];
   if (event.error) parts.push(html("h3", {}, "Error"), html("pre", { class: "stack" }, cut(failure(event.error))));
-  parts.push(html("h3", {}, "Fields"), html("table", { class: "fields" }, html("tbody", {}, ...Object.entries(event).filter(([name, value]) => name !== "message" && name !== "error" && value !== "").map(([name, value]) => field(name, value)))));
+  parts.push(html("h3", {}, "Fields"), html("table", { class: "fields" }, html("tbody", {}, ...Object.entries(event).filter(([name, value]) => name !== "message" && name !== "error" && value !== "").sort(([a], [b]) => LAST.includes(a) - LAST.includes(b)).map(([name, value]) => field(name, value)))));
   place.replaceChildren(...parts);
   place.hidden = false;
   place.scrollTop = 0;
@@ -67,8 +68,10 @@ export async function trace() {
   const look = new Map(found.services.map((name, index) => [name, `t${index % 6}`]));
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => { const made = html("span", {}, micro(whole * share)); made.style.left = `${share * 100}%`; return made; });
   const bars = found.rows.map((row) => span(row, whole, look, found));
-  const title = [found.services.join(", "), `${found.rows.length} spans`, `${found.lines.length} lines`, micro(found.length)];
-  if (found.errors) title.push(`✗ ${found.errors} errors`);
+  const longest = Math.max(6, ...found.services.map((name) => Math.min(name.length, 22)));
+  place.style.setProperty("--svc", `${longest + 1}ch`);
+  const title = [found.services.join(", "), plural(found.rows.length, "span"), plural(found.lines.length, "line"), micro(found.length)];
+  if (found.errors) title.push(`✗ ${plural(found.errors, "error")}`);
   place.replaceChildren(html("div", { class: "card" },
     html("header", {}, html("h2", {}, `Trace ${found.trace_id}`), html("small", {}, title.join(" · ")), html("span", { class: "grow" }),
       button("copy", () => copy(`logferry trace ${found.trace_id}`, "copied: logferry trace"), { class: "small" }), button("close (Esc)", () => write({ trace: "" }), { class: "small" })),

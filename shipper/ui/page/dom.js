@@ -35,17 +35,21 @@ export const icon = (name) => {
 
 // ── numbers and times ──
 
+const upTo = (value, digits) => String(Number(value.toFixed(digits)));
+
 export function short(value, unit = "") {
   if (value == null || Number.isNaN(value)) return "–";
-  if (unit === "percentunit") return `${(value * 100).toFixed(value && value < 0.1 ? 1 : 0)} %`;
-  if (unit === "ms") return value >= 1000 ? `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s` : `${value.toFixed(value < 10 && value ? 1 : 0)} ms`;
+  if (unit === "percentunit") return `${upTo(value * 100, value < 0.2 ? 1 : 0)} %`;
+  if (unit === "ms") return value >= 1000 ? `${upTo(value / 1000, value < 10000 ? 2 : 1)} s` : `${upTo(value, value < 10 ? 1 : 0)} ms`;
   for (const [size, letter] of [[1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
     if (Math.abs(value) >= size) return `${(value / (letter === "k" ? 1e3 : size)).toFixed(1)}${letter}`;
   }
   if (Number.isInteger(value)) return value.toLocaleString("en");
+  if (Math.abs(value) < 0.01) return String(Number(value.toPrecision(2)));
   return value.toFixed(Math.abs(value) < 1 ? 2 : 1);
 }
 
+export const plural = (value, word) => `${number(value)} ${word}${value === 1 ? "" : "s"}`;
 export const number = (value) => Number(value).toLocaleString("en");
 export const bytes = (value) => (value < 1024 ? `${value} B` : value < 1048576 ? `${(value / 1024).toFixed(0)} KiB` : `${(value / 1048576).toFixed(1)} MiB`);
 export const ms = (text) => Date.parse(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
@@ -63,11 +67,16 @@ export function date(at) {
   return `${day.getFullYear()}-${two(day.getMonth() + 1)}-${two(day.getDate())}`;
 }
 
+export const zone = () => new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset" }).formatToParts().find((part) => part.type === "timeZoneName")?.value.replace("GMT", "UTC") ?? "";
+
 // With milliseconds, in the reader's zone; the exact moment is in the line's fields.
 export function exact(text) {
   const at = ms(text);
   return Number.isNaN(at) ? String(text ?? "") : `${clock(at, true)}.${String(new Date(at).getMilliseconds()).padStart(3, "0")}`;
 }
+
+// With its day, where that is not today.
+export const dated = (text) => (date(ms(text)) === date(Date.now()) ? exact(text) : `${date(ms(text))} ${exact(text)}`);
 
 export function ago(then, now) {
   const seconds = Math.max((ms(now) - ms(then)) / 1000, 0);

@@ -1,15 +1,15 @@
 // The lines: a window over all of a range, however many there are. Only what is seen is in the page; pages of it are
 // fetched by their place. What arrives live is put before the first place.
-import { $, button, date, exact, html, ms, number, oneLine, tell, visible } from "./dom.js";
+import { $, button, clock, date, dated, exact, html, ms, number, oneLine, plural, tell, visible } from "./dom.js";
 import { add, ask, fixed, note, range, state, term, write } from "./state.js";
-import { nearTime, counted, volume } from "./panels.js";
+import { arrived, counted, nearTime, volume } from "./panels.js";
 
 const PAGE = 400, AT_ONCE = 2, HIGHEST = 8_000_000, KEPT = 40, LIVE = 20_000, SHORT = 600;
 // Fields that stand in front, repeat what is in front, or are looked up when they are needed.
 const HIDDEN = new Set(["timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module", "function", "line", "environment",
   "version", "host", "process", "thread", "task", "error", "event_id", "origin_id", "duration_le", "error_pattern", "kind", "log_file", "method", "path", "endpoint", "failed", "name", "tags", "span_kind"]);
 
-const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), needed: [], version: 0, top: 0, context: null, why: null };
+const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), needed: [], version: 0, top: 0, context: null, why: null, name: 6 };
 let opened = () => {};
 export const whenOpened = (act) => { opened = act; };
 
@@ -26,7 +26,7 @@ export const current = () => (list.at >= 0 ? lineAt(list.at) : undefined);
 
 export async function load() {
   const mine = (list.version += 1);
-  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), needed: [], context: null, why: null });
+  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), needed: [], context: null, why: null, name: 6 });
   // How many there are is known already: the newest need not wait until all of them have their places.
   const found = await ask("rows", { ...fixed(), first: 0, count: PAGE, total: volume() });
   if (mine !== list.version) return;
@@ -63,7 +63,7 @@ async function page(number_) {
     list.pages.set(number_, found.events);
     if (found.total !== list.total) {
       list.total = found.total;
-      counted(list.total + list.live.length);
+      if (!state.live) counted(list.total);
       layout();
     }
     if (list.pages.size > KEPT) {
@@ -125,6 +125,9 @@ function draw() {
   if (!box.clientHeight) return;
   const begin = Math.floor(list.first), all = count();
   const end = Math.min(begin + visibleRows() + 3, all);
+  // As wide as the longest name that was seen, within reason.
+  for (let index = begin; index < end; index += 1) list.name = Math.max(list.name, Math.min(columns(visible(lineAt(index)?.service)), 22));
+  box.style.setProperty("--svc", `${list.name + 1}ch`);
   const made = [], pages = new Set();
   let before = begin > 0 ? lineAt(begin - 1) : null;
   for (let index = begin; index < end; index += 1) {
@@ -151,6 +154,8 @@ function draw() {
   $("newer").textContent = list.context ? "back to the results (Esc)" : `${number(list.fresh)} new ↑`;
   $("wider").hidden = $("everybody").hidden = !list.context;
 }
+
+const columns = (text) => [...text].reduce((sum, one) => sum + (one > "\u2e80" ? 2 : 1), 0);
 
 const look = (event) => ({ class: `row ${event.level ?? ""}` });
 
@@ -282,8 +287,11 @@ export function arrive(event) {
     if (!added.length) return;
     const stuck = list.first < 1 && !list.context;
     list.live.unshift(...added);
-    list.live.length = Math.min(list.live.length, LIVE);
-    counted(list.total + list.live.length);
+    arrived(added.length);
+    if (list.live.length > LIVE) {
+      arrived(0 - (list.live.length - LIVE), list.live.length - LIVE);
+      list.live.length = LIVE;
+    }
     if (list.context) { list.fresh += added.length; return; }
     if (list.at >= 0) list.at += added.length;
     if (!stuck) { list.fresh += added.length; layout(); jump(list.first + added.length); return; }
@@ -298,14 +306,16 @@ export function clear() {
 
 // ── nothing to show: why? ──
 
+const moment = (text) => `${date(ms(text))} ${clock(ms(text), true)}`;
+
 async function why() {
   const mine = list.version;
   const told = await ask("why", fixed());
   if (mine !== list.version || count()) return;
   const parts = [html("h3", {}, state.filter ? "No line matches here" : "No line in this range")];
-  if (told.unfiltered && state.filter) parts.push(html("p", {}, `Without the filter there are ${number(told.unfiltered)} lines in this range. `, button("drop the filter", () => write({ filter: "" }))));
-  if (told.before) parts.push(html("p", {}, `The nearest one before its end: ${told.before} `, button("go there", () => write({ since: new Date(ms(told.before) - 600000).toISOString(), until: new Date(ms(told.before) + 60000).toISOString() }))));
-  if (told.after) parts.push(html("p", {}, `The next one after it: ${told.after}`));
+  if (told.unfiltered && state.filter) parts.push(html("p", {}, `Without the filter there ${told.unfiltered === 1 ? "is" : "are"} ${plural(told.unfiltered, "line")} in this range. `, button("drop the filter", () => write({ filter: "" }))));
+  if (told.before) parts.push(html("p", {}, `The nearest one before its end: ${moment(told.before)} `, button("go there", () => write({ since: new Date(ms(told.before) - 600000).toISOString(), until: new Date(ms(told.before) + 60000).toISOString() }))));
+  if (told.after) parts.push(html("p", {}, `The next one after it: ${moment(told.after)} `, button("go there", () => write({ since: new Date(ms(told.after) - 60000).toISOString(), until: new Date(ms(told.after) + 600000).toISOString() }))));
   if (told.day) parts.push(html("p", {}, `In the 24 hours up to its end: ${number(told.day)}. `, button("widen to 24 h", () => write({ since: "24h", until: "" }))));
   if (!told.before && !told.after) parts.push(html("p", {}, state.filter ? "Nothing in the whole store matches this filter." : "The store is empty: has anything been shipped yet?"));
   for (const hint of told.hints) parts.push(html("p", {}, visible(hint)));
@@ -322,7 +332,7 @@ export async function similar() {
   const told = await ask("similar", fixed());
   const row = (group) => html("tr", { class: group.level, "data-count": group.count }, html("td", { class: "num" }, number(group.count)), html("td", { class: "lvl" }, group.level), html("td", { class: "dim" }, visible(group.service)),
     html("td", { class: "text" }, button(oneLine(group.pattern).slice(0, 300), () => add([term("level", group.level), term("service", group.service), group.filter].filter(Boolean)), { class: "link" })),
-    html("td", { class: "dim" }, exact(group.first)), html("td", { class: "dim" }, exact(group.last)));
+    html("td", { class: "dim" }, dated(group.first)), html("td", { class: "dim" }, dated(group.last)));
   $("count").textContent = `${number(told.groups.length)} kinds`;
   $("similar").replaceChildren(html("p", { class: "quiet tight" }, told.all ? `${number(told.looked_at)} lines, grouped by what does not vary` : `the newest ${number(told.looked_at)} lines, grouped by what does not vary`),
     html("table", { class: "rows" }, html("thead", {}, html("tr", {}, ...["count", "level", "service", "pattern", "first", "last"].map((text) => html("th", { scope: "col" }, text)))), html("tbody", {}, ...told.groups.map(row))));

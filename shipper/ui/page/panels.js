@@ -1,6 +1,6 @@
 // The panels: each is a card, drawn as soon as its numbers have come.
-import { filled, heatmap, lines, stacked } from "./charts.js";
-import { $, ago, button, bytes, clock, copy, date, html, lasting, ms, number, short, visible } from "./dom.js";
+import { deployments, filled, heatmap, lines, stacked } from "./charts.js";
+import { $, ago, button, bytes, clock, copy, date, html, lasting, ms, number, plural, short, visible, zone } from "./dom.js";
 import { add, ask, asked, narrow, note, phrase, range, state, term, terms, write } from "./state.js";
 import { topology } from "./topology.js";
 
@@ -26,8 +26,10 @@ const on = {
   narrow,
   range: (from, to) => write({ since: new Date(from).toISOString(), until: new Date(to).toISOString(), live: false }),
 };
-const EMPTY = { qps: "no requests in this range", heatmap: "no requests in this range", error_rate: "no requests in this range", slowest: "no requests in this range",
-  top_errors: "no request failed in this range", errors: "no errors in this range", keywords: "no errors in this range" };
+// What is said of panels that have nothing to show: their cards are not.
+const EMPTY = { qps: "no requests", heatmap: "no requests", error_rate: "no requests", slowest: "no requests", top_errors: "no request failed",
+  topology: "no service called another", errors: "no errors", keywords: "no errors", pipeline: "" };
+const SERIES = 6;
 let about = {}, grouped = ["level"], got = {};
 
 export function prepare(told) {
@@ -41,8 +43,30 @@ export function prepare(told) {
     html("pre", {}, `import logging, logferry\n\nlogferry.configure({\n    "service": "shop",\n    "sinks": {"here": {"type": "local", "path": ${JSON.stringify(told.store)}}},\n})\nlogging.getLogger("shop").warning("hello")`),
     html("p", {}, "Log files come by an agent: ", html("code", {}, "logferry init"), " writes a configuration to begin with. ", html("code", {}, "logferry demo"), " shows all of this with a shop under load."));
   $("volume").replaceChildren(card("volume", "12"));
-  $("panels").replaceChildren(...CARDS.map(([name, wide]) => card(name, wide)));
+  $("panels").replaceChildren(...CARDS.map(([name, wide]) => card(name, wide)), html("p", { class: "quiet bare", hidden: true }));
 }
+
+// The cards of what there is none of make room for the others; a line says what is missing.
+const bare = new Set();
+function room(name, empty) {
+  if (!(name in EMPTY)) return;
+  if (empty) bare.add(name); else bare.delete(name);
+  document.querySelector(`[data-panel="${name}"]`).hidden = empty;
+  const words = Object.entries(EMPTY).filter(([one, text]) => bare.has(one) && text && !(one === "top_errors" && bare.has("qps"))).map(([, text]) => text);
+  const told = words.length ? [`In this range: ${[...new Set(words)].join(", ")}.`] : [];
+  if (bare.has("pipeline")) told.push("The pipeline is shown by logferry ui -c logferry.yaml.");
+  const line = document.querySelector("#panels .bare");
+  line.hidden = !told.length;
+  line.textContent = told.join(" ");
+}
+
+// Of more series than can be told apart, the largest.
+function largest(found, value) {
+  const size = new Map(found.map((one) => [one, value(one.points.map(([, each]) => each))]));
+  const kept = new Set([...found].sort((a, b) => size.get(b) - size.get(a)).slice(0, SERIES));
+  return { series: found.filter((one) => kept.has(one)), more: found.length - kept.size };
+}
+const sum = (values) => values.reduce((all, value) => all + value, 0);
 
 function tools(name) {
   const parts = [];
@@ -63,8 +87,10 @@ function tools(name) {
 const BASE = { qps: "kind=access", heatmap: "kind=access", latency: "kind=access", error_rate: "kind=access", top_errors: "failed=true", slowest: "kind=access", errors: "level=ERROR,CRITICAL", keywords: "level=ERROR,CRITICAL" };
 
 export function command(name = "") {
-  const words = [BASE[name], /\s(OR|\|\|)\s/.test(state.filter) && BASE[name] ? `(${state.filter})` : state.filter].filter(Boolean).join(" ");
-  return `logferry query '${words.replaceAll("'", "'\"'\"'")}' --since ${state.since}${state.until ? ` --until ${state.until}` : ""}`;
+  // One word of the shell for each: several in one might be taken for a value with blanks.
+  const shell = (word) => (/^[\w=.:@%+,/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
+  const words = [BASE[name], ...terms(state.filter).map((one) => (/\s(OR|\|\|)\s/.test(one) && !one.startsWith("(") ? `(${one})` : one))].filter(Boolean).map(shell);
+  return ["logferry query", ...words, `--since ${state.since}`, ...(state.until ? [`--until ${state.until}`] : [])].join(" ");
 }
 
 async function other(name, language) {
@@ -90,6 +116,7 @@ function series(found, name, value) {
 export function show(told) {
   const { name } = told;
   got[name] = told.rows ?? told.edges;
+  if (name === "volume") document.body.classList.toggle("nothing", !told.rows.length);
   const span = { ...range, on };
   const title = about[name]?.title ?? name;
   if (name === "topology") document.querySelector('[data-panel="topology"] small').textContent = state.filter ? `${OWN.topology.about}: of all, whatever the filter` : OWN.topology.about;
@@ -101,14 +128,22 @@ export function show(told) {
       if (state.by === "level") found.sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
       const looks = found.map((one, index) => (state.by === "level" ? LEVELS[one.name] ?? "l-debug" : others[index % 7]));
       put(name, ...stacked(title, found, { ...span, unit: "", field: state.by, looks, height: innerWidth < 700 ? 90 : 104 }));
+      if (state.live && total !== null) total = volume();
     },
-    qps: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8).map((one) => ({ ...one, points: filled(one.points, range) })), { ...span, unit: "", field: "service", whole: true })),
-    error_rate: () => put(name, ...lines(title, series(told.rows, "service", "value").slice(0, 8), { ...span, unit: "percentunit", field: "service" })),
+    qps: () => {
+      const { series: kept, more } = largest(series(told.rows, "service", "value"), sum);
+      put(name, ...lines(title, kept.map((one) => ({ ...one, points: filled(one.points, range) })), { ...span, unit: "", field: "service", whole: true, more }));
+    },
+    error_rate: () => {
+      const { series: kept, more } = largest(series(told.rows, "service", "value"), sum);
+      put(name, ...lines(title, kept, { ...span, unit: "percentunit", field: "service", more }));
+    },
+    deployments: () => deployments(told.rows.map((row) => ({ at: ms(row.time), words: visible([row.service, row.version || row.message].join(" ")).slice(0, 60) }))),
     heatmap: () => { put("heatmap", nothing("…")); },
     latency: () => {
       const cells = (got.heatmap ?? []).map((row) => [ms(row.time), row.duration_le, row.count]);
       const there = BUCKETS.filter((one) => cells.some(([, bucket]) => bucket === one));
-      if (!there.length) return put("heatmap", nothing(EMPTY.heatmap));
+      if (!there.length) return put("heatmap", nothing());
       const order = BUCKETS.slice(BUCKETS.indexOf(there[0]), BUCKETS.indexOf(there[there.length - 1]) + 1);
       const over = ["p50", "p95", "p99"].map((key) => ({ name: key.toUpperCase(), points: told.rows.map((row) => [ms(row.time), row[key]]) }));
       put("heatmap", ...heatmap(about.heatmap.title, cells, order, over, span));
@@ -117,12 +152,17 @@ export function show(told) {
     slowest: () => put(name, bars(told.rows.map((row) => ({ ...row, value: row.p95, more: `slowest ${short(row.max, "ms")}`, fields: { service: row.service, endpoint: row.endpoint } })), "ms", "")),
     errors: () => put(name, errors(told.rows)),
     keywords: () => put(name, ...keywords(told.rows)),
-    topology: () => put(name, told.edges.length ? topology(told, on) : nothing("no service called another in this range")),
+    topology: () => {
+      const { graph, wide } = topology(told, on);
+      document.querySelector('[data-panel="topology"]').classList.toggle("wide", wide);
+      put(name, graph);
+    },
     pipeline: () => pipeline(told),
   }[name];
   if (!draw) return;
-  const bare = ["latency", "topology", "pipeline"].includes(name) || told.rows.length;
-  if (bare) draw(); else put(name, nothing(EMPTY[name]));
+  const empty = name === "pipeline" ? !told.known : !got[name]?.length;
+  room(name, empty);
+  if (["latency", "pipeline", "deployments"].includes(name) || !empty) draw(); else put(name, nothing());
 }
 
 function bars(items, unit, look) {
@@ -178,7 +218,7 @@ function keywords(rows) {
 
 function pipeline(told) {
   complete(told);
-  if (!told.known) return put("pipeline", nothing("only the store is known here: logferry ui -c logferry.yaml shows the pipeline"));
+  if (!told.known) return put("pipeline", nothing());
   const cell = (words, look = "num", more = {}) => html("td", { class: look, ...more }, words);
   const rows = told.sinks.map((sink) => html("tr", { "data-sink": `${sink.service}/${sink.sink}` },
     cell(`${sink.service} → ${sink.sink}`, ""), cell(number(sink.accepted), "num", { "data-accepted": sink.accepted }), cell(number(sink.delivered), "num", { "data-delivered": sink.delivered }),
@@ -197,8 +237,15 @@ function pipeline(told) {
 // How many events the range has, by what the volume's steps say.
 export const volume = () => (got.volume ?? []).reduce((sum, row) => sum + row.count, 0);
 
-let told = null, total = null;
-export function counted(events) { total = events; complete(told); }
+// In live mode what comes is added, and the panels say again and again how many there are in truth. More may come than
+// is listed: that is said, too.
+let told = null, total = null, unlisted = 0;
+export function counted(events) { [total, unlisted] = [events, 0]; complete(told); }
+export function arrived(listed, more = 0) {
+  total += listed + more;
+  unlisted += more;
+  complete(told);
+}
 
 export function unknown() { $("complete").replaceChildren(html("span", { class: "fact hot" }, "✗ not connected")); }
 
@@ -220,13 +267,14 @@ function complete(now) {
   if (!told) return;
   const mark = (look, words, title = "") => html("span", { class: `fact ${look}`, title }, words);
   const parts = [];
-  if (total !== null) parts.push(mark("", `${number(total)} events`));
+  if (total !== null) parts.push(mark("", plural(total, "event")));
   parts.push(mark("", told.newest ? `newest ${ago(told.newest, told.now)}` : "the store is empty"));
+  if (unlisted) parts.push(mark("warn", `… ${number(unlisted)} of them came too quickly to be listed live`, "narrow the filter, or stop live mode (l): then all are listed"));
   if (told.known) {
     const reasons = Object.entries(told.reasons).map(([reason, count]) => `${reason} ${number(count)}`).join(", ");
     parts.push(told.pending ? mark("warn", `… ${number(told.pending)} still on their way, the oldest for ${lasting(told.lag)}`) : mark("good", "✓ nothing on its way"));
     parts.push(told.dropped ? mark("hot", `✗ ${number(told.dropped)} dropped (${reasons})`) : mark("good", "✓ none dropped"));
-    if (told.dead_lettered) parts.push(mark("hot", `✗ ${number(told.dead_lettered)} dead letters`, "logferry dead-letter ls"));
+    if (told.dead_lettered) parts.push(mark("hot", `✗ ${plural(told.dead_lettered, "dead letter")}`, "logferry dead-letter ls"));
   } else parts.push(mark("", "drops are not known: opened without a configuration"));
   $("complete").replaceChildren(...parts);
 }
@@ -234,5 +282,5 @@ function complete(now) {
 export const rangeWords = () => {
   if (!range.from) return "";
   const same = date(range.from) === date(range.to);
-  return `${same ? "" : `${date(range.from)} `}${clock(range.from, true)} – ${same ? "" : `${date(range.to)} `}${clock(range.to, true)}`;
+  return `${same ? "" : `${date(range.from)} `}${clock(range.from, true)} – ${same ? "" : `${date(range.to)} `}${clock(range.to, true)} ${zone()}`;
 };

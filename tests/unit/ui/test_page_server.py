@@ -118,7 +118,7 @@ def test_nothing_in_the_page_makes_markup_of_what_a_line_holds() -> None:
 def test_panels_events_traces_and_values(server: PageServer) -> None:
     told = {row["name"]: row for row in map(json.loads, ask(server, f"/api/panels?{SINCE}")[2].splitlines())}
     # The page's graph of calls knows more than the panel of that name: spans that belong together.
-    assert set(told) == set(CATALOGUE) - {"calls"} | {"range", "keywords", "topology"}
+    assert set(told) == set(CATALOGUE) - {"calls"} | {"range", "keywords", "topology", "deployments"}
     assert sum(row["count"] for row in told["volume"]["rows"]) == 60
     assert told["topology"]["services"][0]["requests"] == 60
     assert sum(row["count"] for row in told["errors"]["rows"]) == 12
