@@ -6,7 +6,9 @@ as in CI, that is a failure.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ from servers.opensearch import OpenSearchServer
 from servers.zipkin import ZipkinServer
 
 __all__ = ["evidence"]  # a fixture, for every test file
+
+# What people are shown is in their zone; what tests expect of it is the same everywhere.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 # How long an example takes, and how long it takes to think of one, says how busy the machine is.
 settings.register_profile(

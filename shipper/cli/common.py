@@ -86,14 +86,20 @@ def spool_root(config: Config) -> Path:
     return path
 
 
-def open_store(store_path: str | None, config_path: str | None) -> Store:
-    """Return the local store that is named, or the one of the configuration's local sink."""
+def open_store(store_path: str | None, config_path: str | None, *, awaited: bool = False) -> Store:
+    """Return the local store that is named, or the one of the configuration's local sink.
+
+    `awaited`: who waits for events may come before the first one. The configuration's store is made then; one
+    that is named must be there, for its name may be mistyped.
+    """
     if store_path is None:
         config = load_config(config_path)
         paths = [s.options.path for s in config.sinks.values() if s.common.type == "local"]
         if not paths:
             fail("no sink of the configuration has the type local; name a store with --store", USAGE)
         path = Path(paths[0])
+        if awaited and not path.exists():
+            _make(path)
     else:
         path = Path(store_path)
     if not path.is_dir():
@@ -101,6 +107,15 @@ def open_store(store_path: str | None, config_path: str | None) -> Store:
     from ..store import Store
 
     return Store(path)
+
+
+def _make(path: Path) -> None:
+    from ..store.layout import Layout
+
+    try:
+        Layout(path).create()
+    except OSError as error:
+        fail(f"{path}: {error.strerror}", UNAVAILABLE)
 
 
 class _Duration(click.ParamType[float]):

@@ -1,6 +1,7 @@
 """An event as a line for people: time, level, service, message, error, then its own fields.
 
 Rules:
+- Times are the reader's: what is shown can be given to `--since`.
 - What is shown of a field can be copied into a query; what the message says already is left out.
 - On a terminal a line that is too long goes on below its message, broken between words and fields.
 - A message of thousands of characters is cut, and says so: JSON has it whole.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -71,13 +72,19 @@ def _styled(text: str, shade: str, colour: bool) -> str:  # noqa: FBT001 - two l
 
 
 def _moment(stamp: str, width: int, *, in_trace: bool) -> str:
-    if in_trace:
-        return stamp[11:23]
-    if not 0 < width < _NARROW:
+    """Return the time in the reader's zone, as `--since` takes it and the page shows it; JSON says UTC."""
+    try:
+        moment = datetime.fromisoformat(stamp).astimezone()
+    except (ValueError, OverflowError):
         return stamp[:23].replace("T", " ")
-    if stamp[:10] == f"{datetime.now(UTC):%Y-%m-%d}":
-        return stamp[11:23]
-    return stamp[5:19].replace("T", " ")
+    day, clock = f"{moment:%Y-%m-%d}", f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
+    if in_trace:
+        return clock
+    if not 0 < width < _NARROW:
+        return f"{day} {clock}"
+    if day == f"{datetime.now().astimezone():%Y-%m-%d}":
+        return clock
+    return f"{day[5:]} {clock[:8]}"
 
 
 def _message(event: Mapping[str, Any]) -> str:

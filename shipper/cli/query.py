@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["as_filter", "query", "show_events"]
 
 _FIELD: Final = re.compile(r"([-!]?[\w.@-]+(?:!=|<=|>=|=~|!~|[=:<>~]))(.*)\Z", re.DOTALL)
+_MORE: Final = re.compile(r"\s(?:[\w.@-]+(?:!=|<=|>=|=~|!~|[=:<>~])|(?:AND|OR|NOT)(?:\s|\Z))")  # no value
 _CSV_SAMPLE: Final = 1_000  # events whose keys make the columns
 
 
@@ -30,7 +31,7 @@ def as_filter(words: Iterable[str]) -> str:
     for word in words:
         if re.search(r"\s", word) and '"' not in word and "'" not in word:
             match = _FIELD.match(word)
-            several = match is not None and re.search(r"\s[\w.@-]+(?:!=|<=|>=|=~|!~|[=:<>~])", match[2])
+            several = match is not None and _MORE.search(match[2])
             if match and not several:
                 word = f'{match[1]}"{match[2]}"'  # noqa: PLW2901 - the word, quoted
             elif not match and not re.search(r"[=<>()~]|\b(?:AND|OR|NOT)\b", word):
@@ -89,7 +90,10 @@ def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
     from ..store import StoreError
 
     try:
-        events = store.query(as_filter(words), since, until, limit, "asc" if oldest else "desc")
+        wanted = store.parse(as_filter(words))
+        if since and until:
+            store.span(since, until)  # a time that ends before it begins is a mistake, not an empty answer
+        events = store.query(wanted, since, until, limit, "asc" if oldest else "desc")
         shown = list(events)
     except (FilterError, ValueError) as error:
         fail(str(error), USAGE)
@@ -102,6 +106,8 @@ def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
         warn(f"the limit of {limit} is reached: --limit shows more")
     if not shown:
         warn("nothing matches" + (f" since {since}" if since else ""))
+        for hint in wanted.hints:
+            warn(hint)
     raise SystemExit(OK if shown else PROBLEMS)
 
 

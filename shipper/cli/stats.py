@@ -87,6 +87,8 @@ def stats(
                 out.json({"panel": name, **_plain(row)})
     if not any(found.values()):
         warn(f"nothing matches since {since}")
+        for hint in store.parse(as_filter(words)).hints:
+            warn(hint)
         raise SystemExit(PROBLEMS)
     raise SystemExit(OK)
 

@@ -47,7 +47,7 @@ def tail(
     from ..core.filter import FilterError
     from ..store import StoreError
 
-    store = open_store(store_path, config_path)
+    store = open_store(store_path, config_path, awaited=True)
     out = stdout()
     form = form or ("table" if out.people else "json")
     wanted = as_filter(words)

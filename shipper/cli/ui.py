@@ -47,7 +47,8 @@ def ui(config_path: str | None, store_path: str | None, listen: str, opens: bool
         spool = spool_path(load_config(config_path))
     token = "" if is_loopback(host) else secrets.token_urlsafe(24)
     try:
-        server = PageServer(open_store(store_path, config_path).path, host, port, token=token, spool=spool)
+        path = open_store(store_path, config_path, awaited=True).path
+        server = PageServer(path, host, port, token=token, spool=spool)
     except StoreError as error:
         fail(str(error), UNAVAILABLE)
     except OSError as error:

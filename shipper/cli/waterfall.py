@@ -21,7 +21,8 @@ def show_waterfall(out: Output, trace_id: str, fall: Waterfall, *, lines: bool) 
     spans, services = len(fall.rows), [harmless(name) for name in fall.services if name]
     errors = f" · {fall.errors} error{'s' if fall.errors != 1 else ''}" if fall.errors else ""
     took = f" · {_duration(fall.length)}" if fall.rows else ""
-    begun = f"{datetime.fromtimestamp(fall.start / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC · " if fall.rows else ""
+    start = datetime.fromtimestamp(fall.start / 1e6, UTC).astimezone()
+    begun = f"{start:%Y-%m-%d %H:%M:%S %Z} · " if fall.rows else ""
     head = f"trace {harmless(trace_id)} · {begun}{', '.join(services)} · {spans} spans{took}{errors}"
     for line in _folded(head, out.width):
         out.line(line, "red" if fall.errors else None, bold=True)

@@ -56,6 +56,9 @@ _GUESSES: Final = {
     "env": "environment",
     "time": "timestamp",
     "user": "user_id",
+    "severity": "level",
+    "app": "service",
+    "route": "endpoint",
 }
 _BUILT_IN: Final[Mapping[str, str]] = MappingProxyType({f.name: f.type for f in FIELDS})
 _MAX_TEXT: Final = 10_000
@@ -275,6 +278,8 @@ class _Parser:
                 self.fail(f"there is no field {name}", at, hint)
             if name in _GUESSES:
                 self.hints.append(f"`{name}` is no field of the schema; `{_GUESSES[name]}` is")
+            if name in {"since", "until", "last"}:
+                self.hints.append(f"`{name}` was looked for as a field; the time stands beside the filter")
         return name, None
 
     def comparison(self, name: str, kind: str | None, sign: str) -> Test:

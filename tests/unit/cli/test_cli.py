@@ -215,6 +215,36 @@ def test_no_store_yet(config: Path, run: Callable[..., Result]) -> None:
     assert "nothing has been delivered" in result.stderr
 
 
+def test_whoever_waits_may_come_first(config: Path, run: Callable[..., Result], tmp_path: Path) -> None:
+    """`tail` (and `ui`) make the configuration's store, and wait; a store that is named must be there."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "logferry", "tail", "-c", str(config)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        store = tmp_path / "logs" / "fresh"
+        deadline = time.monotonic() + 60
+        while not store.is_dir():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()
+    assert run("tail", "--store", tmp_path / "nowhere").exit_code == 3
+
+
+def test_nothing_found_says_why(shipped: Path, run: Callable[..., Result]) -> None:
+    """A field that is called otherwise is named; a time that ends before it begins is a mistake."""
+    result = run("query", "-c", shipped, "status=500")
+    assert result.exit_code == 1
+    assert "`status` is no field of the schema; `status_code` is" in result.stderr
+    assert "the time stands beside the filter" in run("query", "-c", shipped, "since=1h").stderr
+    assert "`severity`" in run("stats", "-c", shipped, "severity=ERROR").stderr
+    result = run("query", "-c", shipped, "--since", "1h", "--until", "2h")
+    assert result.exit_code == 2
+    assert "ends before it begins" in result.stderr
+
+
 def test_spool_commands(config: Path, run: Callable[..., Result]) -> None:
     """A spool with records that nobody took is listed, verified and audited, and `where` says pending."""
     spool = Spool(SpoolSettings(config.parent / "spool", "shop"))
@@ -359,6 +389,7 @@ def test_completion(shell: str, run: Callable[..., Result]) -> None:
         (["level=ERROR service=x"], "level=ERROR service=x"),
         (['"a b"', "c"], '"a b" c'),
         (["a OR b"], "a OR b"),
+        (["level=ERROR OR refused"], "level=ERROR OR refused"),
         ([], ""),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -110,6 +112,22 @@ def test_an_event_on_a_terminal_says_nothing_twice() -> None:
         "2026-01-02 03:04:05.678 ERROR    shop       POST /checkout 500  ✗ StockError: no tea"
         f"  duration_ms=3110.452 failed=true trace={'ab' * 16}"
     )
+
+
+def test_times_are_those_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a line shows is what `--since` takes, in the zone of whoever reads; what is no time stays as it is."""
+    event = {"timestamp": "2026-01-02T20:04:05.678901Z", "level": "INFO", "service": "shop", "message": "x"}
+    today = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000000Z"
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        assert event_line(event, colour=False).startswith("2026-01-03 01:34:05.678 INFO")
+        assert event_line(event, colour=False, width=80).startswith("01-03 01:34:05 INFO")
+        local = f"{datetime.fromisoformat(today).astimezone():%H:%M:%S}.000 INFO"
+        assert event_line(event | {"timestamp": today}, colour=False, width=80).startswith(local)
+    time.tzset()
+    assert event_line(event, colour=False).startswith("2026-01-02 20:04:05.678 INFO")
+    assert event_line(event | {"timestamp": "whenever"}, colour=False).startswith("whenever INFO")
 
 
 WORDS = st.lists(st.text("ab✗=日<>-", min_size=1, max_size=12), max_size=30).map(" ".join)
