@@ -53,7 +53,7 @@ integration: $(VENV)/stamp-dev servers ## real servers, real processes, real kil
 		|| $(AGAIN) tests/stack tests/integration
 
 servers: $(VENV)/stamp-dev ## install the servers that the tests talk to, into a cache outside the repository
-	@$(BIN)/python tests/servers/install.py loki lumber writers npm elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \
+	@$(BIN)/python tests/servers/install.py loki lumber writers npm jvm elasticsearch elasticsearch-9 opensearch kafka rsyslog zipkin \
 		nginx apache redis rabbitmq postgresql mariadb prometheus chromium journal-remote || test -z "$(LOGFERRY_REQUIRE_SERVERS)"
 
 lint: $(VENV)/stamp-dev ## ruff (all rules) and mypy (strict)

@@ -8,7 +8,9 @@ lines joined with `\n`, and the bytes that they took in the file. Rules:
   belongs to it (notes, messages of several lines) only where the group begins like a record (with a time or
   a level) and the line does not. `During handling of …` and `The above exception …` (after blank lines) open
   the next one.
-- Java: `Caused by:`, `Suppressed:`, `... 5 more`, and the name of a class behind the line of a record.
+- Java: `Caused by:`, `Suppressed:`, `... 5 more`, and the name of a class behind the line of a record (also
+  after one blank line, as Spring Boot has it). What follows such a line up to the frames is the error's
+  message, unless it is a record.
 - Go: `panic:`, `fatal error:` and `goroutine 1 [running]:` open a group that holds blank lines, functions and
   places. Node: a place in a script opens one that holds the source, and behind the mark below it all that is
   no record, to Node's version.
@@ -37,7 +39,10 @@ _CHAINS: Final = (
     b"During handling of the above exception, another exception occurred:",
     b"The above exception was the direct cause of the following exception:",
 )
-_JAVA: Final = (b"Caused by: ", b"Suppressed: ", b"... ")
+_JAVA_SAYS: Final = (b"Caused by: ", b"Suppressed: ", b"[CIRCULAR REFERENCE")
+_JAVA: Final = (*_JAVA_SAYS, b"... ")
+_JAVA_FRAME: Final = (b"at ", b"... ")
+_UNCAUGHT: Final = b'Exception in thread "'
 _THROWN: Final = re.compile(
     rb"(?:[a-z_][A-Za-z0-9_$]{0,127}\.){1,16}[A-Z][A-Za-z0-9_$]{0,127}(?::[^\n]*)?\r?\Z"
 )
@@ -60,20 +65,21 @@ _CLOSES: Final = frozenset({b"}", b"]", b"})", b"},", b"];", b"};", b"])"})
 _RECORD: Final = re.compile(
     rb"(?:\x1b\[[0-9;]{0,16}m){0,4}[\[<(]?(?:\d{4}-\d\d-\d\d|\d\d/[A-Z][a-z][a-z]/\d{4}|\d{4}/\d\d/\d\d|\d\d:\d\d:\d\d|<?\d{1,3}>|"
     rb"[A-Z][a-z][a-z] [ \d]\d[ ,]|"
-    rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|"
+    rb"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|Exception in thread \"|"
     # an access line; what Django says of a request
     rb"[0-9A-Za-z:.\]-]{1,64} (?:[^ ]{1,64} [^ ]{1,64} \[\d\d/[A-Z][a-z][a-z]/\d{4}|- \"[A-Z]{1,16} )|"
     rb"(?:Bad Request|Unauthorized|Forbidden|Not Found|Method Not Allowed|Gone|Internal Server Error|"
     rb"Service Unavailable)(?: \([^)\n]{1,128}\))?: /)"
 )
-_PLAIN, _INSIDE, _BEHIND, _CHAINED, _PANIC, _SCRIPT, _REPORT = range(7)
-_OPENS: Final = b"TpfgSu/"  # first bytes of what may begin a stack
+_PLAIN, _INSIDE, _BEHIND, _CHAINED, _SAYING, _PANIC, _SCRIPT, _REPORT = range(8)
+_OPENS: Final = b"TpfgSu/E"  # first bytes of what may begin a stack
 # First bytes of lines that neither continue anything nor open a stack, where nothing is open; and the
 # beginnings of those that may.
 _QUICK: Final = frozenset(b"%c" % byte for byte in b"{[<0123456789")
 _SPECIAL: Final = re.compile(
     rb"[ \t\r}\])/]|\Z|Traceback |panic: |fatal error: |goroutine |SIGQUIT|unexpected fault|"
-    rb"Caused by: |Suppressed: |\.\.\. |(?:SEVERE|WARNING|INFO|CONFIG|FINE|FINER|FINEST):|(?:file|node):|"
+    rb"Caused by: |Suppressed: |\.\.\. |Exception in thread |"
+    rb"(?:SEVERE|WARNING|INFO|CONFIG|FINE|FINER|FINEST):|(?:file|node):|"
     rb"(?:[a-z_][A-Za-z0-9_$]{0,127}\.){1,16}[A-Z]|[^\s:]{1,512}\.[cm]?[jt]s:\d"
 )
 _LONG: Final = 10_000
@@ -230,7 +236,7 @@ class TracebackJoiner:
             return _PANIC
         if self._node and _NODE.match(line):
             return _SCRIPT
-        return _PLAIN
+        return _SAYING if self._java and line.startswith(_UNCAUGHT) else _PLAIN
 
     def _opens(self, line: bytes) -> bool:
         return self._python and (line.startswith(_HEAD) or line.lstrip().startswith(_GROUP_HEAD))
@@ -251,10 +257,23 @@ class TracebackJoiner:
         if state == _INSIDE:
             return _INSIDE if indented else _BEHIND
         if indented:
-            return None if self._blank else state
+            return None if self._blank else self._indented(line, state)
         if self._blank and not (self._go and _GO_DUMP.match(line)):
-            return None
+            alone = (
+                len(self._group) == len(self._blank) == 1
+            )  # Spring Boot's stacks stand behind a blank line
+            if not alone or not self._java or not _THROWN.match(line):
+                return None
         return self._others(line, state)
+
+    def _indented(self, line: bytes, state: int) -> int:
+        """Return the state after an indented line where no traceback is open."""
+        if not self._java:
+            return state
+        inner = line.lstrip(b" \t")
+        if inner.startswith(_JAVA_SAYS):
+            return _SAYING
+        return _PLAIN if state == _SAYING and inner.startswith(_JAVA_FRAME) else state
 
     def _goes_on(self, line: bytes, state: int, *, indented: bool) -> int | None:
         """Return the state inside of a panic or of a script's error."""
@@ -280,9 +299,11 @@ class TracebackJoiner:
             return _PANIC if _RECORD.match(first) else None
         if self._java:
             if line.startswith(_JAVA) and len(self._group) > 1:
-                return state
+                return _SAYING if line.startswith(_JAVA_SAYS) else _PLAIN
+            if state == _SAYING:
+                return None if _RECORD.match(line) else state
             if _THROWN.match(line) and _RECORD.match(first):
-                return state
+                return _SAYING
             if line.startswith(_JUL_LEVEL) and len(self._group) == 1 and _JUL.match(first):
                 return state
         return None

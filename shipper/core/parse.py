@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
+from .dialects import DIALECTS, usual_words
 from .ids import add_ids, span_of, trace_of
 from .lines import CutLine
 from .parse_error import take_error
@@ -61,7 +62,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "trace_id": ("trace_id", "traceId", "trace.id", "otelTraceID"),
     "span_id": ("span_id", "spanId", "span.id", "otelSpanID"),
     "message": ("message", "msg", "event", "log"),
-    "logger": ("logger", "logger_name", "name", "log.logger"),
+    "logger": ("logger", "logger_name", "name", "log.logger", "loggerName"),
 }
 """The names under which JSON lines hold what an event always has; the first that is understood counts."""
 
@@ -165,6 +166,8 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
 def parse_object(content: dict[str, Any], local: Local = datetime.timestamp) -> Parsed:
     """Return what a JSON object says, decoded; `content` is taken apart."""
     content = _unwrapped(content)
+    if not DIALECTS.isdisjoint(content):
+        usual_words(content)
     parsed = Parsed(_take(content, ROLES["message"], _text) or "")
     parsed.error = take_error(content)
     parsed.level = _take(content, ROLES["level"], level_of, is_node(content)) or "INFO"

@@ -1,13 +1,16 @@
 """What a JSON line says of an error, in the shapes that loggers write, as parts of an event's `error`.
 
-Understood are an object (`error`, `err`: ours, ECS's, pino's), a text (`error`: zap's, logrus'), ECS's dotted
-names, the text of a traceback (`exc_info`: python-json-logger's; `exception`: structlog's), and a stack
-beside the message (`stack`: winston's). What is not understood stays where it was.
+Understood are an object (`error`, `err`: ours, ECS's, pino's; `exception`: Log4j's), a text (`error`: zap's,
+logrus'), ECS's dotted names, the text of a traceback or stack (`exc_info`: python-json-logger's; `exception`:
+structlog's; `stack_trace`: Logback's), and a stack beside the message (`stack`: winston's). What is not
+understood stays where it was.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
+
+from .stacks import split_stack
 
 __all__ = ["take_error"]
 
@@ -15,13 +18,14 @@ _OBJECTS: Final = ("error", "err")
 _TRACEBACKS: Final = ("exc_info", "exception", "traceback", "stack_trace")
 # Name of a part of `error` → the names it is given.
 _PARTS: Final = {
-    "type": ("type", "class", "kind", "name"),
-    "message": ("message", "msg"),
+    "type": ("type", "class", "kind", "name", "exception_class"),
+    "message": ("message", "msg", "exception_message"),
     "stack": ("stack", "stack_trace", "stacktrace", "traceback"),
 }
 _CODE: Final = ("code", "errno")
 _HEAD: Final = "Traceback (most recent call last):"
 _FRAME: Final = "\n    at "
+_JAVA_FRAME: Final = "\n\tat "
 _MAX_CAUSES: Final = 20
 
 
@@ -43,13 +47,27 @@ def take_error(content: dict[str, Any]) -> dict[str, Any]:
     if not error:
         error = _read(content, "error.")
     if "stack" not in error:
-        for name in _TRACEBACKS:
-            held = content.get(name)
-            if isinstance(held, str) and _HEAD in held:
-                error["stack"] = content.pop(name)
-                break
+        error = _stacked(content, error)
     if not error:
         error = _beside(content)
+    return error
+
+
+def _stacked(content: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of an error with its traceback, or with what another language's stack says."""
+    for name in _TRACEBACKS:
+        held = content.get(name)
+        if isinstance(held, str) and _HEAD in held:
+            error["stack"] = content.pop(name)
+            break
+        if not error and isinstance(held, str) and _JAVA_FRAME in held:
+            return split_stack(content.pop(name))[1]
+        if not error and isinstance(held, dict):
+            rest = dict(held)
+            found = _read(rest, "")
+            if found:
+                _keep(content, name, rest)
+                return found
     return error
 
 

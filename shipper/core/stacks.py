@@ -7,6 +7,7 @@ panics (`goroutine 1 [running]:`) and Node's (`at …`). The whole stack is kept
 from __future__ import annotations
 
 import re
+from collections import deque
 from itertools import islice
 from typing import Any, Final
 
@@ -18,6 +19,12 @@ _PYTHON_END: Final = re.compile(r"\n(?:  \| )?([A-Za-z_][\w.]{0,255})(?:: ([^\n]
 _GO: Final = re.compile(r"(?:\A|\n)(panic|fatal error): ([^\n]*)")
 _GO_DUMP: Final = re.compile(r"(?:\A|\n)(?=goroutine \d{1,19} \[)")
 _SERVED: Final = re.compile(r"panic serving [^\s]{1,255}: ([^\n]*)")
+# What was thrown, in Java's words, on a line of its own.
+_JAVA_THROWN: Final = re.compile(
+    r"(?:\A|\n)(?=(?:Exception in thread \"[^\"\n]{0,255}\" )?"
+    r"(?:[a-z_][\w$]{0,127}\.){1,16}[A-Z][\w$]{0,127}(?::[^\n]*)?\n)",
+    re.ASCII,
+)
 _FRAME: Final = re.compile(r"\n(?:\t| {2,12})at (?:async |new )?[^\s(]")
 _THROWN: Final = re.compile(
     r"(?:Exception in thread \"[^\"\n]{0,255}\" |Uncaught |Unhandled \S{1,64} )?"
@@ -116,6 +123,10 @@ def _framed(text: str, at: int) -> tuple[str, dict[str, Any]]:
     begin = text.rfind("\n", 0, at) + 1
     head = text[begin:at]
     found = _THROWN.match(head)
+    if found is None and (said := deque(_JAVA_THROWN.finditer(text, 0, at), 1)):
+        begin = said[0].end()  # its message has several lines
+        head = text[begin:at].partition("\n")[0]
+        found = _THROWN.match(head)
     if found is None and begin and head[:1] in {" ", "}"}:
         # Node shows parts of a cause before its frames; the line that names the error stands further up
         return text, {"stack": text[begin:].strip("\n").rstrip()}

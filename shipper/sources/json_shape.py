@@ -40,6 +40,7 @@ from ...handlers.record import EventBuilder
 from ...handlers.schema import BUCKET_NAMES, BUCKETS, FieldType
 from ...handlers.shape import make_shape
 from ...handlers.typed import Prover
+from ..core.dialects import DIALECTS
 from ..core.parse import MILLISECONDS, ROLES, level_of, moment_of, service_of, span_of, trace_of
 from .foreign import NUMBERS, TEXTS
 from .nested import ODD, quotes_of, suspects_within
@@ -68,10 +69,10 @@ _OWN: Final[Mapping[FieldType, Any]] = {
     "number": _I53 | _FLOAT,
 }
 _LEVELS: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
-# What `parse_error` may take apart.
-_ERRORS: Final = frozenset(
-    {"error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace", "stack"}
-)
+# What `parse_error` and `dialects` may take apart.
+_ERRORS: Final = DIALECTS | {
+    *("error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace", "stack"),
+}
 _DERIVED: Final = frozenset({"duration_le", "error_pattern"})
 Scale: TypeAlias = Literal["", "node", "python", "time"]
 """Whose levels by number are; empty: levels are no numbers."""

@@ -23,6 +23,7 @@ import orjson
 from ...handlers.clock import stamp
 from ..builder import SourceBuilder, count_unparsed
 from ..core.block import Block
+from ..core.dialects import DIALECTS
 from ..core.lines import CutLine
 from ..core.parse import ROLES, Parsed
 from .blocks import LineBlocks
@@ -70,6 +71,7 @@ _PARTS: Final = [
 _ASKED: Final = frozenset(
     (
         *ROLES,
+        *DIALECTS,
         *("error", "err", "exc_info", "exception", "traceback", "stack_trace", "stack"),
         *(f"error.{part}" for part in _PARTS),
     )

@@ -1,4 +1,4 @@
-"""What Node, pino and winston write is understood completely: levels, causes, and what nobody caught."""
+"""What Node, pino, bunyan and winston write is understood: levels, causes, and what nobody caught."""
 
 from __future__ import annotations
 
@@ -112,6 +112,24 @@ def test_pino(tmp_path: Path) -> None:
         assert one(others, message="open")["trace_id"] == TRACE
         assert one(others, message="slow")["level"] == "WARNING"
         stacked(one(others, message="not paid"), "CardError", "no card: no bank")
+
+
+def test_bunyan(tmp_path: Path) -> None:
+    """Its numbers are pino's, its times have words."""
+    events = understood(written(tmp_path, "bunyan"), "json")
+    assert [(event["level"], event["message"]) for event in events] == [
+        ("DEBUG", "asked"),
+        ("INFO", "open now"),
+        ("WARNING", "slow"),
+        ("ERROR", "no card"),
+        ("ERROR", "not paid"),
+        ("CRITICAL", "closed"),
+    ]
+    assert {event["logger"] for event in events} == {"till"}
+    assert (events[1]["trace_id"], events[1]["order"]) == (TRACE, 7)
+    assert (events[2]["request_id"], events[2]["took"]) == ("req-1234-abcd", 1.5)
+    for event in events[3:5]:
+        assert stacked(event, "CardError", "no card")["code"] == "E_CARD"
 
 
 def test_winston(tmp_path: Path) -> None:

@@ -364,7 +364,7 @@ def test_a_jvm(tmp_path: Path) -> None:
     assert failed["error"]["stack"].count("\n") >= 4
     assert one(events, message="open")["level"] == "INFO"
     assert one(events, message="closing")["level"] == "WARNING"
-    uncaught = events[-1] if not jars else next(e for e in events if "Exception in thread" in str(e))
+    uncaught = one(events, message="java.lang.IllegalStateException: no card", thread="main")
     assert uncaught["error"]["type"] == "java.lang.IllegalStateException"
     if jars:
         other = one(events, logger="shop.Other")

@@ -48,6 +48,7 @@ def binary(name: str) -> Path:
         "zipkin": ZIPKIN_VERSION,
         "writers": _written("writers"),
         "npm": _written("npm"),
+        "jvm": _written("jvm"),
     }
     return base / "servers" / f"{name}-{versions[name]}"
 

@@ -163,6 +163,28 @@ def npm() -> bool:
     return True
 
 
+def jvm() -> bool:
+    """Fetch the loggers that programs on a JVM write with, and compile a program that uses them."""
+    target, what, own = binary("jvm"), "the JVM's loggers", HERE / "jvm"
+    if target.exists():
+        say(f"{what}: {target}")
+        return True
+    if shutil.which("javac") is None:
+        say(f"{what} need a Java development kit (javac, 17 or newer) on the PATH")
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        home = Path(scratch) / "home"
+        shutil.copytree(own, home)
+        if not maven(own / "pom.xml", home / "lib", what):
+            return False
+        command = ["javac", "-nowarn", "-proc:none", "--release", "17", "-cp", f"{home / 'lib'}/*"]
+        subprocess.run([*command, "-d", home / "classes", home / "Till.java"], check=True)
+        home.replace(target)
+    say(f"{what}: {target}")
+    return True
+
+
 def maven(pom: Path, target: Path, what: str, *more: str) -> bool:
     """Put the jars that `pom` names, and all that they need, into the directory `target`: all or none."""
     for tool in ("mvn", "java"):
@@ -365,6 +387,7 @@ SERVERS = {
     "lumber": lumber,
     "writers": writers,
     "npm": npm,
+    "jvm": jvm,
     "elasticsearch": elasticsearch,
     "elasticsearch-9": elasticsearch_9,
     "opensearch": opensearch,

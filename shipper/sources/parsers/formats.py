@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from ....handlers.clock import stamp
+from ...core.dialects import DIALECTS, usual_words
 from ...core.lines import CutLine
 from ...core.parse import is_node, level_of, parse_text
 from ...core.stacks import split_stack
@@ -85,6 +86,8 @@ def _inner(times: Times) -> Callable[[bytes], Fields]:
 
 def _timed(content: dict[str, Any], times: Times) -> dict[str, Any]:
     """Give the time of a JSON line the name and form that events have, and a level by number its name."""
+    if not DIALECTS.isdisjoint(content):
+        usual_words(content)
     level = content.get("level")
     if isinstance(level, int | float) and (named := level_of(level, is_node(content))) is not None:
         content["level"] = named

@@ -19,9 +19,13 @@ __all__ = ["JUL_HEAD", "Jvm"]
 _LEVEL: Final = r"(TRACE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL|SEVERE|CONFIG|FINE|FINER|FINEST)"
 _CLASS: Final = r"([A-Za-z_$][A-Za-z0-9_$.\[\]/]{0,255})"
 _WHEN: Final = r"(?:" + ISO_TIME + r"|(\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?)"
-# time [thread] LEVEL logger - message; time LEVEL [thread] logger: message
+# time [thread] LEVEL logger - message; time LEVEL [thread] logger: message. What Logback 1.5 knows by name
+# stands between the dashes: logger -order="7"- message, logger -- message.
+_MARK: Final = r"(?: +-(?:([^\s\"=]{1,128}=\"[^\n]{0,8192}?\")?-)?|:)"
+_SAID: Final = r"(?:\s(.*))?\Z"
+_PAIR: Final = re.compile(r'([^\s"=]{1,128})="([^"\n]*)"')
 _THREAD_FIRST: Final = re.compile(
-    _WHEN + r" +\[([^\]\n]{0,255})\] +" + _LEVEL + r" +" + _CLASS + r"(?::(\d{1,6}))?(?: +-|:) (.*)\Z",
+    _WHEN + r" +\[([^\]\n]{0,255})\] +" + _LEVEL + r" +" + _CLASS + r"(?::(\d{1,6}))?" + _MARK + _SAID,
     re.ASCII | re.DOTALL,
 )
 _LEVEL_FIRST: Final = re.compile(
@@ -30,14 +34,20 @@ _LEVEL_FIRST: Final = re.compile(
     + _LEVEL
     + r" +(?:\[([^\]\n]{0,255})\] +|(?=[^\[]))"
     + _CLASS
-    + r"(?::(\d{1,6}))?(?: +-|:| :) (.*)\Z",
+    + r"(?::(\d{1,6}))?(?:"
+    + _MARK
+    + r"| :)"
+    + _SAID,
     re.ASCII | re.DOTALL,
 )
 _SPRING: Final = re.compile(
     ISO_TIME + r" +" + _LEVEL + r" +(?:\[([^\]\n]{0,255})\] +)?(\d{1,9}) --- ((?:\[[^\]\n]{0,255}\] +){1,4})"
-    r"(\S{1,255}) +: (.*)\Z",
+    r"(\S{1,255}) +:" + _SAID,
     re.ASCII | re.DOTALL,
 )
+# What Log4j says of itself, and of others as long as nobody has told it how: time thread LEVEL message.
+_BARE: Final = re.compile(ISO_TIME + r" ([^\n]{1,128}?) " + _LEVEL + r" (.*)\Z", re.ASCII | re.DOTALL)
+_UNCAUGHT: Final = re.compile(r'Exception in thread "([^"\n]{0,255})" (.*)\Z', re.DOTALL)
 _KAFKA: Final = re.compile(
     r"\[" + ISO_TIME + r"\] " + _LEVEL + r" (?:\[([^\]\n]{0,255})\]:? )?(.*)\Z", re.ASCII | re.DOTALL
 )
@@ -67,11 +77,11 @@ class Jvm:
     def read(self, line: bytes) -> Fields | None:
         """Return what a line, or a joined record, says; None: it has no pattern that is known here."""
         if line[:1].isalpha():
-            return self._jul(line)
+            return self._jul(line) or _uncaught(line)
         text = line.decode("utf-8", "replace")
         if text[:1] == "[":
             return self._elastic(text) or self._kafka(text)
-        return self._spring(text) or self._thread_first(text) or self._level_first(text)
+        return self._spring(text) or self._thread_first(text) or self._level_first(text) or self._bare(text)
 
     def _when(self, found: re.Match[str]) -> str | None:
         if found[5]:
@@ -83,7 +93,8 @@ class Jvm:
         stamp = found and self._when(found)
         if found is None or stamp is None:
             return None
-        return _fields(stamp, found[8], found[9], found[11], thread=found[7], number=found[10])
+        fields = _fields(stamp, found[8], found[9], found[12] or "", thread=found[7], number=found[10])
+        return _paired(fields, found[11])
 
     def _level_first(self, text: str) -> Fields | None:
         found = _LEVEL_FIRST.match(text)
@@ -92,7 +103,15 @@ class Jvm:
         stamp = found and self._when(found)
         if found is None or stamp is None:
             return None
-        return _fields(stamp, found[7], found[9], found[11], thread=found[8], number=found[10])
+        fields = _fields(stamp, found[7], found[9], found[12] or "", thread=found[8], number=found[10])
+        return _paired(fields, found[11])
+
+    def _bare(self, text: str) -> Fields | None:
+        found = _BARE.match(text) if self._alone else None
+        stamp = found and self._times.match(found)
+        if found is None or stamp is None:
+            return None
+        return _fields(stamp, found[6], "", found[7], thread=found[5])
 
     def _spring(self, text: str) -> Fields | None:
         if " --- [" not in text:
@@ -105,7 +124,7 @@ class Jvm:
         parts = [part.strip() for part in _PARTS.findall(brackets)]
         # [thread]; [application] [thread]; [application] [thread] [trace-span]
         thread = parts[0] if len(parts) == 1 else parts[1]
-        fields = _fields(stamp, found[5], logger, said, thread=thread)
+        fields = _fields(stamp, found[5], logger, said or "", thread=thread)
         fields["process"] = int(process)
         if len(parts) > 1:
             fields["application"] = parts[0]
@@ -160,6 +179,21 @@ class Jvm:
         if method:
             fields["function"] = method
         return fields
+
+
+def _uncaught(line: bytes) -> Fields | None:
+    """Take what a JVM says of an error that nobody caught."""
+    found = _UNCAUGHT.match(line.decode("utf-8", "replace"))
+    if found is None:
+        return None
+    fields: Fields = {"level": "ERROR", "message": found[2], "logger": "", "thread": found[1]}
+    add_ids(fields, found[2])
+    return fields
+
+
+def _paired(fields: Fields, pairs: str | None) -> Fields:
+    """Add what a logger was told by name."""
+    return fields if not pairs else {**dict(_PAIR.findall(pairs)), **fields}
 
 
 def _fields(

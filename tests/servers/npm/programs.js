@@ -1,5 +1,6 @@
 // Programs of Node's that write logs, for the tests of parsers: node programs.js WHAT
 "use strict";
+const bunyan = require("bunyan");
 const pino = require("pino");
 const winston = require("winston");
 
@@ -91,6 +92,15 @@ const programs = {
     logger.info({ order: 7, trace_id: TRACE }, "open");
     logger.warn("slow");
     logger.error(failure(), "not paid");
+  },
+  bunyan() {
+    const logger = bunyan.createLogger({ name: "till", level: "trace", serializers: bunyan.stdSerializers, src: true });
+    logger.trace("asked");
+    logger.info({ order: 7, trace_id: TRACE }, "open %s", "now");
+    logger.child({ request_id: "req-1234-abcd" }).warn({ took: 1.5 }, "slow");
+    logger.error(failure());
+    logger.error({ err: failure(), order: 7 }, "not paid");
+    logger.fatal("closed");
   },
   winston() {
     const { combine, timestamp, json, errors } = winston.format;

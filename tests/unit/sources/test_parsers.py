@@ -240,6 +240,18 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         '2026-11-21 20:17:42,123 INFO:     10.0.0.1:50 - "GET /x HTTP/1.1" 200',
         {"timestamp": MS, "kind": "access", "logger": "uvicorn.access"},
     ),
+    (
+        "jvm",
+        '20:17:42.123 [main] INFO a.b.C -order="7" who="x y"- x',
+        {"timestamp": MS, "logger": "a.b.C", "message": "x", "order": "7", "who": "x y"},
+    ),
+    ("jvm", "20:17:42.123 [main] INFO a.b.C -- x", {"message": "x"}),
+    ("jvm", "2026-11-21T20:17:42.123Z  INFO 12 --- [main] a.b.C  :", {"message": "", "logger": "a.b.C"}),
+    (
+        "jvm",
+        'Exception in thread "a b" x.Y: no\nat all\n\tat x.Z.f(Z.java:3)',
+        {"level": "ERROR", "thread": "a b", "message": "x.Y: no"},
+    ),
     ("jvm", "20:17:42.123 [main] WARN  a.b.C - x", {"timestamp": MS, "thread": "main", "logger": "a.b.C"}),
     (
         "jvm",
@@ -311,6 +323,12 @@ def test_samples(name: Any, line: str, wanted: dict[str, Any]) -> None:
         guessed = event(line, ParserConfig("auto", timezone="UTC"))
         if name != "apache" or "kind" not in wanted:  # nginx writes the same
             assert guessed == found | {"timestamp": guessed["timestamp"]}
+
+
+def test_log4j_about_itself() -> None:
+    """A line that Python's loggers may write as well, so only by name."""
+    found = event("2026-11-21T20:17:42.123456789Z main ERROR no file", ParserConfig("jvm"))
+    assert (found["level"], found["thread"], found["message"]) == ("ERROR", "main", "no file")
 
 
 def test_daphne() -> None:
