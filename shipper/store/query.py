@@ -18,6 +18,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -274,9 +275,18 @@ class Store:
         self,
         filter: Filter | str = "",  # noqa: A002 - the word that users know
         stop: Callable[[], bool] = lambda: False,
+        idle: Callable[[], None] = lambda: None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield matching events that are written from now on, until `stop()`; needs no DuckDB."""
-        return follow(self._layout, self._filter(filter), stop)
+        """Yield matching events that are written from now on, until `stop()`; needs no DuckDB.
+
+        `idle()` is called whenever all that is there was told.
+        """
+
+        def wait(seconds: float) -> None:
+            idle()
+            time.sleep(seconds)
+
+        return follow(self._layout, self._filter(filter), stop, wait=wait)
 
     def stats(self) -> Stats:
         """Return what the store holds, from names and the manifest."""

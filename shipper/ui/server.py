@@ -204,15 +204,27 @@ class _Handler(BaseHTTPRequestHandler):
         def over() -> bool:
             return self.server.ending.is_set() or time.monotonic() > until or self._gone()
 
+        left_out = 0
+
+        def left() -> bytes:
+            nonlocal left_out
+            told, left_out = b"event: left\ndata: %d\n\n" % left_out, 0
+            return told
+
+        def idle() -> None:
+            if left_out:  # between two events: this thread writes nothing else meanwhile
+                self.wfile.write(left())
+
         def events() -> Iterable[bytes]:
+            nonlocal left_out
             yield b"retry: 1000\n\n"
-            second, shown, left_out = 0, 0, 0
-            for event in self.server.store.tail(wanted, over):
+            second, shown = 0, 0
+            for event in self.server.store.tail(wanted, over, idle):
                 now = int(time.monotonic())
                 if now != second:
                     if left_out:
-                        yield b"event: left\ndata: %d\n\n" % left_out
-                    second, shown, left_out = now, 0, 0
+                        yield left()
+                    second, shown = now, 0
                 shown += 1
                 if shown > _LIVE_RATE:
                     left_out += 1

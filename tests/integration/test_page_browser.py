@@ -163,6 +163,9 @@ def test_the_panels_show_the_right_numbers(page: Any, shop: Shop) -> None:
     assert {name: patterns.get(name) for name in own} == own
     marks = look(page, "texts('[data-panel=errors] .mark')")
     assert marks == ["new in 1.5.0"] * ("BankTimeout: bank gateway did not answer within <num> s" in own)
+    # Every chart has a line where something was deployed; the widest says what.
+    assert page.locator("#volume .deployed text").all_text_contents() == ["payments 1.5.0"]
+    assert page.locator(".deployed[data-deployed='payments 1.5.0'] line").count() == 4
     words = look(page, "numbers('[data-panel=keywords] .cloud button', '', 'count')")
     refused = own["PaymentRefused: payment of order <num> refused"]
     assert words["refused"] == refused
@@ -329,6 +332,31 @@ def test_any_of_many_lines_is_a_scroll_away(page: Any, shop: Shop) -> None:
     assert len(counts) < 80
 
 
+def test_what_has_nothing_to_show_makes_room(page: Any, shop: Shop) -> None:
+    """Without requests and errors there are no empty cards; without lines it is said at once why."""
+    shown(page, shop.page(filter="level=DEBUG"))
+    cards = "all('#panels .card').filter((one) => one.offsetParent).map((one) => one.dataset.panel)"
+    assert look(page, cards) == ["topology", "pipeline"]
+    assert page.inner_text("#panels .bare") == "In this range: no requests, no errors."
+    shown(page, shop.page(since="2001-01-01T00:00:00Z", until="2001-01-02T00:00:00Z"))
+    until(page, "text('.why')", lambda text: "No line in this range" in text)
+    assert look(page, cards) == []
+    assert page.locator(".why").bounding_box()["y"] < 600
+    # And back again, at a click.
+    after(page, lambda: page.click(".why button"))
+    assert "qps" in look(page, cards)
+
+
+def test_a_service_of_the_graph_can_be_chosen_by_keys(page: Any, shop: Shop) -> None:
+    shown(page, shop.page())
+    node = page.locator("[data-panel=topology] [data-service=payments]")
+    assert node.get_attribute("aria-label") == "only payments"
+    node.focus()
+    after(page, lambda: page.keyboard.press("Enter"))
+    assert page.locator(".chip .word").all_text_contents() == ["service=payments"]
+    assert page.locator("#detail").is_hidden()
+
+
 def test_exports(page: Any, shop: Shop) -> None:
     shown(page, shop.page(filter="level=ERROR"))
     count = total(page)
@@ -377,8 +405,12 @@ def test_live_mode_moves_and_waits_while_one_reads(page: Any, shop: Shop) -> Non
             "text('#rows .row')",
             lambda text: "and another" in text,
         )
+        # More than a browser is shown is counted, and said; what is shown agrees again with the panels.
+        write(*(f"burst {n}" for n in range(2_000)))
+        until(page, "text('#complete')", lambda text: "came too quickly to be listed live" in text)
+        until(page, "text('#complete')", lambda text: text.startswith("2,063 events"))
         # The panels move, too.
-        until(page, "sums('volume', 'click')", lambda sums: sums.get("INFO") == 63)
+        until(page, "sums('volume', 'click')", lambda sums: sums.get("INFO") == 2_063)
     finally:
         agent.terminate()
         assert agent.wait(60) == 0

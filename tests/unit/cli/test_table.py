@@ -115,7 +115,7 @@ def test_an_event_on_a_terminal_says_nothing_twice() -> None:
 
 
 def test_times_are_those_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a line shows is what `--since` takes, in the zone of whoever reads; what is no time stays as it is."""
+    """What a line shows is what `--since` takes, in the zone of whoever reads; other words stay."""
     event = {"timestamp": "2026-01-02T20:04:05.678901Z", "level": "INFO", "service": "shop", "message": "x"}
     today = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000000Z"
     with monkeypatch.context() as patch:
