@@ -371,7 +371,8 @@ def _proof(sources: Iterable[_Source], watched: frozenset[str]) -> list[str]:
     if nested != "error, ":
         return proof
     # What most errors are: type, message and stack. A user may have said that these names are sensitive.
-    looked[0] = f"texts = ({texts}*error.values(), )"
+    # `are_clean` knows what `knows` knows, and an error's texts are seldom all known.
+    looked = [f"if not are_clean(({texts}*error.values(), )):", "    return None"]
     return [
         "if len(error) == 3 and 'stack' in error and PLAIN_ERROR:",
         *(f"    {line}" for line in looked),

@@ -141,7 +141,8 @@ class Supply:
         self._full_until = 0.0
         self.unsynced: list[Writable] = []
         self._cooled = 0  # the number of the newest of them whose pages were given back
-        self._warmed = (0, 0)  # the segment that was in use at the last sync, and how far it was filled
+        self._filled = 0  # bytes of the segment files that are full
+        self._warmed = 0  # bytes in all that were filled at the last sync
         self._spare: Writable | None = None
         self._unnamed = False  # there are files whose names may not be on the disk
         self._founded = False  # those of the directories are
@@ -274,6 +275,7 @@ class Supply:
         was_memory = isinstance(old, MemorySegment)
         self.sealed.append(Sealed(old.number, old.first, old_last, old.capacity, self.clock(), was_memory))
         if not was_memory:
+            self._filled += old.capacity
             self.unsynced.append(old)
             while len(self.unsynced) > _UNCLOSED:
                 self.unsynced.pop(0).close()
@@ -295,13 +297,15 @@ class Supply:
         self._sync_names()
 
     def _warm(self, current: Writable) -> None:
-        """Touch the pages that will be needed until the next sync: by half more than since the last."""
-        number, before = self._warmed
-        before = before if current.number == number else 0
+        """Touch the pages that will be needed until the next sync: by half more than since the last.
+
+        Also where `current` has been in use for a part of that time only: a sync writes and protects the
+        pages of a segment made ahead, too, as soon as it is in use.
+        """
         at = min(current.pos, current.capacity)
-        self._warmed = (current.number, at)
-        if at > before:  # what nobody writes to costs nothing
-            current.warm(at + (at - before) * 3 // 2 + _PAGE)
+        since, self._warmed = self._filled + at - self._warmed, self._filled + at
+        if since > 0:  # what nobody writes to costs nothing
+            current.warm(at + since * 3 // 2 + _PAGE)
 
     def _sync_names(self) -> None:
         if self._unnamed and self.home.dir_fd >= 0:

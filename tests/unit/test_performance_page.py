@@ -145,10 +145,17 @@ def test_a_budget_that_is_not_met_is_said() -> None:
     assert {line[3] for name, line in found.items() if name != what} == {"not measured in this run"}
 
 
-def test_a_row_of_percentiles_is_one_round() -> None:
-    """The median round, whole: its p50 may be larger than another round's."""
-    rounds = [Row("c", "x", {"p50": p50, "p99": p99}) for p50, p99 in ((1, 30), (9, 20), (2, 10))]
-    assert latency.median(rounds).figures == {"p50": 9, "p99": 20}
+def test_a_row_of_percentiles_is_all_calls_of_its_case() -> None:
+    """Every call counts, and those of the floor come from the same processes."""
+    case = latency.Case("hang", 4, "process")
+    case.idle = [1.0]
+    case.ours.every, case.ours.cpu = [2_000] * 980 + [50_000] * 20, 0.5
+    case.floor.every, case.floor.cpu = [1_000] * 980 + [30_000] * 20, 0.25
+    row, floor = case.rows()
+    assert (row.name, floor.name) == ("hang, 4 threads, delivery: process", "floor, 4 threads")
+    assert (row.figures["p50"], row.figures["p99"], row.figures["records"]) == (2.0, 50.0, 1000)
+    assert (row.figures["p50_ratio"], row.figures["ratio"]) == (2.0, 2.0)
+    assert row.figures["p99_share"] == pytest.approx(50 / 60)
 
 
 def test_a_text_is_counted_in_all_of_a_compressed_body() -> None:

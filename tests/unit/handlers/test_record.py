@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logferry.handlers import failure
 from logferry.handlers.failure import MAX_STACK, describe, describe_text
 from logferry.handlers.outlet import Violation
 from logferry.handlers.record import EventBuilder, level_name
@@ -188,9 +189,80 @@ def test_stacks_are_the_standard_librarys(broken: Any) -> None:
     for _ in range(2):
         with pytest.raises((LookupError, ValueError, RuntimeError, SyntaxError, ExceptionGroup)) as caught:
             broken(*([2] if broken is _fail else []))
-        described = describe(caught.value)
-        assert described is not None
-        assert described["stack"] == "".join(traceback.format_exception(caught.value)).rstrip("\n")
+        for held in (caught.value, (caught.type, caught.value, caught.tb)):
+            described = describe(held)
+            assert described is not None
+            assert described["stack"] == "".join(traceback.format_exception(caught.value)).rstrip("\n")
+
+
+class _CodedError(Exception):
+    """An exception whose type has a code."""
+
+    code = "E1"
+
+
+class _AskedError(Exception):
+    """An exception that answers whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> str:
+        return f"{name} of it"
+
+
+class _MuteError(Exception):
+    """An exception whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class _Own(str):
+    """A text of another type."""
+
+    __slots__ = ()
+
+
+class _OddError(Exception):
+    """An exception whose text is of another type."""
+
+    def __str__(self) -> str:
+        return _Own("odd")
+
+
+def _with(error: BaseException, **attributes: object) -> BaseException:
+    error.__dict__.update(attributes)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(ValueError(7), ValueError(), ValueError("é"), ValueError("\udc80"), ValueError("two\nlines\n")),
+        *(ValueError("x" * 70_000), ValueError("x\n" * 8_000), OSError(2, "no"), KeyError("k")),
+        *(
+            _CodedError("a"),
+            _AskedError("b"),
+            _MuteError("c"),
+            _OddError("d"),
+            SyntaxError("e"),
+            ExceptionGroup("f", [KeyError()]),
+        ),
+        *(_with(ValueError("g"), code=5), _with(ValueError("h"), errno="i"), _with(KeyError("j"), other=1)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_usual_way_of_an_exception_says_what_the_other_does(error: BaseException) -> None:
+    """The second one of a type is described in one stretch, where there is nothing else to say of it."""
+    try:
+        raise error
+    except Exception:
+        held = sys.exc_info()
+    failure._kinds.clear()
+    first, second = describe(held), describe(held)
+    assert first is not None
+    assert second is not None
+    assert list(first.items()) == list(second.items())
+    usual = failure._kinds and failure._usual(error, held[2], first["type"])  # type: ignore[arg-type]
+    assert (usual == first) is (str(first["message"]) in {"", "7", "'k'"})
 
 
 def test_causes_have_their_relation() -> None:

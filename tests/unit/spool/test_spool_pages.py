@@ -86,3 +86,24 @@ def test_a_sync_touches_what_will_be_needed_until_the_next(spool: Spool) -> None
     assert len(touched) == 1
     assert at + 16 * KIB < touched[0] < at + 2 * 16 * KIB + 4096
     spool.close()
+
+
+def test_a_new_segment_is_touched_for_what_was_written_to_both(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync protects the pages of one that was made ahead, too: how far it is filled so far says little."""
+    for _ in range(4):
+        fill(spool, 64 * KIB)
+        spool.prepare()
+    spool.sync()
+    before = spool._segment
+    left = before.capacity - before.pos
+    fill(spool, left + 8 * KIB)
+    current = spool._segment
+    assert current is not before
+    touched: list[int] = []
+    monkeypatch.setattr(type(current), "warm", lambda _segment, end: touched.append(end))
+    spool.sync()
+    assert touched
+    assert touched[0] >= current.pos + left
+    spool.close()
