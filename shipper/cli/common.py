@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -19,12 +20,16 @@ __all__ = [
     "duration",
     "fail",
     "load_config",
+    "of_trace",
     "open_store",
     "report_config",
     "spool_option",
     "spool_root",
     "store_option",
+    "trace_id_of",
 ]
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 config_option = click.option(
     "-c",
@@ -116,6 +121,20 @@ def _make(path: Path) -> None:
         Layout(path).create()
     except OSError as error:
         fail(f"{path}: {error.strerror}", UNAVAILABLE)
+
+
+def trace_id_of(text: str) -> str:
+    """Return the trace id in what was pasted: a trace id, a UUID or a `traceparent`."""
+    match = _TRACEPARENT.fullmatch(text.strip().lower())
+    return match[1] if match else text.strip()
+
+
+def of_trace(words: str, trace_id: str | None) -> str:
+    """Return a filter narrowed to a trace, if one is named."""
+    if trace_id is None:
+        return words
+    traced = f'trace_id="{trace_id_of(trace_id)}"'
+    return f"({words}) {traced}" if words else traced
 
 
 class _Duration(click.ParamType[float]):

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .codes import OK, PROBLEMS, UNAVAILABLE, USAGE
-from .common import config_option, fail, open_store, store_option
+from .common import config_option, fail, of_trace, open_store, store_option
 from .output import Output, event_line, stdout, warn
+from .pager import paged
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -56,6 +57,16 @@ def as_filter(words: Iterable[str]) -> str:
     type=click.Choice(["table", "json", "csv"]),
     help="Default: table on a terminal, json (one event a line) on a pipe.",
 )
+@click.option(
+    "--trace", "trace_id", help="Only this trace: a trace id, a UUID or a whole traceparent header."
+)
+@click.option(
+    "--pager/--no-pager",
+    "pages",
+    default=True,
+    show_default=True,
+    help="On a terminal, what is longer than it goes through $PAGER (less).",
+)
 @click.option("--sql", help="One SELECT over the view `events` instead of words.")
 def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
     words: tuple[str, ...],
@@ -66,6 +77,8 @@ def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
     limit: int,
     oldest: bool,  # noqa: FBT001 - click's signature
     form: str | None,
+    trace_id: str | None,
+    pages: bool,  # noqa: FBT001 - as above
     sql: str | None,
 ) -> None:
     """Search the local store; without WORDS, show the newest events.
@@ -82,7 +95,7 @@ def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
     out = stdout()
     form = form or ("table" if out.people else "json")
     if sql is not None:
-        if words or since or until:
+        if words or since or until or trace_id:
             fail("--sql stands alone: put the conditions into the statement", USAGE)
         _sql(out, store, sql, form)
         return
@@ -90,7 +103,7 @@ def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
     from ..store import StoreError
 
     try:
-        wanted = store.parse(as_filter(words))
+        wanted = store.parse(of_trace(as_filter(words), trace_id))
         if since and until:
             store.span(since, until)  # a time that ends before it begins is a mistake, not an empty answer
         events = store.query(wanted, since, until, limit, "asc" if oldest else "desc")
@@ -101,14 +114,22 @@ def query(  # noqa: PLR0913, PLR0917 - click passes every option by itself
         fail(str(error), UNAVAILABLE)
     if not oldest:
         shown.reverse()  # the newest stand at the bottom, where the eye is
-    show_events(out, shown, form)
+    if form == "table" and out.people and pages:
+        _page(out, shown, from_end=not oldest)
+    else:
+        show_events(out, shown, form)
     if form == "table" and len(shown) == limit:
         warn(f"the limit of {limit} is reached: --limit shows more")
     if not shown:
-        warn("nothing matches" + (f" since {since}" if since else ""))
-        for hint in wanted.hints:
-            warn(hint)
+        warn("\n".join(["nothing matches" + (f" since {since}" if since else ""), *wanted.hints]))
     raise SystemExit(OK if shown else PROBLEMS)
+
+
+def _page(out: Output, events: Sequence[Mapping[str, Any]], *, from_end: bool) -> None:
+    text = "".join(f"{event_line(event, colour=out.colour, width=out.width)}\n" for event in events)
+    if not paged(text, from_end=from_end):
+        out.stream.write(text)
+        out.flush()
 
 
 def show_events(out: Output, events: Iterable[Mapping[str, Any]], form: str) -> None:

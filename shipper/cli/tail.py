@@ -6,10 +6,9 @@ from __future__ import annotations
 import click
 
 from .codes import UNAVAILABLE, USAGE
-from .common import config_option, fail, open_store, store_option
+from .common import config_option, fail, of_trace, open_store, store_option
 from .output import stdout
 from .query import as_filter, show_events
-from .trace import trace_id_of
 
 __all__ = ["tail"]
 
@@ -50,10 +49,7 @@ def tail(
     store = open_store(store_path, config_path, awaited=True)
     out = stdout()
     form = form or ("table" if out.people else "json")
-    wanted = as_filter(words)
-    if trace_id is not None:
-        traced = f'trace_id="{trace_id_of(trace_id)}"'
-        wanted = f"({wanted}) {traced}" if wanted else traced
+    wanted = of_trace(as_filter(words), trace_id)
     try:
         arriving = store.tail(wanted)
         if since is not None:

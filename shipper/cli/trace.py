@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 import click
 
 from .codes import PROBLEMS, UNAVAILABLE
-from .common import config_option, fail, open_store, store_option
+from .common import config_option, fail, open_store, store_option, trace_id_of
 from .output import stdout
 from .query import show_events
 from .waterfall import show_waterfall
 
 __all__ = ["trace", "trace_id_of"]
-
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def trace_id_of(text: str) -> str:
-    """Return the trace id in what was pasted: a trace id, a UUID or a `traceparent`."""
-    match = _TRACEPARENT.fullmatch(text.strip().lower())
-    return match[1] if match else text.strip()
 
 
 @click.command(short_help="Show one trace: a waterfall of its spans, and its lines.")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -421,3 +426,29 @@ def test_log_lines_do_not_steer_the_terminal() -> None:
 def test_fish_shows_whole_help_texts(run: Callable[..., Result]) -> None:
     """click splits its answer at every comma, and our texts have some."""
     assert 'string split --max 1 "," $completion' in run("completion", "fish").stdout
+
+
+@pytest.mark.parametrize(("rows", "pager", "wanted"), [(10, "", True), (60, "", False), (10, "cat", False)])
+def test_what_is_longer_than_the_terminal_goes_through_the_pager(
+    tmp_path: Path, *, rows: int, pager: str, wanted: bool
+) -> None:
+    """Only then, only on a terminal, and never into a pager that is none; what is written is the same."""
+    shown = tmp_path / "shown"
+    program = tmp_path / "pager.py"
+    program.write_text(f"import sys, pathlib; pathlib.Path({str(shown)!r}).write_text(sys.stdin.read())")
+    text = "".join(f"line {number}\n" for number in range(30))
+    code = f"import sys; from logferry.shipper.cli.pager import paged; sys.exit(3 if paged({text!r}) else 4)"
+    ours, theirs = pty.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+        asked = {"LOGFERRY_PAGER": pager or f"{sys.executable} {program}"}
+        environ = {name: value for name, value in os.environ.items() if name not in {"LINES", "COLUMNS"}}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdin=theirs, stdout=theirs, env=environ | asked, check=False)
+        piped = subprocess.run(command, stdout=subprocess.PIPE, env=environ | asked, check=False)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == (3 if wanted else 4)
+    assert (shown.read_text() if wanted else shown.exists()) == (text if wanted else False)
+    assert piped.returncode == 4
