@@ -201,7 +201,8 @@ def _calls(store: Store, *, graph: bool) -> Json:
     made["transformations"] = steps
     made["fieldConfig"]["defaults"] = {}
     if graph:
-        made["options"] = {"edges": {"mainStatUnit": "short"}, "nodes": {"mainStatUnit": "short"}}
+        # The graph writes units down as they stand: it knows no short numbers.
+        made["options"] = {"edges": {"mainStatUnit": "calls"}, "nodes": {"mainStatUnit": "calls"}}
         units = {"detail__failed": "percentunit", "detail__p95": "ms"}
     else:
         made["title"], made["options"] = "Calls, as a table", {"showHeader": True}
@@ -311,9 +312,13 @@ def _deployments(store: Store) -> Json:
     """Return the annotation that marks deployments: events with `kind: deployment` (docs/dashboards.md)."""
     made: Json = {"name": "deployments", "enable": True, "iconColor": "blue", "datasource": _source(store)}
     if store == "loki":
-        expr = '{kind="deployment",service=~"$service"}'
-        return {**made, "expr": expr, "titleFormat": "{{service}}", "textFormat": "{{version}}"}
-    return {**made, "target": {"refId": "Anno", "query": "kind:deployment AND service:$service"}}
+        # Of what a format names and a line has not, Grafana writes down the name: so the line says it all.
+        words = '| json message="message", version="version" | line_format "{{.message}} {{.version}}"'
+        expr = f'{{kind="deployment",service=~"$service"}} {words}'
+        return {**made, "expr": expr, "titleFormat": "{{service}}", "tagKeys": "environment"}
+    # Without a field for its words a mark would say nothing.
+    target = {"refId": "Anno", "query": "kind:deployment AND service:$service"}
+    return {**made, "textField": "message", "tagsField": "service", "target": target}
 
 
 def _overview(store: Store) -> Json:
