@@ -27,6 +27,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from unittest.mock import MagicMock
 
+import attrs
 import numpy as np
 import orjson
 import pydantic
@@ -195,6 +196,20 @@ class Half:
     missing: Any = dataclasses.field(init=False)
 
 
+@attrs.define
+class Attributes:
+    name: str
+    inner: Any = None
+    shy: Any = attrs.field(default="seldom", repr=False)
+    odd: Any = attrs.field(factory=lambda: Lazy(raise_boom))
+
+
+@attrs.define(slots=False)
+class HalfAttributes:
+    given: int
+    missing: Any = attrs.field(init=False)
+
+
 class Node:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -260,6 +275,8 @@ NAMED: dict[str, Callable[[], Any]] = {
     "lazy that raises": lambda: Lazy(raise_boom),
     "model": lambda: Model(name="n", inner=Model(name="m")),
     "half a dataclass": lambda: Half(1),
+    "attrs": lambda: Attributes(name="n", inner=Attributes(name="m")),
+    "half of attrs": lambda: HalfAttributes(1),
     "dead proxy": lambda: weakref.proxy(Node(1)),
     "released view": released,
     "view": lambda: memoryview(array.array("i", [1, 2])),
