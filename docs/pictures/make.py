@@ -8,6 +8,7 @@ agent runs with a sink that nobody listens at.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -32,6 +33,8 @@ from servers import browser, scene  # noqa: E402 - beside the tests
 from logferry.shipper.ui import PageServer  # noqa: E402 - as above
 
 PATIENCE = 120.0
+os.environ["TZ"] = "UTC"  # the same pictures everywhere
+time.tzset()
 
 
 def until(page: Any, script: str) -> None:

@@ -249,9 +249,22 @@ def test_what_is_clicked_dragged_and_typed_narrows(page: Any, shop: Shop) -> Non
     page.fill("#filter", "servce=payments")
     page.keyboard.press("Enter")
     assert "did you mean service?" in until(page, "text('#problem')")
-    # Nothing found: why.
+
+
+def test_nothing_found_says_why_and_a_value_is_a_click_away(page: Any, shop: Shop) -> None:
+    ours = [event for event in shop.events if event["service"] == "payments"]
     shown(page, shop.page(filter='"no such line"'))
     assert "Without the filter there are" in until(page, "text('.why')")
+    # Of several words the one to blame is named, and switched off at a click.
+    shown(page, shop.page(filter='service=payments "no such line"'))
+    assert f'Without "no such line": {len(ours):,} lines' in until(page, "text('.why')")
+    after(page, lambda: page.click(".why button >> text=drop it"))
+    assert page.locator(".chip.off .word").all_text_contents() == ['"no such line"']
+    assert total(page) == len(ours)
+    # A value in a line: only this, or without this.
+    after(page, lambda: page.locator("#rows .row .lvl >> text=INFO").first.click(modifiers=["Alt"]))
+    assert page.locator(".chip:not(.off) .word").all_text_contents() == ["service=payments", "-level=INFO"]
+    assert set(look(page, "texts('#rows .lvl')")) <= {"ERROR", "WARNING"}
 
 
 def test_a_line_opens_its_fields_its_trace_and_its_context(page: Any, shop: Shop) -> None:

@@ -230,6 +230,7 @@ $("theme").addEventListener("click", theme);
 $("fold").addEventListener("click", () => write({ view: state.view ? "" : "lines" }));
 $("alike").addEventListener("click", () => write({ mode: state.mode ? "" : "similar" }));
 $("keys").querySelector("dl").replaceChildren(...commands.flatMap(([key, name]) => [html("dt", {}, html("kbd", {}, key)), html("dd", {}, name)]),
+  html("dt", {}, html("kbd", {}, "Ctrl click")), html("dd", {}, "on a line's value: only this"), html("dt", {}, html("kbd", {}, "Alt click")), html("dd", {}, "on a line's value: without this"),
   html("dt", {}, html("kbd", {}, "Ctrl K")), html("dd", {}, "all commands"), html("dt", {}, html("kbd", {}, "Esc")), html("dd", {}, "close, back"));
 
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");

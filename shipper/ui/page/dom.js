@@ -67,7 +67,7 @@ export function date(at) {
   return `${day.getFullYear()}-${two(day.getMonth() + 1)}-${two(day.getDate())}`;
 }
 
-export const zone = () => new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset" }).formatToParts().find((part) => part.type === "timeZoneName")?.value.replace("GMT", "UTC") ?? "";
+export const zone = () => new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset" }).formatToParts().find((part) => part.type === "timeZoneName")?.value.replace("GMT", "UTC").replace(/C\+0$/, "C") ?? "";
 
 // With milliseconds, in the reader's zone; the exact moment is in the line's fields.
 export function exact(text) {

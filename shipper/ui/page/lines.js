@@ -1,7 +1,7 @@
 // The lines: a window over all of a range, however many there are. Only what is seen is in the page; pages of it are
 // fetched by their place. What arrives live is put before the first place.
 import { $, button, clock, date, dated, exact, html, ms, number, oneLine, plural, tell, visible } from "./dom.js";
-import { add, ask, fixed, note, range, state, term, write } from "./state.js";
+import { add, ask, fixed, note, range, state, term, terms, write } from "./state.js";
 import { arrived, counted, nearTime, volume } from "./panels.js";
 
 const PAGE = 400, AT_ONCE = 2, HIGHEST = 8_000_000, KEPT = 40, LIVE = 20_000, SHORT = 600;
@@ -166,7 +166,7 @@ function line(event, index, before) {
   const words = exact(event.timestamp);
   stamp.append(html("span", {}, words.slice(0, 8)), words.slice(8));
   if (range.to - range.from > 86400000) stamp.prepend(`${date(at).slice(5)} `);
-  made.append(stamp, html("span", { class: "lvl" }, event.level ?? ""), html("span", { class: "svc", title: event.service }, visible(event.service)));
+  made.append(stamp, html("span", { class: "lvl", "data-field": "level" }, event.level ?? ""), html("span", { class: "svc", title: visible(event.service), "data-field": "service" }, visible(event.service)));
   const text = html("span", { class: "msg" });
   if (event.status_code != null && event.duration_ms != null) {
     text.append(html("b", { class: event.failed || event.status_code >= 500 ? "bad" : "" }, String(event.status_code)), html("i", { class: event.duration_ms > 500 ? "slow" : "" }, `${Math.round(event.duration_ms * 10) / 10} ms`));
@@ -181,10 +181,14 @@ function line(event, index, before) {
   const rest = Object.entries(event).filter(([name, value]) => !HIDDEN.has(name) && value !== null && name !== "status_code" && name !== "duration_ms");
   // What the line before says as well is not said again.
   for (const [name, value] of rest.filter(([name, value]) => !before || typeof value === "object" || before[name] !== value).slice(0, 8)) {
-    made.append(html("span", { class: "kv" }, html("small", {}, `${visible(name)}=`), oneLine(typeof value === "object" ? JSON.stringify(value) : value).slice(0, 80)));
+    made.append(html("span", { class: "kv", "data-field": typeof value === "object" ? null : name }, html("small", {}, `${visible(name)}=`), oneLine(typeof value === "object" ? JSON.stringify(value) : value).slice(0, 80)));
   }
   if (index === list.at) made.classList.add("on");
-  made.addEventListener("click", () => { if (!getSelection().toString()) select(index, true); });
+  made.addEventListener("click", (click) => {
+    const field = click.target.closest?.("[data-field]")?.dataset.field;
+    if (field && (click.altKey || click.ctrlKey || click.metaKey)) add([term(field, event[field], click.altKey)]);
+    else if (!getSelection().toString()) select(index, true);
+  });
   return made;
 }
 
@@ -314,6 +318,14 @@ async function why() {
   if (mine !== list.version || count()) return;
   const parts = [html("h3", {}, state.filter ? "No line matches here" : "No line in this range")];
   if (told.unfiltered && state.filter) parts.push(html("p", {}, `Without the filter there ${told.unfiltered === 1 ? "is" : "are"} ${plural(told.unfiltered, "line")} in this range. `, button("drop the filter", () => write({ filter: "" }))));
+  // Of several words: how many there would be without each.
+  const words = terms(state.filter);
+  if (words.length > 1 && words.length <= 6) {
+    const without = words.map((word) => words.filter((other) => other !== word).join(" "));
+    const counts = await Promise.all(without.map((filter) => ask("rows", { ...fixed(), filter, first: 0, count: 1 }).then((found) => found.total).catch(() => 0)));
+    if (mine !== list.version || count()) return;
+    words.forEach((word, at) => { if (counts[at]) parts.push(html("p", {}, `Without ${visible(word)}: ${plural(counts[at], "line")} `, button("drop it", () => write({ filter: without[at], off: [...state.off, word] })))); });
+  }
   if (told.before) parts.push(html("p", {}, `The nearest one before its end: ${moment(told.before)} `, button("go there", () => write({ since: new Date(ms(told.before) - 600000).toISOString(), until: new Date(ms(told.before) + 60000).toISOString() }))));
   if (told.after) parts.push(html("p", {}, `The next one after it: ${moment(told.after)} `, button("go there", () => write({ since: new Date(ms(told.after) - 60000).toISOString(), until: new Date(ms(told.after) + 600000).toISOString() }))));
   if (told.day) parts.push(html("p", {}, `In the 24 hours up to its end: ${number(told.day)}. `, button("widen to 24 h", () => write({ since: "24h", until: "" }))));

@@ -1,7 +1,7 @@
 // Which service calls which, as a graph from left to right; the same as a list for who cannot see it.
 import { html, number, short, svg, visible } from "./dom.js";
 
-const WIDE = 116, TALL = 38, ACROSS = 96, DOWN = 14, MOST = 40, SMALLEST = 0.84;
+const WIDE = 120, TALL = 38, ACROSS = 96, DOWN = 14, MOST = 40, SMALLEST = 0.84;
 
 export function topology({ services, edges }, on) {
   const stats = new Map(services.map((one) => [one.service, one]));
