@@ -5,7 +5,8 @@
 Microseconds of CPU for each line, with schema and redaction, the least of some rounds that go through all
 ways in turn. A process of its own sends over loopback what was made before; counted is what this one needs
 from its socket to the events, everything but the spool. Each way is measured twice, in turns: as it is, and
-with every event composed by itself.
+with every event composed by itself. Kafka's messages do not come through a socket
+here: counted is what comes behind its library.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +38,7 @@ from logferry.shipper.sources.blocks import LineBlocks
 from logferry.shipper.sources.http import HttpSource, HttpSourceConfig
 from logferry.shipper.sources.http.labels import Fronts
 from logferry.shipper.sources.http.records import Entry, told_of_entry
+from logferry.shipper.sources.kafka.messages import Reader as KafkaReader
 from logferry.shipper.sources.parsed_blocks import ParsedBlocks
 from logferry.shipper.sources.tcp import TcpConfig, TcpSource
 
@@ -227,6 +230,52 @@ def ways(lines: int) -> dict[str, Way]:
     }
 
 
+@dataclass(slots=True)
+class Message:
+    """What Kafka's library gives."""
+
+    text: bytes
+    place: int
+
+    def value(self) -> bytes:
+        return self.text
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_795_292_262_123
+
+    def topic(self) -> str:
+        return "logs"
+
+    def partition(self) -> int:
+        return 2
+
+    def offset(self) -> int:
+        return self.place
+
+
+def cost_of_messages(messages: Sequence[Message]) -> float:
+    """Microseconds of CPU for each message of Kafka's."""
+    reader, count = KafkaReader(builder(), cluster="bench"), 0
+    start = time.process_time()
+    for part in (messages[at : at + AT_ONCE] for at in range(0, len(messages), AT_ONCE)):
+        known = [found for message in part if (found := reader.known(message)) is not None]
+        count += sum(len(events) for events, _ in reader.events(known))
+    assert count == len(messages)
+    return (time.process_time() - start) / len(messages) * 1e6
+
+
+def library_ways(lines: int) -> dict[str, Callable[[], float]]:
+    objects = [Message(json_line(n).encode(), n) for n in range(lines)]
+    texts = [Message(text_line(n).encode(), n) for n in range(lines)]
+    return {
+        "kafka: JSON": lambda: cost_of_messages(objects),
+        "kafka: text": lambda: cost_of_messages(texts),
+    }
+
+
 def send(address: tuple[str, int], sent: Sequence[bytes], answers: int) -> None:
     """Send one after the other, each when the one before was answered."""
     with socket.create_connection(address, 60) as sock:
@@ -266,7 +315,7 @@ def cost(way: Way, lines: int) -> float:
 @contextmanager
 def one_by_one() -> Iterator[None]:
     """Have every event composed by itself, as where nothing is known of its neighbours."""
-    kept = LineBlocks.__post_init__, ParsedBlocks.__init__, Fronts.told
+    kept = LineBlocks.__post_init__, ParsedBlocks.__init__, Fronts.told, KafkaReader.__post_init__
 
     def lines(self: LineBlocks) -> None:
         kept[0](self)
@@ -279,10 +328,15 @@ def one_by_one() -> Iterator[None]:
     def told(self: Fronts, entries: Sequence[Entry]) -> list[Any]:  # noqa: ARG001 - in place of a method
         return [one for entry in entries if (one := told_of_entry(entry)) is not None]
 
+    def reader(self: KafkaReader) -> None:
+        kept[3](self)
+        self._plain = False
+
     patched: Any = (
         (LineBlocks, "__post_init__", lines),
         (ParsedBlocks, "__init__", blocks),
         (Fronts, "told", told),
+        (KafkaReader, "__post_init__", reader),
     )
     for holder, name, made in patched:
         setattr(holder, name, made)
@@ -300,11 +354,15 @@ def main() -> None:
     options.add_argument("--json", type=Path)
     given = options.parse_args()
     all_ways = ways(given.lines)
+    others = library_ways(given.lines)
+    for name in others:
+        all_ways[name] = Way(tcp, [])  # only its figures
     for _ in range(given.rounds):
-        for way in all_ways.values():
-            way.took.append(cost(way, given.lines))
+        for name, way in all_ways.items():
+            one = others.get(name) or partial(cost, way, given.lines)
+            way.took.append(one())
             with one_by_one():
-                way.alone.append(cost(way, given.lines))
+                way.alone.append(one())
     found = {name: {"us": min(way.took), "alone": min(way.alone)} for name, way in all_ways.items()}
     print("| way | µs a line | one by one | of it |\n|---|---|---|---|")
     for name, row in found.items():

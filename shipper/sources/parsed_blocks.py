@@ -41,13 +41,14 @@ Told: TypeAlias = tuple[Parsed, str]
 
 
 class Line(NamedTuple):
-    """A line of JSON that says the same as what `read` returns, with a time, and without an id.
+    """A line of JSON that says the same as what `read` returns, with a time. `own` is the id that it brings.
 
     `read` is asked only where the line is unusual.
     """
 
     text: bytes
     read: Callable[[], Told]
+    own: str = ""
 
 
 Taken: TypeAlias = tuple[Sequence[bytes], int]
@@ -132,7 +133,7 @@ class ParsedBlocks:
             lines = [
                 one.text if isinstance(one, Line) else self._line(one[0]) or CutLine(b"", 0) for one in part
             ]
-            ids = ["" if isinstance(one, Line) else one[1] for one in part]
+            ids = [one.own if isinstance(one, Line) else one[1] for one in part]
             at = 0
             for block, taken in self._lines.made(lines, part):
                 some = ids[at : at + taken]

@@ -34,13 +34,12 @@ from ...kafka import Finding, abandon_after_fork, explain
 from ...ports import Settlement, SourceContext
 from ..errors import SourceError
 from .config import KafkaSourceConfig
-from .messages import Reader
+from .messages import Known, Reader
 from .offsets import NONE, Partition, Place, Seen, resume_at
 
 __all__ = ["KafkaSource"]
 
 _MESSAGES: Final = 1_000  # asked for at a time, and at most in a frame
-_FRAME: Final = 256 * 1024
 _LOOK: Final = 0.2  # seconds between looks at `stop` and at marks
 _TURN: Final = 0.05  # seconds between tries to append to a full spool
 _ANSWER: Final = 10.0  # seconds that the brokers have for an answer
@@ -197,29 +196,30 @@ class KafkaSource:
         held = self._ours.get(name)
         if held is None:
             return  # given away meanwhile: another member reads them
-        events: dict[bytes, bytes] = {}  # by id
-        size, upto = 0, held.next
+        new: dict[bytes, Known] = {}  # by id
+        upto = held.next
         for message in messages:
             offset = message.offset()
             if offset < upto:
                 continue
-            line, event = self._reader.read(message)
-            if line and event not in self._seen:
-                if size + len(line) > _FRAME and events:
-                    self._append(name, held, events, upto)
-                    events, size = {}, 0
-                events[event] = line
-                size += len(line)
+            known = self._reader.known(message)
+            if known is not None and known.event not in self._seen:
+                new.setdefault(known.event, known)
             upto = offset + 1
-        self._append(name, held, events, upto)
+        some, at = list(new.values()), 0
+        for events, taken in self._reader.events(some):
+            part = some[at : at + taken]
+            at += taken
+            self._append(name, held, events, part[-1].message.offset() + 1 if at < len(some) else upto)
+            self._seen.add([known.event for known in part])
+        held.next = upto
 
-    def _append(self, name: Name, held: Partition, events: dict[bytes, bytes], upto: int) -> None:
+    def _append(self, name: Name, held: Partition, events: Sequence[bytes], upto: int) -> None:
         """Append events with the place behind them, in one step; then `upto` is the next offset."""
         if events:
             place = Place(upto, held.committed).encode()
             waiting = partial(self._waiting, name)
-            self.context.appender.append(list(events.values()), place, self._part(name), waiting=waiting)
-            self._seen.add(events)
+            self.context.appender.append(events, place, self._part(name), waiting=waiting)
         held.next = upto
 
     def _in_line(self, name: Name, messages: Sequence[Any]) -> bool:
