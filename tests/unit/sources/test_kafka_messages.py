@@ -66,22 +66,40 @@ VALUES = [
 ]
 
 
+USUAL = [  # most of a topic: lines of one shape
+    '{"message":"no time","n":%d}',
+    '{"time":"2026-11-21T20:17:42Z","level":"warn","message":"a time %d"}',
+    '{"message":"own offset","kafka_offset":%d}',
+    "text %d",
+]
+
+
 @pytest.mark.parametrize("parser", ["auto", "json", "text", "logfmt"])
 @given(
-    st.lists(st.sampled_from(VALUES), max_size=8),
-    st.integers(1, 40),
+    st.sampled_from(USUAL),
+    st.integers(1, 120),
+    st.lists(st.tuples(st.integers(0, 120), st.sampled_from(VALUES)), max_size=8),
     st.sampled_from([0, 1_795_292_262_123]),
     st.sampled_from([None, b"cd" * 16 + b"-1", b"no id"]),
     st.booleans(),
 )
-@settings(max_examples=effort(5), deadline=None)
+@settings(max_examples=effort(12), deadline=None)
 def test_many_are_what_each_is(
-    parser: Any, values: list[bytes | None], times: int, moment: int, header: bytes | None, trust: bool
+    parser: Any,
+    usual: str,
+    times: int,
+    others: list[tuple[int, bytes | None]],
+    moment: int,
+    header: bytes | None,
+    trust: bool,
 ) -> None:
     """The same events and ids; every message is in one of the steps."""
     schema = Schema("edge", host="h")
     builder = EventBuilder(schema, Redactor(schema=schema))
-    messages = [Message(value, offset, moment, header) for offset, value in enumerate(values * times)]
+    values: list[bytes | None] = [(usual % number).encode() for number in range(times)]
+    for place, other in others:
+        values.insert(place, other)
+    messages = [Message(value, offset, moment, header) for offset, value in enumerate(values)]
     one, many = (Reader(builder, parser, trust, cluster="c") for _ in range(2))
     single = [one.read(message) for message in messages]
     known = [found for message in messages if (found := many.known(message)) is not None]
