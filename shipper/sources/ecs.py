@@ -8,7 +8,10 @@ sends to Elasticsearch by ECS. What has no name here stays where it was. What Be
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
+
+from ..core.parse import moment_of
 
 __all__ = ["from_ecs"]
 
@@ -47,17 +50,34 @@ def from_ecs(content: dict[str, Any]) -> None:
             if outer in objects:
                 _move(content, path, name)
     agent = content.get("agent")
+    beat = "@metadata" in content
     if isinstance(agent, dict) and all(name in agent for name in _THEIRS):
+        beat = True
         del content["agent"]
         content.pop("input", None)
-    if "@metadata" in content or isinstance(content.get("ecs"), dict):
-        content.pop("@metadata", None)
-        content.pop("ecs", None)
-    stamp = content.get("@timestamp")
-    if stamp is not None and content.get("timestamp", stamp) == stamp:
-        content["timestamp"] = content.pop("@timestamp")
+    content.pop("@metadata", None)
+    if isinstance(content.get("ecs"), dict):
+        del content["ecs"]
+    _name_time(content, beat=beat)
     for name in objects:
         _prune(content, name)
+
+
+def _name_time(content: dict[str, Any], *, beat: bool) -> None:
+    """Take the time to its name. Two times: the line's own counts, and no event has a field `@timestamp`.
+
+    Elasticsearch's sink writes one itself. A Beat's is when it read the line, or the line's own in
+    milliseconds; what it is with others is not known, so it is kept.
+    """
+    stamp, own = content.get("@timestamp"), content.get("timestamp")
+    if stamp is None:
+        return
+    if own in (None, stamp):
+        content["timestamp"] = content.pop("@timestamp")
+    elif moment_of(own, datetime.timestamp) is not None:
+        del content["@timestamp"]
+        if not beat and not str(own).startswith(str(stamp).removesuffix("Z")):
+            content.setdefault("ecs_timestamp", stamp)
 
 
 def _name_host(content: dict[str, Any]) -> None:

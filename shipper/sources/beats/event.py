@@ -59,6 +59,8 @@ def _object(payload: bytes) -> dict[str, Any] | None:
 def _read(content: dict[str, Any], mixed: Mixed) -> Parsed:
     line = content.pop("message", None) or content.pop("line", None)  # version 1 calls it so
     from_ecs(content)
+    if isinstance(line, str):
+        content["message"] = "-"  # its place is taken: a field `event` or `msg` is a field
     beside = parse_object(content)
     if not isinstance(line, str):
         if line is not None:

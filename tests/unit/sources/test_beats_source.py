@@ -93,6 +93,28 @@ def test_windows_are_acknowledged_when_they_are_stored() -> None:
     assert len({event["event_id"] for event in kept.events[:5]}) == 5
 
 
+def test_a_line_that_filebeat_decoded_is_the_line() -> None:
+    """Its own time counts, with nothing left of Filebeat's; fields with names that mean something stay."""
+    line = {"level": "ERROR", "event": "checkout", "msg": "m", "ecs": "x", "input": "form", "host": "web-7"}
+    stamps = {"timestamp": "2026-01-02T03:04:05.678901Z", "@timestamp": "2026-01-02T03:04:05.678Z"}
+    read = {"@timestamp": "2026-03-04T05:06:07.000Z", "agent": "Mozilla/5.0"}  # when it read the line
+    sent = [
+        {"message": "paid", "@metadata": {"beat": "filebeat"}, **line, **stamps},
+        {"message": "paid", "@metadata": {"beat": "filebeat"}, **line, **stamps, **read},
+        {"message": "paid", "@timestamp": "2026-01-02T03:04:05.678Z", **line, "timestamp": "soon"},
+    ]
+    kept = Kept()
+    with running(source(kept)) as beats, socket.create_connection(beats.address, 10) as sock:
+        sock.sendall(window(3) + b"".join(item(at, one) for at, one in enumerate(sent, 1)))
+        assert acknowledged(sock) == 3
+    for event in kept.events:
+        assert event["message"] == "paid"
+        assert {name: event.get(name) for name in line} == line
+        assert "@timestamp" not in event
+    assert [event["timestamp"][20:26] for event in kept.events] == ["678901", "678901", "678000"]
+    assert kept.events[1]["agent"] == "Mozilla/5.0"
+
+
 def test_nothing_is_acknowledged_while_the_spool_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """But the Beat hears that we live; sent again, a line has the same id."""
     monkeypatch.setattr("logferry.shipper.sources.beats.source._TELL", 0.05)

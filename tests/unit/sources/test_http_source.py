@@ -131,6 +131,20 @@ def test_labels_as_prometheus_writes_them() -> None:
             loki.read_labels(bad)
 
 
+def test_a_document_with_two_times_has_one_and_the_other_by_a_name_of_its_own() -> None:
+    """A field `@timestamp` would be written twice into Elasticsearch, which refuses such a document."""
+    own, bulk = "2026-01-02T03:04:05.678901Z", b""
+    for other in ("2026-01-02T03:04:05.678Z", "2026-03-04T05:06:07Z"):
+        document = {"timestamp": own, "@timestamp": other, "message": "a"}
+        bulk += b'{"create":{}}\n' + json.dumps(document).encode() + b"\n"
+    kept = Kept()
+    with running(source(kept)) as http_source:
+        assert ask(http_source, "/logs-a-b/_bulk", bulk)[0] == 200
+    assert [event["timestamp"] for event in kept.events] == [own, own]
+    assert [event.get("ecs_timestamp") for event in kept.events] == [None, "2026-03-04T05:06:07Z"]
+    assert not any("@timestamp" in event for event in kept.events)
+
+
 def test_a_bulk_request_is_answered_item_by_item() -> None:
     """Order, ids, what is refused by itself, and what clients ask before."""
     kept = Kept()
