@@ -4,10 +4,14 @@ A history is made by a seed. Up to three processes (objects that share nothing b
 read, commit, reclaim, adopt, sync and restart; time passes, the disk breaks and mends. At a random step
 *within* such an action something else may happen: another record is logged (a signal handler, a finaliser),
 the reader reads, another process acts, an exception comes out of a signal handler, or all processes are
-killed, or the power fails.
+killed, or this one is and the others go on, or the power fails. Under the profile `left` the processes only
+write, and one of another kind reads what they leave to it while they live.
 
-- *Killed* is a copy of the directory as it is at that step: exactly what SIGKILL leaves. The history goes on
-  in the copy.
+- *This one is killed*: the action is taken in a fork of this process, which sends itself SIGKILL at that
+  step; what it knew of the model by then comes back in a file. Its locks are gone, whatever it held; what
+  others have open and remember stays.
+- *All killed* is a copy of the directory as it is at that step: exactly what SIGKILL leaves. The history goes
+  on in the copy.
 - *Power cut*: of each file any subset of the 4 KiB pages that were not synced is as it was at the last sync,
   and files may be missing whose directory was not synced since they were made.
 
@@ -19,10 +23,13 @@ from __future__ import annotations
 import errno
 import math
 import os
+import pickle
 import re
 import shutil
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +43,11 @@ from logferry.handlers.outlet import Violation
 from logferry.shipper.core.framing import parse, resync, salt_of
 from logferry.shipper.ports import Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, list_spools, supply
+from logferry.shipper.spool.claim import Claim
 from logferry.shipper.spool.cursor import SpoolCursor
+from logferry.shipper.spool.directory import _homes, file_name
+from logferry.shipper.spool.left import LeftSpools, sweep
+from logferry.shipper.spool.writer import _living
 
 __all__ = ["PROFILES", "History", "Profile"]
 
@@ -54,6 +65,7 @@ class Profile:
     settings: dict[str, Any] = field(default_factory=dict)
     mapped: bool = True
     trouble: bool = False  # the disk refuses now and then
+    left: bool = False  # another process reads, while the owners live
     lost: frozenset[str] = frozenset()
 
     @property
@@ -67,6 +79,7 @@ PROFILES = (
     Profile("plain"),
     Profile("written", mapped=False),
     Profile("always", {"sync": "always"}),
+    Profile("left", {"delivery": "process"}, left=True),
     # "removed": one process stands still while it writes down what it takes from another.
     Profile("drop_oldest", {**_FULL, "when_full": "drop_oldest"}, lost=frozenset({"full", "removed"})),
     Profile("drop_newest", {**_FULL, "when_full": "drop_newest"}, lost=frozenset({"full"})),
@@ -78,6 +91,13 @@ PROFILES = (
         trouble=True,
         lost=frozenset({"memory_full", "memory_lost", "full", "damaged"}),
     ),
+)
+
+
+# What an action changes of a history.
+_MODEL = (
+    *("random", "broken", "count", "returned", "refused", "pending", "flying", "begun", "place", "at", "got"),
+    *("perhaps", "committing", "synced", "waits", "durable", "names"),
 )
 
 
@@ -114,12 +134,67 @@ class Process:
         self.set.close()
         self.spool.home.close()
 
+    def let_go(self) -> None:
+        """Close this process's descriptors and run nothing else: the one they were for was killed."""
+        for cursor in [*self.cursors.values(), *(self.spool.own_cursor(sink) for sink in SINKS)]:
+            cursor.close()
+        self.set.close()
+        self.spool._after_fork()  # what a forked child does with the parent's
+
+
+class Writer(Process):
+    """A process that leaves what it writes to another."""
+
+    def adopt(self) -> None:
+        """Take nobody's spool."""
+
+    def reclaim(self) -> None:
+        """Delete what the other has read, and the directories of the dead."""
+        sweep(self.spool, siblings=True)
+
+    def readable(self, sink: str) -> list[SpoolCursor]:
+        """Read nothing, not even the own one."""
+        del sink
+        return []
+
+
+class Courier(Process):
+    """The process that reads what the others leave to it; it writes nothing."""
+
+    def __init__(self, settings: SpoolSettings, claim: Claim, **options: Any) -> None:
+        super().__init__(settings, **options)
+        self.set = self.left = LeftSpools(settings, claim, clock=options["clock"])
+
+    @classmethod
+    def begin(cls, settings: SpoolSettings, **options: Any) -> Courier | None:
+        """Return the one courier; None when there is one, or nothing to claim yet."""
+        assert settings.path
+        claim = Claim.take(settings.path / file_name(settings.service))
+        return None if claim is None else cls(settings, claim, **options)
+
+    def adopt(self) -> None:
+        """Meet new spools, and take the locks of the dead; their deaths are told."""
+        self.left.meet(SINKS)
+        for spool in self.left.held:
+            if not spool.live:
+                _ = spool.death
+                spool.told = True
+
+    def reclaim(self) -> None:
+        """Delete what was passed."""
+        self.left.reclaim(SINKS)
+
+    def readable(self, sink: str) -> list[SpoolCursor]:
+        """Return the cursors of a sink on all that is left to this one."""
+        return [spool.own_cursor(sink) for spool in self.left.held]
+
 
 class History:
     """One history. `run` plays it and raises AssertionError where the spool and the model part."""
 
-    def __init__(self, seed: int, directory: Path, profile: Profile) -> None:
+    def __init__(self, seed: int, directory: Path, profile: Profile, *, forks: bool = True) -> None:
         self.random = Random(seed)
+        self.forks = forks  # False: nobody is killed while others go on, as it was at first
         self.profile = profile
         self.on_mains = self.random.random() < 0.4  # after a power cut less can be asked for
         self.directory = directory
@@ -158,15 +233,20 @@ class History:
     def _settings(self) -> SpoolSettings:
         return SpoolSettings(self.base / "spool", "shop", **{"max_bytes": 1 << 24, **self.profile.settings})
 
+    def _options(self) -> dict[str, Any]:
+        return {
+            "clock": lambda: self.now,
+            "sleep": self._wait,
+            "monotonic": lambda: self.now,
+            "mapped": lambda _: self.profile.mapped,
+            "allocate": self._allocate,
+        }
+
     def _process(self) -> Process:
-        return Process(
-            self._settings(),
-            clock=lambda: self.now,
-            sleep=self._wait,
-            monotonic=lambda: self.now,
-            mapped=lambda _: self.profile.mapped,
-            allocate=self._allocate,
-        )
+        return (Writer if self.profile.left else Process)(self._settings(), **self._options())
+
+    def _courier(self) -> Courier | None:
+        return Courier.begin(self._settings(), **self._options())
 
     def _allocate(self, fd: int, size: int) -> None:
         if self.broken:
@@ -354,6 +434,7 @@ class History:
         draw = self.random
         sink, fate = draw.choice(SINKS), draw.choice(("commit", "commit", "part", "rewind", "leave"))
         events, size = draw.randint(1, 60), draw.choice((1, 2_000, 100_000))
+        weights = (0, 0, 0, 8, 4, 4, 0, 0, 2) if isinstance(process, Courier) else (4, 6, 3, 8, 4, 2, 3, 3, 2)
         return draw.choices(
             (
                 ("offer", lambda: self.offer(process)),
@@ -366,7 +447,7 @@ class History:
                 ("prepare", process.spool.prepare),
                 ("restart", lambda: self._restart(process)),
             ),
-            (4, 6, 3, 8, 4, 2, 3, 3, 2),
+            weights,
         )[0]
 
     def _sync(self, process: Process) -> None:
@@ -417,9 +498,19 @@ class History:
         while len(self.processes) < (1 if draw.random() < 0.7 else 3):
             self.processes.append(self._process())
             self.processes[-1].adopt()
+        if self.profile.left and draw.random() < 0.7 and (courier := self._courier()) is not None:
+            self.processes.append(courier)
         process = draw.choice(self.processes)
         name, run = self._act(process)
-        if draw.random() < 0.5:
+        if (
+            self.forks
+            and draw.random() < 0.1
+            and not (name == "append" and "max_bytes" in self.profile.settings)
+        ):
+            step = int(math.exp(draw.uniform(0, math.log(700))))
+            self.log.append(f"{self.action}: {name}, is killed at step {step}")
+            self._kill_one(process, run, step)
+        elif draw.random() < 0.5:
             between, hook = self._meanwhile(name, process)
             step = int(math.exp(draw.uniform(0, math.log(700))))
             self.log.append(f"{self.action}: {name}, at step {step} {between}")
@@ -433,6 +524,46 @@ class History:
         self._go_on()
         if draw.random() < 0.1:
             self._audit()
+
+    def _kill_one(self, process: Process, run: Callable[[], None], step: int) -> None:
+        """Act in a fork that is killed at a step, or behind the last."""
+        told = self.directory / "told"
+        told.unlink(missing_ok=True)
+        # The fork is the process that acts, no child of it: it keeps what a child would close.
+        living, homes = list(_living), list(_homes)
+        _living.clear()
+        _homes.clear()
+        child = os.fork()
+        _living.update(living)
+        _homes.update(homes)
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(300)  # one that waits for ever tells nothing
+            try:
+                with at_step(step, lambda: self._tell(told, ""), anywhere=True):
+                    run()
+                self._tell(told, "")
+            except BaseException:  # whatever it was, it is told, and nothing else runs here
+                self._tell(told, traceback.format_exc())
+        os.waitpid(child, 0)
+        failed, model = pickle.loads(told.read_bytes())
+        assert not failed, failed
+        for name, value in model.items():
+            setattr(self, name, value)
+        for n in range(1, self.count + 1):
+            self.owner.setdefault(n, process.spool)
+        self.flying.update(self.pending)
+        sink, numbers = self.committing
+        self.perhaps[sink] |= numbers
+        self.pending, self.committing = [], ("a", set())
+        self.killed = True
+        self.processes.remove(process)
+        process.let_go()
+
+    def _tell(self, told: Path, failed: str) -> None:
+        """Write down what is known of the model, and be killed."""
+        told.write_bytes(pickle.dumps((failed, {name: getattr(self, name) for name in _MODEL})))
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def _audit(self) -> None:
         if not self.powerless and self.base.joinpath("spool").exists():
@@ -454,7 +585,7 @@ class History:
             self.killed |= bool(process.spool.home.memory)
             process.close(clean=True)
         self.now += 100  # what never became a spool goes after a minute
-        last = self._process()
+        last = (self._courier() if self.profile.left else None) or self._process()
         self.processes = [last]
         last.adopt()
         for sink in SINKS:
@@ -491,7 +622,7 @@ class History:
             return
         # A call that was cut off has its event delivered, or counted as dropped, or has left no trace.
         taken = len(self.returned | self.refused)
-        assert account.accepted <= taken + len(self.flying)
+        assert account.accepted <= taken + len(self.flying), (account, taken, self.flying)
         if self.profile.trouble and self.killed:
             return  # what was only in memory is gone, and nobody may know of it
         assert taken <= account.accepted
@@ -511,7 +642,7 @@ class History:
 
 
 @contextmanager
-def at_step(step: int, hook: Callable[[], None]) -> Iterator[None]:
+def at_step(step: int, hook: Callable[[], None], *, anywhere: bool = False) -> Iterator[None]:
     """Call `hook` at the `step`th call or return within the spool's code."""
     count = 0
 
@@ -522,7 +653,7 @@ def at_step(step: int, hook: Callable[[], None]) -> Iterator[None]:
         count += 1
         if count < step:
             return
-        above: FrameType | None = frame
+        above: FrameType | None = None if anywhere else frame
         while above is not None:
             # The ledger's lock waits for its holder, who cannot go on here; a finaliser swallows exceptions.
             if above.f_code.co_name in ("fold", "__del__"):

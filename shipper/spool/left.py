@@ -144,6 +144,8 @@ class LeftSpools(SpoolSet):
             if home.take_lock() or home.owner.left_to_others:
                 return home
             home.close()
+            if not (directory / "lock").exists():  # a power cut may have taken its name: then nobody owns it
+                return Home.adopt(directory)
         return None
 
     def reclaim(self, sinks: Collection[str]) -> int:

@@ -18,15 +18,15 @@ SEEDS = Path(__file__).with_name("seeds.txt")
 ACTIONS = 40
 
 
-def play(seed: int, directory: Path, profile: Profile) -> None:
+def play(seed: int, directory: Path, profile: Profile, *, forks: bool = True) -> None:
     """Play one history; a failure says the seed and what had happened, and is kept."""
-    history = History(seed, directory, profile)
+    history = History(seed, directory, profile, forks=forks)
     try:
         history.run(ACTIONS)
     except BaseException as error:
         if not os.environ.get("CI"):
             with SEEDS.open("a", encoding="ascii") as file:
-                file.write(f"{seed} {history.profile.name}\n")
+                file.write(f"{seed} {history.profile.name} {'forks' if forks else ''}\n")
         error.add_note(f"seed {seed}, {history.profile.name}:\n" + "\n".join(history.log))
         raise
 
@@ -36,22 +36,29 @@ def seed_of(number: int) -> int:
     return number if os.environ.get("CI") and effort(1) == 1 else SystemRandom().getrandbits(48)
 
 
-def kept() -> list[tuple[int, str]]:
-    """Return the seeds that failed once."""
+def kept() -> list[tuple[int, str, bool]]:
+    """Return the seeds that failed once, and whether processes were killed alone in their histories."""
     lines = SEEDS.read_text(encoding="ascii").splitlines() if SEEDS.exists() else []
-    return [(int(line.split()[0]), line.split()[1]) for line in lines if line and line[0] != "#"]
-
-
-@pytest.mark.parametrize(("seed", "name"), kept())
-def test_seeds_that_failed_once(tmp_path: Path, seed: int, name: str) -> None:
-    """What was wrong once stays right."""
-    play(seed, tmp_path, next(profile for profile in PROFILES if profile.name == name))
+    found = [line.split() for line in lines if line and line[0] != "#"]
+    return [(int(words[0]), words[1], "forks" in words) for words in found]
 
 
 # An interruption between a call and its `with` leaves what it returned to the collector: here, not in life.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.timeout(3600)
+# What is forked here is killed soon.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+    pytest.mark.timeout(3600),
+]
+
+
+@pytest.mark.parametrize(("seed", "name", "forks"), kept())
+def test_seeds_that_failed_once(tmp_path: Path, seed: int, name: str, forks: bool) -> None:
+    """What was wrong once stays right."""
+    play(seed, tmp_path, next(profile for profile in PROFILES if profile.name == name), forks=forks)
+
+
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_random_histories(tmp_path: Path, profile: Profile) -> None:
     """Kills, power cuts and interruptions at any step: what must be there is there, and the books balance."""
