@@ -72,6 +72,7 @@ _RECORD: Final = re.compile(
     rb"Service Unavailable)(?: \([^)\n]{1,128}\))?: /)"
 )
 _PLAIN, _INSIDE, _BEHIND, _CHAINED, _SAYING, _PANIC, _SCRIPT, _REPORT = range(8)
+_ANY: Final = frozenset({_SAYING, _REPORT})  # inside of a text that may have any lines
 _OPENS: Final = b"TpfgSu/E"  # first bytes of what may begin a stack
 # First bytes of lines that neither continue anything nor open a stack, where nothing is open; and the
 # beginnings of those that may.
@@ -244,7 +245,7 @@ class TracebackJoiner:
     def _next_state(self, line: bytes) -> int | None:  # noqa: PLR0911 - one for each rule
         """Return the state after `line` as part of the group; None: it begins another."""
         state = self._state
-        if not self._group or (line.startswith(b"{") and (state != _REPORT or line.startswith(b'{"'))):
+        if not self._group or (line.startswith(b"{") and (state not in _ANY or line.startswith(b'{"'))):
             return None
         indented = line[:1] in {b" ", b"\t"}
         if state >= _PANIC:
@@ -257,8 +258,8 @@ class TracebackJoiner:
         if state == _INSIDE:
             return _INSIDE if indented else _BEHIND
         if indented:
-            return None if self._blank else self._indented(line, state)
-        if self._blank and not (self._go and _GO_DUMP.match(line)):
+            return None if self._blank and state != _SAYING else self._indented(line, state)
+        if self._blank and state != _SAYING and not (self._go and _GO_DUMP.match(line)):
             alone = (
                 len(self._group) == len(self._blank) == 1
             )  # Spring Boot's stacks stand behind a blank line

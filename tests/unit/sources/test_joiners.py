@@ -51,6 +51,42 @@ java.lang.RuntimeException: order 7
 Caused by: java.lang.IllegalStateException: no card
 \tat a.B.card(B.java:5)
 \t... 1 more"""
+SPRING = """\
+2026-11-21T20:17:42.123Z ERROR 12 --- [           main] a.B                                      : not paid
+
+java.lang.RuntimeException: order 7
+is late
+
+at all
+\tat a.B.pay(B.java:3) ~[classes/:na]
+Caused by: java.lang.IllegalStateException: no card
+at all
+\tat a.B.card(B.java:5) ~[classes/:na]
+\tSuppressed: java.io.IOException: closing
+  the card
+{too}
+\t\tat a.B.close(B.java:9) ~[classes/:na]
+\t... 1 common frames omitted
+"""
+UNCAUGHT = """\
+Exception in thread "main" java.lang.RuntimeException: order 7
+at all
+\tat a.B.pay(B.java:3)
+Caused by: java.io.IOException: wire"""
+WERKZEUG = """\
+\x1b[31m10.0.0.1 - - [21/Nov/2026 20:17:42] "GET /x"y HTTP/1.1" 500 -\x1b[0m
+Traceback (most recent call last):
+  File "a.py", line 1, in pay
+    card["number"]
+KeyError: 'number'
+at all"""
+DJANGO = """\
+Internal Server Error: /x
+Traceback (most recent call last):
+  File "a.py", line 1, in pay
+    card["number"]
+KeyError: 'number'
+at all"""
 GO = """\
 panic: runtime error: index out of range [3] with length 3
 
@@ -93,6 +129,10 @@ RECORDS = {
     "traceback": (TRACEBACK, "ValueError", "no card"),
     "group": (GROUP, "ExceptionGroup", "two (1 sub-exception)"),
     "java": (JAVA, "java.lang.RuntimeException", "order 7"),
+    "spring boot": (SPRING, "java.lang.RuntimeException", "order 7"),
+    "uncaught java": (UNCAUGHT, "java.lang.RuntimeException", "order 7"),
+    "werkzeug": (WERKZEUG, "KeyError", "'number'"),
+    "django": (DJANGO, "KeyError", "'number'"),
     "go": (GO, "panic", "runtime error: index out of range [3] with length 3"),
     "go's server": (GO_SERVED, "panic", "no card"),
     "node": (NODE, "TypeError", "no card"),

@@ -78,7 +78,7 @@ USUAL = [  # most of a topic: lines of one shape
 @given(
     st.sampled_from(USUAL),
     st.integers(1, 120),
-    st.lists(st.tuples(st.integers(0, 120), st.sampled_from(VALUES)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 120), st.sampled_from(VALUES) | st.binary(max_size=60)), max_size=8),
     st.sampled_from([0, 1_795_292_262_123]),
     st.sampled_from([None, b"cd" * 16 + b"-1", b"no id"]),
     st.booleans(),
