@@ -94,11 +94,15 @@ def stats(
 
 
 def _narrowed(name: str, given: Sequence[str]) -> str:
-    """Return the filter of a panel: which requests failed is said by the error rate, not by their names."""
+    """Return the filter of a panel: which requests failed is said by the error rate, not by their names.
+
+    A request's exception is one event, the access event itself: that is an error like any other.
+    """
     words = as_filter(given)
     if name != "errors":
         return words
-    return f"({words}) NOT kind=access" if words.strip() else "NOT kind=access"
+    told = "(NOT kind=access OR error_type=*)"
+    return f"({words}) {told}" if words.strip() else told
 
 
 def _range(since: str, until: str | None) -> tuple[datetime, datetime, int]:

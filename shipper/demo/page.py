@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..store import StoreError
@@ -24,6 +25,7 @@ class Page:
     def __init__(self, logs: Path, spool: Path) -> None:
         self._logs, self._spool = logs, spool
         self._server: PageServer | None = None
+        self._begun = f"{datetime.now(UTC) - timedelta(seconds=5):%Y-%m-%dT%H:%M:%SZ}"
 
     def open(self, say: Callable[[str], None]) -> None:
         """Serve it, and open a browser where there is one. Without a store there is nothing to look at."""
@@ -41,8 +43,8 @@ class Page:
 
     @property
     def url(self) -> str:
-        """Where it is, live; empty when it is not served."""
-        return "" if self._server is None else f"{self._server.url}#since=15m&live=1"
+        """Where it is, live and from the demo's beginning on; empty when it is not served."""
+        return "" if self._server is None else f"{self._server.url}#since={self._begun}&live=1"
 
     def stay(self, say: Callable[[str], None]) -> None:
         """Serve until Ctrl-C."""

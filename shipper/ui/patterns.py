@@ -2,6 +2,9 @@
 
 An error's pattern is set when the event is made. Whether it is new is asked of the whole store: it was never
 seen before this range, or its service has had it only since its present version.
+
+A request's exception is one event, the access event itself: that is an error like any other. Access events
+that failed without one say nothing but their names, and come last.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ _MASK: Final = re.compile(r"<(?:str|url|id|ip|path|num)>")
 _HERE: Final = PanelQuery(
     f"service, {_TEXT} AS error, count(*) AS count, min(timestamp) AS first, max(timestamp) AS last,"
     " arg_max(trace_id, timestamp) AS trace_id, count(error_pattern) > 0 AS has_pattern,"
-    " bool_and(coalesce(kind = 'access', FALSE)) AS only_access",
+    " bool_and(coalesce(kind = 'access', FALSE) AND error_type IS NULL) AS only_access",
     _ERRORS,
     "GROUP BY ALL ORDER BY count DESC, last DESC LIMIT 50",
     _COLUMNS,
@@ -61,7 +64,7 @@ _VERSIONS: Final = PanelQuery(
 )
 _TEXTS: Final = PanelQuery(
     f"{_TEXT} AS text, count(*) AS count",
-    f"{_ERRORS} AND text IS NOT NULL AND kind IS DISTINCT FROM 'access'",
+    f"{_ERRORS} AND text IS NOT NULL AND (kind IS DISTINCT FROM 'access' OR error_type IS NOT NULL)",
     "GROUP BY 1 ORDER BY 2 DESC LIMIT 5000",
     _COLUMNS,
 )

@@ -6,7 +6,7 @@ import * as lines from "./lines.js";
 import * as panels from "./panels.js";
 import { answered, asked, ask, fixed, note, range, read, state, whenChanged, write } from "./state.js";
 
-let stream = null, ticking = null, turn = 0, shown = "";
+let stream = null, ticking = null, burst = 0, turn = 0, shown = "";
 
 // The panels come one after another, as soon as each is known; what the range is comes first.
 async function draw(then = null) {
@@ -110,10 +110,11 @@ function follow() {
   stream?.close();
   clearTimeout(ticking);
   stream = null;
+  burst = 0;
   if (!state.live) return;
   stream = new EventSource(`/api/live?${new URLSearchParams({ filter: state.filter })}`);
   stream.onmessage = ({ data }) => lines.arrive(JSON.parse(data));
-  stream.addEventListener("left", ({ data }) => panels.arrived(0, Number(data)));
+  stream.addEventListener("left", ({ data }) => { panels.arrived(0, Number(data)); burst = performance.now(); });
   tick(4000);
 }
 
@@ -123,6 +124,9 @@ function tick(wait) {
     const begun = performance.now();
     const mine = ticking;
     if (!document.hidden) await Promise.all([draw(), pipeline()]).catch(trouble);
+    if (burst && performance.now() - burst > 3000 && mine === ticking && state.live) {
+      if (await lines.catchUp().catch(trouble)) burst = 0;
+    }
     if (mine === ticking && state.live) tick(Math.max(4000, 2 * (performance.now() - begun)));
   }, wait);
 }

@@ -9,7 +9,7 @@ const PAGE = 400, AT_ONCE = 2, HIGHEST = 8_000_000, KEPT = 40, LIVE = 20_000, SH
 const HIDDEN = new Set(["timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module", "function", "line", "environment",
   "version", "host", "process", "thread", "task", "error", "event_id", "origin_id", "duration_le", "error_pattern", "kind", "log_file", "method", "path", "endpoint", "failed", "name", "tags", "span_kind"]);
 
-const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), needed: [], version: 0, top: 0, context: null, why: null, name: 6 };
+const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), needed: [], version: 0, top: 0, context: null, why: null, name: 6, cleared: false };
 let opened = () => {};
 export const whenOpened = (act) => { opened = act; };
 
@@ -26,7 +26,7 @@ export const current = () => (list.at >= 0 ? lineAt(list.at) : undefined);
 
 export async function load() {
   const mine = (list.version += 1);
-  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), needed: [], context: null, why: null, name: 6 });
+  Object.assign(list, { pages: new Map(), live: [], first: 0, at: -1, fresh: 0, asking: new Set(), needed: [], context: null, why: null, name: 6, cleared: false });
   // How many there are is known already: the newest need not wait until all of them have their places.
   const found = await ask("rows", { ...fixed(), first: 0, count: PAGE, total: volume() });
   if (mine !== list.version) return;
@@ -302,9 +302,21 @@ export function arrive(event) {
     layout();
   }, 80);
 }
+// After a burst: what came too quickly to be listed is fetched, unless somebody reads meanwhile.
+export async function catchUp() {
+  if (list.first >= 1 || list.context || list.at >= 0 || list.cleared) return list.cleared;
+  const newer = list.live.filter((one) => ms(one.timestamp) >= range.to);
+  await load();
+  const there = new Set((list.pages.get(0) ?? []).map((one) => one.event_id));
+  list.live = [...list.live, ...newer].filter((one) => !there.has(one.event_id));
+  arrived(list.live.length);
+  layout();
+  return true;
+}
+
 export function clear() {
   list.version += 1;
-  Object.assign(list, { total: 0, pages: new Map([[0, []]]), live: [], first: 0, at: -1, fresh: 0, context: null });
+  Object.assign(list, { total: 0, pages: new Map([[0, []]]), live: [], first: 0, at: -1, fresh: 0, context: null, cleared: true });
   layout();
 }
 

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 from logferry.shipper.cli import output
 from logferry.shipper.cli.charts import Range, beside, chart, spark
 from logferry.shipper.cli.main import cli
+from logferry.shipper.cli.stats import _narrowed
 from logferry.shipper.cli.table import width_of
+from logferry.shipper.core.filter import parse
 from logferry.shipper.panels import CATALOGUE
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -139,3 +141,13 @@ def test_two_blocks_stand_side_by_side_whatever_their_height() -> None:
     coloured = click.style("ab", fg="red")
     assert beside([coloured, "c"], ["x"], 4) == [f"{coloured}    x", "c"]
     assert chart("slowest", [], OVER, 80, colour=False)[1] == "  nothing in this range"
+
+
+def test_errors_of_requests_count_where_they_have_an_exception() -> None:
+    """What failed without one is told by the error rate; the words of the filter stay."""
+    wanted = "(NOT kind=access OR error_type=*)"
+    assert _narrowed("errors", ["service=shop"]) == f"(service=shop) {wanted}"
+    assert _narrowed("errors", []) == wanted
+    assert _narrowed("qps", ["service=shop"]) == "service=shop"
+    exception = {"kind": "access", "error": {"type": "PoolEmpty"}}
+    assert [parse(wanted).matches(one) for one in (exception, {"kind": "access"}, {})] == [True, False, True]

@@ -347,3 +347,26 @@ def test_ending_does_not_wait_for_a_question(tmp_path: Path) -> None:
     thread.join(30)
     other.join(30)
     assert not other.is_alive()
+
+
+def test_a_requests_exception_is_an_error_like_any_other(tmp_path: Path) -> None:
+    """It is one event, the access event; what failed without one says nothing but the request's name."""
+    broken = {"error": {"type": "PoolEmpty", "message": "no connection left"}, "level": "ERROR"}
+    lines = [
+        event(1, **broken, error_pattern="PoolEmpty: no connection left"),
+        event(2, level="ERROR", message="GET /orders/7 503", error_pattern="GET <path> <num>"),
+        event(3, level="ERROR", message="GET /orders/8 503", error_pattern="GET <path> <num>"),
+        event(4, kind="deployment", message="deployed 2.0", version="2.0"),
+    ]
+    writer = StoreWriter(Layout(tmp_path / "logs"))
+    assert isinstance(writer.write(Batch("ab" * 16, range(1, 5), lines)), Delivered)
+    writer.close()
+    for made in serve(PageServer(tmp_path / "logs")):
+        body = ask(made, f"/api/panels?{SINCE}")[2]
+        told = {row["name"]: row["rows"] for row in map(json.loads, body.splitlines()) if "rows" in row}
+        assert {row["error"]: row["only_access"] for row in told["errors"]} == {
+            "GET <path> <num>": True,
+            "PoolEmpty: no connection left": False,
+        }
+        assert {row["word"] for row in told["keywords"]} == {"PoolEmpty", "connection", "left"}
+        assert [(row["service"], row["version"]) for row in told["deployments"]] == [("shop", "2.0")]
