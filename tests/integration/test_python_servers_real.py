@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -271,6 +272,26 @@ def test_flask_and_werkzeug(tmp_path: Path, *, debug: bool) -> None:
     assert bad["message"].startswith("code 400, message Bad request version")
     message = "GET /fails 500" if debug else "Exception on /fails [GET]"
     failed(one(events, message=message), log)
+    in_its_zone(events, log)
+
+
+@pytest.mark.parametrize("form", [logging.BASIC_FORMAT, "%(asctime)s %(levelname)s %(name)s: %(message)s"])
+def test_aiohttp(tmp_path: Path, form: str) -> None:
+    """Its requests are messages of `logging`, with a time of their own."""
+    port, kept = free_port(), Kept()
+    with served(tmp_path, kept, ["programs.served_aiohttp", str(port), form], port) as log:
+        asked(port, *PATHS)
+    events = [event for event in events_of(log, PYTHON) if "parse_error" not in event]  # it prints a little
+    access = [event for event in events if event.get("method") in {"GET", "HEAD"}]
+    assert requests(access, "aiohttp.access") == [
+        ("GET", "/", 200),
+        ("GET", "/", 200),
+        ("GET", "/missing", 404),
+        ("GET", "/fails", 500),
+        ("GET", "/%22quoted%22", 404),
+    ]
+    assert access[0]["bytes"] > 0
+    failed(one(events, message="Error handling request from 127.0.0.1"), log)
     in_its_zone(events, log)
 
 

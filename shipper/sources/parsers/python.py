@@ -2,8 +2,9 @@
 
 Taken are `LEVEL:logger:message`, `time - logger - LEVEL - message` (with other marks, other orders, a
 process in brackets), gunicorn's, uvicorn's, Flask's and Celery's lines, what Django says of requests, and the
-access lines of uvicorn, gunicorn, Hypercorn, Daphne, Werkzeug and Django, by themselves or behind a head. A
-traceback behind the message is the event's error (`core/parse.py`), also that of a request that failed.
+access lines of uvicorn, gunicorn, Hypercorn, Daphne, aiohttp, Werkzeug and Django, by themselves or behind a
+head. A traceback behind the message is the event's error (`core/parse.py`), also that of a request that
+failed.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _CLF_SAID: Final = re.compile(
     re.ASCII | re.DOTALL,
 )
 _BAD: Final = re.compile(r"code ([45])\d\d, message ")
+_SHORT: Final = re.compile(r"\A(\S{1,64}) (?=\[\d\d/)", re.ASCII)  # aiohttp's: neither identity nor user
 _PORT: Final = re.compile(r":\d{1,5}\Z", re.ASCII)
 _FLASK: Final = re.compile(r"in ([A-Za-z_]\w{0,255}): (.*)\Z", re.DOTALL)
 _REASONS: Final = {status.phrase: status.value for status in HTTPStatus if status >= 400}
@@ -82,7 +84,7 @@ class Python:
             return self._timed(text)
         found = _BASIC.match(text)
         if found is not None:
-            return _plain(found[1], found[2], found[3])
+            return self._said(found[1], found[2], found[3])
         found = _UVICORN.match(text)
         if found is not None:
             return self._said(found[1], "", found[2])
@@ -143,7 +145,7 @@ class Python:
             fields = access_fields({}, found[3], found[4], "uvicorn.access")
             fields["client_ip"] = found[1]
             return fields
-        combined = read_access(said, self._times, f"{server}.access")
+        combined = read_access(_SHORT.sub(r"\1 - - ", said, count=1), self._times, f"{server}.access")
         if combined is not None:
             combined["client_ip"] = _PORT.sub("", combined["client_ip"])
         return combined
@@ -165,7 +167,7 @@ class Python:
     def _said(self, level: str, logger: str, said: str) -> Fields:
         """Return what a message says, which may be an access line, or Flask's."""
         if _QUOTED in said and (access := self._access(said, "hypercorn")) is not None:
-            return access
+            return {**access, "logger": logger} if logger else access
         flask = None if logger else _FLASK.match(said)
         if flask is None:
             return _plain(level, logger, said)

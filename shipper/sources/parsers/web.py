@@ -29,6 +29,7 @@ _ACCESS: Final = re.compile(
     r"(?: " + _QUOTED + r" " + _QUOTED + r")?(?: (.*))?\Z",
     re.ASCII | re.DOTALL,
 )
+_NO_CLIENT: Final = re.compile(r"\d{4}[-/]\d\d[-/]\d\dT?|\[\D|(?:DEBUG|INFO|WARNING|ERROR)\b", re.ASCII)
 _REQUEST: Final = re.compile(r"([A-Z][A-Z_-]{0,31}) (\S{0,65536})(?: ((?:HTTP/)?[0-9.]{1,4}))?\Z")
 _TAIL: Final = re.compile(
     rf'([A-Za-z][A-Za-z0-9_.]{{0,63}})=(?:"({_INSIDE})"|(\S*))|"({_INSIDE})"|(\S+)', re.DOTALL
@@ -133,7 +134,8 @@ def read_access(text: str, times: Times, logger: str) -> Fields | None:
     if found is None:
         return None
     stamp = times.clf(found, 5)
-    if stamp is None or text[found.start(8) - 1] != ":":  # a space is Werkzeug's
+    # A space before the clock is Werkzeug's; what begins otherwise is a request in somebody's message.
+    if stamp is None or text[found.start(8) - 1] != ":" or _NO_CLIENT.match(found[2]):
         return None
     server, client, ident, user = found.group(1, 2, 3, 4)
     request, status, size, referer, agent, tail = found.group(11, 12, 13, 14, 15, 16)
@@ -225,7 +227,7 @@ class _Many:
         ):
             return None
         stamp = self._stamp(moment, zone)
-        if stamp is None:
+        if stamp is None or _NO_CLIENT.match(client):
             return None
         path, _, query = target.partition("?")
         return _Access(

@@ -331,6 +331,15 @@ def test_log4j_about_itself() -> None:
     assert (found["level"], found["thread"], found["message"]) == ("ERROR", "main", "no file")
 
 
+def test_requests_in_messages() -> None:
+    """What stands before a request is no client because it stands there."""
+    line = "2026-11-21 20:17:42,123 INFO aiohttp.access: " + COMBINED.replace("- bob ", "")
+    for parser in ("auto", "python"):
+        found = event(line, ParserConfig(parser, timezone="UTC"))
+        assert (found["client_ip"], found["logger"]) == ("10.0.0.1", "aiohttp.access"), parser
+        assert (found["timestamp"], found["kind"], found["user_agent"]) == (MS, "access", "curl/8")
+
+
 def test_daphne() -> None:
     """Its access lines look like nginx's to `auto`, but for the port and the zone."""
     found = event(
