@@ -1,7 +1,8 @@
 """The other agents: how each is configured and run, and where it comes from.
 
 - rsyslog and syslog-ng come from Debian's packages, unpacked into the tests' cache.
-- Fluent Bit, Filebeat and the OpenTelemetry collector are measured where their programs are on the PATH.
+- Fluent Bit is measured where `fluent-bit` is on the PATH, Filebeat and the OpenTelemetry collector where
+  `filebeat` and `otelcol` are, or in the tests' cache (`python tests/servers/install.py filebeat otelcol`).
 - Nothing is told to them that makes them slower: large batches, one worker, no compression, queues in memory.
   Where an agent can keep its queue on disk, as logferry's spool always does, that is a row of its own. What
   they say of themselves (metrics, the host's data) is off.
@@ -10,13 +11,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from server import Server
-from servers import debian
+from servers import cache, debian
 
 __all__ = ["OTHERS", "Command", "Contender", "Run", "there"]
 
@@ -33,7 +33,7 @@ Command = Callable[[Path, Server], Run]
 class Contender:
     """An agent under one configuration.
 
-    `mode` is the server's, `package` Debian's, `program` one on the PATH. `once`: it ends by itself.
+    `mode` is the server's, `package` Debian's, `program` one that is found. `once`: it ends by itself.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Contender:
 def there(one: Contender) -> bool:
     """Return whether it can run here; fetch Debian's packages for it."""
     if one.program:
-        return shutil.which(one.program) is not None
+        return cache.found(one.program) is not None
     return not one.package or debian.install(one.package)
 
 
@@ -140,7 +140,7 @@ def fluent_bit(output: str, *, parsed: bool = True, disk: bool = False) -> Comma
     port {port}
 {output}
 """)
-        program = str(shutil.which("fluent-bit"))
+        program = str(cache.found("fluent-bit"))
         return [program, "-c", str(place / "fluent-bit.conf")], dict(os.environ)
 
     return command
@@ -163,7 +163,7 @@ setup: {{ilm.enabled: false, template.enabled: false}}
 logging: {{level: warning, to_stderr: true, metrics.enabled: false}}
 """)
         config.chmod(0o600)
-        ours = [str(shutil.which("filebeat")), "-c", str(config), "--path.home", str(place)]
+        ours = [str(cache.found("filebeat")), "-c", str(config), "--path.home", str(place)]
         return [*ours, "--path.data", str(place / "data")], dict(os.environ)
 
     return command
@@ -188,7 +188,7 @@ service:
   telemetry: {{metrics: {{level: none}}, logs: {{level: warn}}}}
   pipelines: {{logs: {{receivers: [filelog], processors: [batch], exporters: [otlphttp]}}}}
 """)
-        return [str(shutil.which("otelcol")), "--config", str(config)], dict(os.environ)
+        return [str(cache.found("otelcol")), "--config", str(config)], dict(os.environ)
 
     return command
 

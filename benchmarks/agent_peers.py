@@ -4,8 +4,7 @@
 
 Each agent reads a file of JSON lines of 300 bytes to its end and ships it to the benchmark's server, which
 answers at once: to Loki's interface, to Elasticsearch's, to OTLP's or to plain HTTP. The peers are in
-agent_others.py: Debian's packages are fetched, Fluent Bit (`fluent-bit`), Filebeat (`filebeat`) and
-the OpenTelemetry collector (`otelcol`) must be on the PATH; what is not here is said and left out. Rules:
+agent_others.py, with where they come from; what is not here is said and left out. Rules:
 
 - CPU time is that of the whole process, for a line: the difference between all lines and a quarter of them,
   so that starting is not a line's. µs a line are seconds for a million lines. The smallest of the rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +19,9 @@ __all__ = [
     "RSYSLOG_VERSION",
     "ZIPKIN_VERSION",
     "binary",
+    "found",
     "missing",
+    "optional",
     "required",
 ]
 
@@ -31,6 +34,7 @@ KAFKA_VERSION = "4.4.0"  # as in kafka/pom.xml
 LUMBER_VERSION = "0.1.1"  # as in lumber/go.mod
 ZIPKIN_VERSION = "3.6.1"  # as in zipkin/pom.xml
 RSYSLOG_VERSION = "debian"  # whatever the distribution has
+_BUILT = ("otelcol", "filebeat")
 
 
 def binary(name: str) -> Path:
@@ -48,6 +52,8 @@ def binary(name: str) -> Path:
         "zipkin": ZIPKIN_VERSION,
         "writers": _written("writers"),
         "npm": _written("npm"),
+        "otelcol": _written("otelcol"),
+        "filebeat": _written("filebeat"),
         "jvm": _written("jvm"),
     }
     return base / "servers" / f"{name}-{versions[name]}"
@@ -60,6 +66,24 @@ def _written(name: str) -> str:
         if file.is_file():
             held.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return held.hexdigest()[:12]
+
+
+def found(name: str) -> Path | None:
+    """Return a program that is in the cache or on the PATH; None: it is nowhere."""
+    if name in _BUILT and (kept := binary(name)).exists():
+        return kept
+    there = shutil.which(name)
+    return Path(there) if there else None
+
+
+def optional(name: str) -> Path:
+    """Return a program that CI does not install; skip a test, always, where it is not."""
+    import pytest
+
+    there = found(name)
+    if there is None:
+        pytest.skip(f"{name} is not here: on the PATH, or by python tests/servers/install.py {name}")
+    return there
 
 
 def missing(message: str) -> NoReturn:

@@ -115,6 +115,16 @@ def writers() -> bool:
     return _own_go("writers", "Go's programs and containers' loggers")
 
 
+def otelcol() -> bool:
+    """Build an OpenTelemetry collector of what `deploy/otel` and the tests name: some minutes."""
+    return _own_go("otelcol", "the OpenTelemetry collector")
+
+
+def filebeat() -> bool:
+    """Build Filebeat 7.17, the last version that the Go module proxy has: some minutes."""
+    return _own_go("filebeat", "Filebeat")
+
+
 def _own_go(name: str, what: str) -> bool:
     """Build the Go program whose source is in the directory `name`, unless it is there."""
     target = binary(name)
@@ -386,6 +396,8 @@ SERVERS = {
     "loki": loki,
     "lumber": lumber,
     "writers": writers,
+    "otelcol": otelcol,
+    "filebeat": filebeat,
     "npm": npm,
     "jvm": jvm,
     "elasticsearch": elasticsearch,
