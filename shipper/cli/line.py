@@ -25,7 +25,8 @@ _HIDDEN: Final = frozenset(
     {
         *("timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module"),
         *("function", "line", "environment", "version", "host", "process", "thread", "task", "error"),
-        *("event_id", "origin_id", "duration_le", "error_pattern", "log_file"),
+        *("event_id", "origin_id", "duration_le", "error_pattern", "log_file", "started", "user_agent"),
+        "color_message",
     }
 )
 # What an access event's or a span's message says already.

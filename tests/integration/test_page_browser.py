@@ -370,6 +370,25 @@ def test_a_service_of_the_graph_can_be_chosen_by_keys(page: Any, shop: Shop) -> 
     assert page.locator("#detail").is_hidden()
 
 
+def test_what_is_copied_is_a_command_that_finds_the_same(page: Any, shop: Shop) -> None:
+    """Words, phrases, alternatives and negations survive the shell."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    for words in (
+        'service=payments "charge failed"',
+        "level=ERROR refused -service=shop",
+        "level=WARNING OR service=mailer",
+    ):
+        shown(page, shop.page(filter=words))
+        count = total(page)
+        page.evaluate("navigator.clipboard.writeText('nothing')")
+        page.keyboard.press("y")
+        command = until(page, "navigator.clipboard.readText()", lambda text: text != "nothing")
+        assert command.startswith("logferry query ")
+        ours = f"{sys.executable} -m {command} --limit 100000 -c {shop.config}"
+        found = subprocess.run(ours, shell=True, capture_output=True, text=True, check=True)
+        assert len(found.stdout.splitlines()) == count > 0, (command, found.stderr)
+
+
 def test_exports(page: Any, shop: Shop) -> None:
     shown(page, shop.page(filter="level=ERROR"))
     count = total(page)

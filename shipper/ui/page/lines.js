@@ -7,7 +7,7 @@ import { arrived, counted, nearTime, volume } from "./panels.js";
 const PAGE = 400, AT_ONCE = 2, HIGHEST = 8_000_000, KEPT = 40, LIVE = 20_000, SHORT = 600;
 // Fields that stand in front, repeat what is in front, or are looked up when they are needed.
 const HIDDEN = new Set(["timestamp", "level", "service", "message", "trace_id", "span_id", "parent_id", "logger", "module", "function", "line", "environment",
-  "version", "host", "process", "thread", "task", "error", "event_id", "origin_id", "duration_le", "error_pattern", "kind", "log_file", "method", "path", "endpoint", "failed", "name", "tags", "span_kind"]);
+  "version", "host", "process", "thread", "task", "error", "event_id", "origin_id", "duration_le", "error_pattern", "kind", "log_file", "method", "path", "endpoint", "failed", "name", "tags", "span_kind", "started", "user_agent", "color_message"]);
 
 const list = { total: 0, pages: new Map(), live: [], first: 0, at: -1, tall: 22, wrap: false, fresh: 0, asking: new Set(), needed: [], version: 0, top: 0, context: null, why: null, name: 6, cleared: false };
 let opened = () => {};
@@ -178,7 +178,7 @@ function line(event, index, before) {
   if (whole > SHORT) text.append(html("em", {}, ` … ${whole > 1024 ? `${(whole / 1048576).toFixed(1)} MB`.replace("0.0 MB", `${Math.round(whole / 1024)} kB`) : `${whole} characters`}`));
   if (event.error?.type && !message.includes(event.error.type)) { text.append("  "); text.append(html("b", { class: "bad" }, visible(event.error.type))); const words = oneLine(event.error.message).slice(0, SHORT); if (!message.includes(words)) found(text, ` ${words}`); }
   made.append(text);
-  const rest = Object.entries(event).filter(([name, value]) => !HIDDEN.has(name) && value !== null && name !== "status_code" && name !== "duration_ms");
+  const rest = Object.entries(event).filter(([name, value]) => !HIDDEN.has(name) && value !== null && name !== "status_code" && name !== "duration_ms" && !(name === "request_id" && value === event.trace_id));
   // What the line before says as well is not said again.
   for (const [name, value] of rest.filter(([name, value]) => !before || typeof value === "object" || before[name] !== value).slice(0, 8)) {
     made.append(html("span", { class: "kv", "data-field": typeof value === "object" ? null : name }, html("small", {}, `${visible(name)}=`), oneLine(typeof value === "object" ? JSON.stringify(value) : value).slice(0, 80)));

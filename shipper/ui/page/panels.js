@@ -87,9 +87,9 @@ function tools(name) {
 const BASE = { qps: "kind=access", heatmap: "kind=access", latency: "kind=access", error_rate: "kind=access", top_errors: "failed=true", slowest: "kind=access", errors: "level=ERROR,CRITICAL", keywords: "level=ERROR,CRITICAL" };
 
 export function command(name = "") {
-  // One word of the shell for each: several in one might be taken for a value with blanks.
+  // One word of the shell for each: several in one might be taken for a value with blanks, and -x for an option.
   const shell = (word) => (/^[\w=.:@%+,/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
-  const words = [BASE[name], ...terms(state.filter).map((one) => (/\s(OR|\|\|)\s/.test(one) && !one.startsWith("(") ? `(${one})` : one))].filter(Boolean).map(shell);
+  const words = [BASE[name], ...terms(state.filter).map((one) => (/\s(OR|\|\|)\s/.test(one) && !one.startsWith("(") ? `(${one})` : one.replace(/^-(?=\S)/, "NOT ")))].filter(Boolean).map(shell);
   return ["logferry query", ...words, `--since ${state.since}`, ...(state.until ? [`--until ${state.until}`] : [])].join(" ");
 }
 
@@ -187,7 +187,7 @@ function errors(rows) {
     return html("tr", { "data-error": row.error, "data-count": row.count },
       html("td", { class: "num" }, number(row.count)),
       html("td", { class: "text" }, button(visible(row.error ?? "(no message)"), () => add([term("service", row.service), ...words]), { class: "link", title: visible(row.error ?? "") }), " ", ...marks),
-      html("td", { class: "dim" }, visible(row.service)), html("td", { class: "dim" }, when(row.first_ever ?? row.first)), html("td", { class: "dim" }, when(row.last)),
+      html("td", { class: "dim", title: visible(row.service) }, visible(row.service)), html("td", { class: "dim" }, when(row.first_ever ?? row.first)), html("td", { class: "dim" }, when(row.last)),
       html("td", {}, row.trace_id ? button("trace", () => write({ trace: row.trace_id }), { class: "small", title: "the last one's trace" }) : null));
   };
   const head = ["count", "pattern", "service", "first", "last", ""].map((text) => html("th", { scope: "col" }, text));
