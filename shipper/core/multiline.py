@@ -255,8 +255,8 @@ class TracebackJoiner:
             return None if self._blank and state != _CHAINED else inside
         if state == _BEHIND and line.startswith(_CHAINS):
             return _CHAINED
-        if state == _INSIDE:
-            return _INSIDE if indented else _BEHIND
+        if state == _INSIDE:  # loguru marks the place where it was caught
+            return _INSIDE if indented or line.startswith(b"> File ") else _BEHIND
         if indented:
             return None if self._blank and state != _SAYING else self._indented(line, state)
         if self._blank and state != _SAYING and not (self._go and _GO_DUMP.match(line)):

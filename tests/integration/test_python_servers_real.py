@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from programs.followed import Kept, followed
+from programs.loggers import TRACE
 from programs.understood import Event, events_of, one, understood, until
 from taking import context
 
@@ -273,6 +274,41 @@ def test_flask_and_werkzeug(tmp_path: Path, *, debug: bool) -> None:
     message = "GET /fails 500" if debug else "Exception on /fails [GET]"
     failed(one(events, message=message), log)
     in_its_zone(events, log)
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("logger", ["loguru", "structlog"])
+def test_loggers(tmp_path: Path, logger: str, *, colours: bool) -> None:
+    """loguru and structlog for people, with colours and without: who, where, pairs, and tracebacks."""
+    log = tmp_path / "app.log"
+    command = [sys.executable, "-m", "programs.loggers", logger, *(["colours"] if colours else [])]
+    with log.open("wb") as output:
+        subprocess.run(
+            command, env=environment(tmp_path), stdout=output, stderr=output, timeout=60, check=True
+        )
+    assert (b"\x1b[" in log.read_bytes()) is colours
+    events = understood(log, PYTHON)
+    wanted = [
+        ("DEBUG", "asked"),
+        ("INFO", "open | [req-1234-abcd]"),
+        ("WARNING", "slow"),
+        ("ERROR", "not paid"),
+        ("CRITICAL", "closed"),
+    ]
+    if logger == "loguru" and colours:
+        del wanted[3]  # its tracebacks are coloured word by word
+    else:
+        failed(events[3], log)
+    assert messages(events) == wanted
+    assert events[1]["request_id"] == "req-1234-abcd"
+    if logger == "loguru":
+        assert {event["logger"] for event in events} == {"__main__"}
+        assert all(event["function"] == "loguru" and event["line"] > 0 for event in events)
+        return
+    assert {event["logger"] for event in events} == {"shop.orders"}
+    order, slow = events[1], events[2]
+    assert (order["order"], order["who"], order["trace_id"]) == (7, "it's a b", TRACE)
+    assert (slow["took"], slow["path"], slow["empty"], events[3]["order"]) == (1.5, "/a=b", "", 8)
 
 
 @pytest.mark.parametrize("form", [logging.BASIC_FORMAT, "%(asctime)s %(levelname)s %(name)s: %(message)s"])

@@ -1,10 +1,10 @@
 """What Python programs write: `logging`'s default formats and their like, and those of the usual servers.
 
 Taken are `LEVEL:logger:message`, `time - logger - LEVEL - message` (with other marks, other orders, a
-process in brackets), gunicorn's, uvicorn's, Flask's and Celery's lines, what Django says of requests, and the
-access lines of uvicorn, gunicorn, Hypercorn, Daphne, aiohttp, Werkzeug and Django, by themselves or behind a
-head. A traceback behind the message is the event's error (`core/parse.py`), also that of a request that
-failed.
+process in brackets), loguru's and structlog's (`python_loggers.py`), gunicorn's, uvicorn's, Flask's and
+Celery's lines, what Django says of requests, and the access lines of uvicorn, gunicorn, Hypercorn, Daphne,
+aiohttp, Werkzeug and Django, by themselves or behind a head. A traceback behind the message is the event's
+error (`core/parse.py`), also that of a request that failed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ...core.ids import add_ids, block_may_hold_ids, has_ids
 from .levels import level_named
 from .many import Row
 from .model import Fields
+from .python_loggers import read_loguru, read_structlog
 from .times import CLF, ISO_TIME, Times
 from .web import access_fields, read_access
 
@@ -56,6 +57,7 @@ _FLASK: Final = re.compile(r"in ([A-Za-z_]\w{0,255}): (.*)\Z", re.DOTALL)
 _REASONS: Final = {status.phrase: status.value for status in HTTPStatus if status >= 400}
 _REASON: Final = re.compile(r"([A-Z][A-Za-z' -]{2,40})(?: \([^)\n]{1,128}\))?: (/[^\n]{0,8192})")
 _QUOTED: Final = ' "'  # stands in each access line
+_BAR: Final = " | "  # stands in each of loguru's
 _COLOUR: Final = re.compile("\x1b\\[[0-9;]{0,16}m")
 
 
@@ -103,10 +105,12 @@ class Python:
             if task is not None:
                 fields["task_id"] = task[1]
             return fields
+        if _BAR in text and (fields := read_loguru(text, self._times)) is not None:
+            return fields
         found = _TIMED.match(text)
         if found is not None:
             return self._usual(found)
-        return self._others(text)
+        return read_structlog(text, self._times) or self._others(text)
 
     def _others(self, text: str) -> Fields | None:
         """Take lines of which the first is a record: what follows is the traceback of what it tells."""
@@ -180,7 +184,7 @@ class Python:
         rows: list[Row | None] = []
         for text in texts:
             row = None
-            found = match(text) if text[:1].isdigit() else None
+            found = match(text) if text[:1].isdigit() and _BAR not in text else None
             if found is not None and not (coloured and "\x1b" in text) and not (ids and has_ids(text)):
                 day, clock, fraction, zone, process, first, behind, line, before, second, said = (
                     found.groups()

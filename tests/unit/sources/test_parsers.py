@@ -195,6 +195,24 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("python", "WARNING:shop:low", {"level": "WARNING", "logger": "shop", "message": "low"}),
     ("python", "2026-11-21 20:17:42,123 - shop - ERROR - no", {"timestamp": MS, "logger": "shop"}),
+    (
+        "python",
+        "2026-11-21 20:17:42.123 | SUCCESS  | shop.orders:pay:8 - a | b",
+        {"timestamp": MS, "level": "INFO", "logger": "shop.orders", "function": "pay", "line": 8},
+    ),
+    (
+        "python",
+        "2026-11-21T20:17:42.123Z [warning  ] a=b is it [x.y] n=1 f=1.5 s='a \\'b\\'' level=up ok=True",
+        {
+            "timestamp": MS,
+            "level": "WARNING",
+            "message": "a=b is it",
+            "logger": "x.y",
+            "n": 1,
+            "level_": "up",
+        },
+    ),
+    ("python", "2026-11-21 20:17:42 [info     ] n=1 of m", {"message": "n=1 of m"}),
     ("python", "[2026-11-21 20:17:42 +0000] [12] [INFO] Booting", {"timestamp": T, "process": 12}),
     ("python", 'INFO:     10.0.0.1:50 - "GET /x HTTP/1.1" 200 OK', {"client_ip": "10.0.0.1", "path": "/x"}),
     (
