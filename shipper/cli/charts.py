@@ -163,12 +163,14 @@ def _bars(panel: Panel, rows: Rows, width: int, *, colour: bool) -> list[str]:
     key = {"top_errors": "rate", "slowest": "p95", "calls": "calls"}.get(panel.name, "count")
     other = {"errors": "error", "calls": "peer"}.get(panel.name, "endpoint")
     top = max(float(row[key] or 0) for row in rows) or 1.0
-    drawn = max(8, min(30, width // 4))
     arrow = " →" if panel.name == "calls" else ""
     names = [plain_cell(f"{row['service']}{arrow} {row[other]}") for row in rows]
     # The bars stand beside their names, however wide the terminal is.
     widest = max(_NAME, *map(width_of, names))
-    room = min(widest, max(10, width - drawn - (48 if panel.name == "calls" else 26)))
+    # Names matter more than the length of bars.
+    figures = 48 if panel.name == "calls" else 26
+    drawn = max(8, min(30, width // 4, width - figures - widest))
+    room = min(widest, max(10, width - drawn - figures))
     lines = []
     for row, name in zip(rows, names, strict=True):
         value = float(row[key] or 0)

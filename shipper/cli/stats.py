@@ -148,7 +148,8 @@ def _draw(
 def _completeness(store: Store, config_path: str | None, store_path: str | None) -> str:
     """Say what the charts stand on: the newest event, and what waits or was dropped where that is known."""
     newest = next(iter(store.query("", limit=1)), None)
-    told = [f"newest event {newest['timestamp']}" if newest else "the store is empty"]
+    moment = datetime.fromisoformat(str(newest["timestamp"])).astimezone() if newest else None
+    told = [f"newest event {moment:%Y-%m-%d %H:%M:%S}" if moment else "the store is empty"]
     if store_path is None:
         from ..config.plan import spool_path
         from ..overview import Watcher
