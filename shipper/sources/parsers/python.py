@@ -105,8 +105,8 @@ class Python:
             if task is not None:
                 fields["task_id"] = task[1]
             return fields
-        if _BAR in text and (fields := read_loguru(text, self._times)) is not None:
-            return fields
+        if _BAR in text and (said := read_loguru(text, self._times)) is not None:
+            return said
         found = _TIMED.match(text)
         if found is not None:
             return self._usual(found)

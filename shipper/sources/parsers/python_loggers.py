@@ -28,7 +28,7 @@ _STRUCTLOG: Final = re.compile(
     re.ASCII | re.DOTALL,
 )
 _FIRST: Final = re.compile(
-    r" +(?:\[([A-Za-z_][\w.]{0,255})\](?: +(?=[A-Za-z_])|\Z)|(?=[A-Za-z_][\w.]{0,127}=))"
+    r"(?<! ) +(?:\[([A-Za-z_][\w.]{0,255})\](?: +(?=[A-Za-z_])|\Z)|(?=[A-Za-z_][\w.]{0,127}=))"
 )
 _PAIR: Final = re.compile(
     r"([A-Za-z_][\w.]{0,127})="
