@@ -26,6 +26,7 @@ from servers.debian import required
 from servers.kafka import KafkaServer
 from servers.shop import ShopServers
 
+from logferry.handlers.redaction.values import FAILED
 from logferry.shipper.core.waterfall import waterfall
 from logferry.shipper.spool import audit
 from logferry.shipper.store import Store, StoreError
@@ -229,19 +230,25 @@ def done(tmp_path_factory: pytest.TempPathFactory, kafka: KafkaServer) -> Iterat
 
 
 def test_every_line_of_every_service(done: Done) -> None:
-    """Each is of its order's trace and request, names no other order, and none is missing or too many."""
+    """Each is of its order's trace and request and names no other; none is missing, too many or redacted."""
     by_trace = {order.trace: order for order in done.orders}
     found: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     for event in Store(done.store).query("", limit=None):
+        text = json.dumps(event)
         if not event["trace_id"]:
-            assert re.search(r"A\d{6}", json.dumps(event)) is None, event  # a program's own beginning and end
+            assert re.search(r"A\d{6}", text) is None, event  # a program's own beginning and end
             continue
+        if event["service"] == "postgresql":
+            assert event.pop("session_id", "[REDACTED]") == "[REDACTED]"  # a web session's is a secret
+            text = json.dumps(event)
+        assert "[REDACTED" not in text, event  # there is none in an order
+        assert FAILED not in text, event
         if event["trace_id"] not in by_trace:
             assert not is_of_an_order(event), event
             continue
         order = by_trace[event["trace_id"]]
         assert event["request_id"] == order.request, event
-        assert set(re.findall(r"A\d{6}", json.dumps(event))) <= {order.name}, event
+        assert set(re.findall(r"A\d{6}", text)) <= {order.name}, event
         found[order.trace].update([shape(event)] if is_of_an_order(event) else ())
     for order in done.orders:
         assert found[order.trace] == expected(order), order

@@ -2,7 +2,7 @@
 
 The logs are made on this machine when the test runs: by the interpreter, pip, git, an HTTP server, tracebacks
 of the standard library; the package manager's are read where there are any. What is missing
-are the lines of a made-up service.
+are the lines of a made-up service. (The demo's own lines: tests/integration/test_shop_real.py.)
 """
 
 from __future__ import annotations
