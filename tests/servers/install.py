@@ -121,7 +121,7 @@ def otelcol() -> bool:
 
 
 def filebeat() -> bool:
-    """Build Filebeat 7.17, the last version that the Go module proxy has: some minutes."""
+    """Build Filebeat 7.17, the newest that the Go module proxy has: some minutes."""
     return _own_go("filebeat", "Filebeat")
 
 

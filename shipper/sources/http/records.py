@@ -7,6 +7,7 @@ Rules
   says, in this order, and the level what `level`, `severity` or `detected_level` says. All others are fields.
 - Of OTLP's resource, `service.name`, `service.version`, `deployment.environment.name` and `host.name` are the
   event's own; all other attributes are fields by their names. The record's severity counts, if it has one.
+- What a collector parsed out of a body, and left in it as well, is there once.
 - An id that another logferry gave an event (`event_id`, `log.record.uid`) stays the event's id.
 """
 
@@ -14,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
-from ...core.parse import Parsed, level_of, parse, service_of, span_of, trace_of
+from ...core.parse import Parsed, level_of, moment_of, parse, service_of, span_of, trace_of
 from ..listen.identity import known_id
 from ..parsed_blocks import Told
 
@@ -154,6 +156,7 @@ def told_of_record(record: Record) -> Told:
         parsed.error = _take_error(attributes)
     if record.event:
         fields.setdefault("event_name", record.event)
+    _drop_repeated(attributes, parsed)
     for names, held in ((_RESOURCE, resource), (_ATTRIBUTES, attributes)):
         for name, value in held.items():
             fields.setdefault(names.get(name, name), value)
@@ -170,6 +173,24 @@ def _read_body(body: Any) -> Parsed:
         return parse(orjson.dumps(body)) or Parsed("")
     except TypeError:  # integers beyond 64 bits
         return Parsed(str(body))
+
+
+def _drop_repeated(attributes: dict[str, Any], parsed: Parsed) -> None:
+    """Leave out attributes that repeat what the event says: collectors parse a body into them and keep it."""
+    for name, read, said in (
+        ("message", str, parsed.message),
+        ("level", level_of, parsed.level),
+        ("service", service_of, parsed.service),
+        ("logger", str, parsed.logger),
+        ("trace_id", trace_of, parsed.trace_id),
+        ("span_id", span_of, parsed.span_id),
+    ):
+        value = attributes.get(name)
+        if isinstance(value, str) and said and read(value) == said:
+            del attributes[name]
+    stamp = attributes.get("timestamp")
+    if stamp is not None and stamp != "" and moment_of(stamp, datetime.timestamp) == parsed.timestamp:
+        del attributes["timestamp"]
 
 
 def _take_error(attributes: dict[str, Any]) -> dict[str, Any]:

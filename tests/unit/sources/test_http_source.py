@@ -131,6 +131,30 @@ def test_labels_as_prometheus_writes_them() -> None:
             loki.read_labels(bad)
 
 
+def test_what_a_collector_parsed_out_of_a_body_is_there_once() -> None:
+    """`filelog` with `json_parser` leaves the line as the body, and its fields as attributes beside it."""
+    line = {"timestamp": "2026-01-02T03:04:05.000001Z", "level": "error", "message": "paid", "order": 7}
+    attributes = {**line, "level": "warn", "trace_id": "x", "message": "paid"}
+    record = {
+        "body": {"stringValue": json.dumps(line)},
+        "severityNumber": 17,
+        "timeUnixNano": "1767323045000001000",
+        "attributes": [
+            {"key": key, "value": {"intValue": value} if value == 7 else {"stringValue": value}}
+            for key, value in attributes.items()
+        ],
+    }
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+    kept = Kept()
+    with running(source(kept)) as http_source:
+        sent, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        assert ask(http_source, "/v1/logs", sent, kind)[0] == 200
+    (event,) = kept.events
+    assert (event["message"], event["level"], event["order"]) == ("paid", "ERROR", 7)
+    assert event["timestamp"] == line["timestamp"]
+    assert event["extra"] == {"level": "warn", "trace_id": "x"}  # these say something else
+
+
 def test_a_document_with_two_times_has_one_and_the_other_by_a_name_of_its_own() -> None:
     """A field `@timestamp` would be written twice into Elasticsearch, which refuses such a document."""
     own, bulk = "2026-01-02T03:04:05.678901Z", b""
