@@ -37,8 +37,13 @@ _EXPORT: Final = 100_000
 _VALUES: Final = 50
 LOOKED_AT: Final = 20_000
 _SHOWN: Final = 6
-_DEPLOYMENTS: Final = 50  # lines in a chart
 _NEWEST: Final = PanelQuery("max(timestamp) AS newest", "TRUE", "", frozenset({"timestamp"}))
+_DEPLOYED: Final = PanelQuery(
+    "timestamp AS time, service, version, left(message, 200) AS message",
+    "kind = 'deployment'",
+    "ORDER BY time DESC LIMIT 50",  # lines in a chart
+    frozenset({"timestamp", "kind", "service", "version", "message"}),
+)
 _GROUPED: Final = (
     "level",
     "service",
@@ -137,16 +142,7 @@ class Answers:
 
     def _deployments(self, since: str, until: str) -> list[dict[str, Any]]:
         """Return when what was deployed, whatever the filter: the charts have a line there."""
-        found = self._store.query("kind=deployment", since, until, _DEPLOYMENTS, "desc")
-        return [
-            {
-                "time": event["timestamp"],
-                "service": str(event.get("service") or ""),
-                "version": str(event.get("version") or ""),
-                "message": str(event.get("message") or "")[:200],
-            }
-            for event in reversed(list(found))
-        ]
+        return self._store.answer(_DEPLOYED, since, until)
 
     def pipeline(self) -> dict[str, Any]:
         """Say what the pipeline still holds or has dropped, sink by sink, and how old the newest event is."""

@@ -138,7 +138,7 @@ export function show(told) {
       const { series: kept, more } = largest(series(told.rows, "service", "value"), sum);
       put(name, ...lines(title, kept, { ...span, unit: "percentunit", field: "service", more }));
     },
-    deployments: () => deployments(told.rows.map((row) => ({ at: ms(row.time), words: visible([row.service, row.version || row.message].join(" ")).slice(0, 60) }))),
+    deployments: () => deployments(told.rows.map((row) => ({ at: ms(row.time), words: visible([row.service, row.version || row.message].join(" ")).slice(0, 60) })).sort((a, b) => a.at - b.at)),
     heatmap: () => { put("heatmap", nothing("…")); },
     latency: () => {
       const cells = (got.heatmap ?? []).map((row) => [ms(row.time), row.duration_le, row.count]);
