@@ -46,6 +46,27 @@ return {
 """
 
 
+def _override(name: str, prop: str, value: object) -> Json:
+    return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": prop, "value": value}]}
+
+
+# Grafana gives colours in the order of the series: green to errors. Elasticsearch has its own names of ranks.
+_LEVELS: Final = {
+    "CRITICAL": "purple",
+    "ERROR": "red",
+    "WARNING": "orange",
+    "INFO": "green",
+    "DEBUG": "blue",
+    "TRACE": "text",
+}
+_OVERRIDES: Final[Mapping[str, Sequence[Json]]] = {
+    "volume": [
+        _override(level, "color", {"mode": "fixed", "fixedColor": color}) for level, color in _LEVELS.items()
+    ],
+    "latency": [_override(f"p{rank}.0 duration_ms", "displayName", f"P{rank}") for rank in (50, 95, 99)],
+}
+
+
 @dataclass(slots=True)
 class _Board:
     """A dashboard that is being put together: panels are laid from left to right, in rows."""
@@ -120,11 +141,21 @@ def _lines(store: Store, name: str, *, where: str = "", stack: bool = False, **m
         "stacking": {"mode": "normal" if stack else "none"},
     }
     options = {
-        "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["mean", "max"]},
+        "legend": {"displayMode": "list", "placement": "bottom", "calcs": ["mean", "max"]},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     defaults = {"custom": custom, "min": 0, **more.pop("defaults", {})}
-    made = _panel(store, name, "timeseries", where=where, defaults=defaults, options=options, **more)
+    overrides = _OVERRIDES.get(name, [])
+    made = _panel(
+        store,
+        name,
+        "timeseries",
+        where=where,
+        defaults=defaults,
+        options=options,
+        overrides=overrides,
+        **more,
+    )
     if store == "elasticsearch" and name == "qps":
         # Elasticsearch counts the events of an interval: of a fixed one, which the title says.
         made["title"] = "Requests per minute"
@@ -134,16 +165,49 @@ def _lines(store: Store, name: str, *, where: str = "", stack: bool = False, **m
     return made
 
 
+# The column that a bar is long by, in the tables of the two stores.
+_BARS: Final[Mapping[str, str]] = {
+    "top_errors": "Average",
+    "slowest": "p95.0 duration_ms",
+    "errors": "Count",
+}
+
+
 def _bars(store: Store, name: str, *, limit: int = 5, where: str = "") -> Json:
+    """Return a bar for each row: both stores answer with one table, whose other numbers are no bars."""
     options = {
         "displayMode": "gradient",
         "orientation": "horizontal",
         "showUnfilled": True,
         "valueMode": "color",
-        "reduceOptions": {"calcs": ["lastNotNull"], "values": store == "elasticsearch", "limit": 50},
+        "namePlacement": "top" if name == "errors" else "left",
+        "sizing": "manual",
+        "minVizHeight": 18,
+        "maxVizHeight": 40,
+        "text": {"titleSize": 13, "valueSize": 15},
+        "reduceOptions": {"calcs": ["lastNotNull"], "values": True, "limit": 50},
     }
-    defaults = {"min": 0, "color": {"mode": "continuous-GrYlRd"}}
-    return _panel(store, name, "bargauge", where=where, limit=limit, options=options, defaults=defaults)
+    defaults: Json = {"min": 0, "color": {"mode": "continuous-GrYlRd"}}
+    if CATALOGUE[name].unit == "percentunit":
+        # The whole bar is everything: so the colour says what is bad. Red is what the alert calls bad, too.
+        steps = [("green", None), ("orange", 0.01), ("red", 0.05)]
+        levels = [{"color": color, "value": above} for color, above in steps]
+        defaults |= {"color": {"mode": "thresholds"}, "thresholds": {"mode": "absolute", "steps": levels}}
+    made = _panel(store, name, "bargauge", where=where, limit=limit, options=options, defaults=defaults)
+    column = _BARS[name] if store == "elasticsearch" else "Value #A"
+    # Elasticsearch ranks endpoints within their service, and counts their requests beside the share.
+    made["transformations"] = [
+        {
+            "id": "organize",
+            "options": {
+                "excludeByName": {"Count": column != "Count"},
+                "indexByName": {"service": 0, "endpoint": 1},
+            },
+        },
+        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": column, "desc": True}]}},
+        {"id": "limit", "options": {"limitField": limit}},
+    ]
+    return made
 
 
 def _heatmap(store: Store, where: str = "") -> Json:
@@ -167,7 +231,8 @@ def _heatmap(store: Store, where: str = "") -> Json:
 
 def _cloud(store: Store) -> Json:
     options = {"renderer": "canvas", "editorMode": "code", "getOption": _CLOUD}
-    return _panel(store, "errors", "volkovlabs-echarts-panel", limit=50, options=options)
+    made = _panel(store, "errors", "volkovlabs-echarts-panel", limit=50, options=options)
+    return {**made, "title": f"{made['title']}, as a cloud"}
 
 
 # What the columns of the two stores' tables are in the graph of calls, and what people read. Loki's are named
@@ -182,41 +247,60 @@ def _calls(store: Store, *, graph: bool) -> Json:
     """Return who calls whom, as a graph (Grafana makes its nodes of the edges' ends) or as a table."""
     made = _panel(store, "calls", "nodeGraph" if graph else "table", limit=50)
     calls, failed, slow = _CALLS[store]
-    # A node adds up what its edges have as statistics: a sum of shares means nothing, so these are details.
-    names = (
-        ("source", "target", "mainstat", "detail__failed", "detail__p95")
-        if graph
-        else ("caller", "callee", "calls", "error rate", "P95")
-    )
-    renamed = dict(zip(("service", "peer", calls, failed, slow), names, strict=True))
-    places = {old: number for number, old in enumerate(renamed)}
     steps: list[Json] = []
     if store == "loki":
         steps += [{"id": "labelsToFields", "options": {"mode": "columns"}}, {"id": "merge", "options": {}}]
     if graph:
-        # An edge has an id: the number of its row.
+        # The graph takes a column by its name, and what is renamed keeps it: so columns are made anew. An
+        # edge has an id, the number of its row. A node adds up what its edges have as statistics: a sum of
+        # shares means nothing, so these are details.
+        steps += [_renewed("service", "source"), _renewed("peer", "target")]
+        steps += [
+            _times_one(old, new)
+            for old, new in ((calls, "mainstat"), (failed, "detail__failed"), (slow, "detail__p95"))
+        ]
         steps.append({"id": "calculateField", "options": {"mode": "index", "alias": "id"}})
-    hidden = {"excludeByName": {"Time": True}, "indexByName": places, "renameByName": renamed}
-    steps.append({"id": "organize", "options": hidden})
-    made["transformations"] = steps
-    made["fieldConfig"]["defaults"] = {}
-    if graph:
-        # The graph writes units down as they stand: it knows no short numbers.
-        made["options"] = {"edges": {"mainStatUnit": "calls"}, "nodes": {"mainStatUnit": "calls"}}
+        # Units are written down as they stand (it knows no short numbers), and there is room for the number.
         units = {"detail__failed": "percentunit", "detail__p95": "ms"}
+        shown = {"mainstat": "calls", "detail__failed": "error rate", "detail__p95": "P95"}
     else:
+        names = ("caller", "callee", "calls", "error rate", "P95")
+        renamed = dict(zip(("service", "peer", calls, failed, slow), names, strict=True))
+        places = {old: number for number, old in enumerate(renamed)}
+        hidden = {"excludeByName": {"Time": True}, "indexByName": places, "renameByName": renamed}
+        steps.append({"id": "organize", "options": hidden})
         made["title"], made["options"] = "Calls, as a table", {"showHeader": True}
-        units = {"calls": "short", "error rate": "percentunit", "P95": "ms"}
-    made["fieldConfig"]["overrides"] = [
-        {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
-        for name, unit in units.items()
-    ]
+        units, shown = {"calls": "short", "error rate": "percentunit", "P95": "ms"}, {}
+    made["transformations"] = steps
+    made["fieldConfig"] = {
+        "defaults": {} if graph else {"custom": {"minWidth": 70}},
+        "overrides": [
+            *(_override(name, "unit", unit) for name, unit in units.items()),
+            *(_override(name, "displayName", words) for name, words in shown.items()),
+        ],
+    }
     return made
 
 
-def _logs(store: Store, streams: str, where: str, title: str) -> Json:
+def _renewed(old: str, new: str) -> Json:
+    how = {"source": old, "format": "regexp", "regExp": f"/(?<{new}>.*)/"}
+    return {"id": "extractFields", "options": how}
+
+
+def _times_one(old: str, new: str) -> Json:
+    factors = {
+        "left": {"matcher": {"id": "byName", "options": old}},
+        "operator": "*",
+        "right": {"fixed": "1"},
+    }
+    return {"id": "calculateField", "options": {"mode": "binary", "alias": new, "binary": factors}}
+
+
+def _logs(store: Store, streams: str, where: str, title: str, *, order: str = "Descending") -> Json:
+    """Return a list of lines. With `order` Ascending they are read as a story."""
     if store == "loki":
-        expr = f'{{{streams}}} {where} | json message="message" | line_format "{{{{.message}}}}"'
+        expr = f'{{{streams}}} {where} | json message="message"'
+        expr += ' | line_format "{{.service}}: {{.message}}"'
         target: Json = {"refId": "A", "datasource": _source("loki"), "expr": " ".join(expr.split())}
         target |= {"queryType": "range", "editorMode": "code", "maxLines": 500}
     else:
@@ -233,7 +317,7 @@ def _logs(store: Store, streams: str, where: str, title: str) -> Json:
         "showTime": True,
         "wrapLogMessage": True,
         "enableLogDetails": True,
-        "sortOrder": "Descending",
+        "sortOrder": order,
         "dedupStrategy": "none",
         "prettifyLogMessage": False,
     }
@@ -325,7 +409,7 @@ def _overview(store: Store) -> Json:
     board = _Board(store, [])
     board.add(_lines(store, "qps"), 12, 8)
     board.add(_heatmap(store), 12, 8)
-    board.add(_lines(store, "error_rate", defaults={"max": 1}), 12, 8)
+    board.add(_lines(store, "error_rate"), 12, 8)
     board.add(_lines(store, "latency"), 12, 8)
     board.add(_bars(store, "top_errors"), 12, 8)
     board.add(_bars(store, "slowest"), 12, 8)
@@ -346,7 +430,7 @@ def _endpoint(store: Store) -> Json:
     where = '| endpoint=~"$endpoint"' if store == "loki" else "endpoint:$endpoint"
     board.add(_lines(store, "qps", where=where), 12, 8)
     board.add(_heatmap(store, where), 12, 8)
-    board.add(_lines(store, "error_rate", where=where, defaults={"max": 1}), 12, 8)
+    board.add(_lines(store, "error_rate", where=where), 12, 8)
     board.add(_lines(store, "latency", where=where), 12, 8)
     streams = f'{_VARIABLES},kind="access"'
     logs = where if store == "loki" else f"kind:access AND service:$service AND {where}"
@@ -358,7 +442,7 @@ def _endpoint(store: Store) -> Json:
 
 def _errors(store: Store) -> Json:
     board = _Board(store, [])
-    board.add(_lines(store, "error_rate", defaults={"max": 1}), 12, 8)
+    board.add(_lines(store, "error_rate"), 12, 8)
     board.add(_bars(store, "top_errors", limit=10), 12, 8)
     board.add(_cloud(store), 12, 10)
     board.add(_bars(store, "errors", limit=20), 12, 10)
@@ -374,6 +458,7 @@ def _trace(store: Store) -> Json:
     traces = {
         "type": "traces",
         "title": "Spans",
+        "description": "Of the trace whose id stands above. Elsewhere, open a line and click its trace.",
         "datasource": _source("zipkin"),
         "targets": [
             {
@@ -387,8 +472,9 @@ def _trace(store: Store) -> Json:
         "options": {},
     }
     board.add(traces, 24, 14)
-    where = '| trace_id="$trace_id"' if store == "loki" else 'trace_id:"$trace_id"'
-    board.add(_logs(store, 'service=~".+"', where, "Lines of this trace"), 24, 16)
+    # Without a trace id there are no lines, and not those that belong to none.
+    where = '| trace_id!="" | trace_id="$trace_id"' if store == "loki" else 'trace_id:"$trace_id"'
+    board.add(_logs(store, 'service=~".+"', where, "Lines of this trace", order="Ascending"), 24, 16)
     made = _dashboard(store, "trace", f"Trace ({store})", board, [_text("trace_id", "", "trace id")])
     return {**made, "annotations": {"list": []}}
 
@@ -402,11 +488,17 @@ def _pipeline() -> Json:
         ("Delivered per second", "sum by (sink) (rate(logferry_delivered_total[$__rate_interval]))", "cps"),
         ("Waiting in the spool", "sum by (sink) (logferry_pending)", "short"),
         ("Lag of the oldest event", "max by (sink) (logferry_lag_seconds)", "s"),
-        ("Dropped, by reason", f"{dropped} or vector(0)", "short"),
+        (
+            "Dropped, by reason",
+            f'{dropped} or on () label_replace(vector(0), "reason", "nothing", "", "")',
+            "short",
+        ),
         ("Dead letters", "sum by (sink) (increase(logferry_dead_lettered_total[$__range]))", "short"),
         ("Retried per second", "sum by (sink) (rate(logferry_retried_total[$__rate_interval]))", "cps"),
         ("Sinks that do not deliver", 'sum by (sink, state) (logferry_sink_state{state!="ok"})', "short"),
     )
+    # Where nothing happens the scale is not a hundred.
+    custom = {"axisSoftMax": 1, "lineWidth": 2, "fillOpacity": 10, "showPoints": "never"}
     for title, expr, unit in rows:
         legend = "{{sink}} {{reason}}{{state}}" if "reason" in expr or "state" in expr else "{{sink}}"
         target = {
@@ -421,7 +513,7 @@ def _pipeline() -> Json:
             "title": title,
             "datasource": _source("prometheus"),
             "targets": [target],
-            "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+            "fieldConfig": {"defaults": {"unit": unit, "min": 0, "custom": custom}, "overrides": []},
             "options": {
                 "legend": {"displayMode": "list", "placement": "bottom"},
                 "tooltip": {"mode": "multi"},
