@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -64,9 +65,11 @@ def server(place: Path) -> Iterator[PageServer]:
 def serve(made: PageServer) -> Iterator[PageServer]:
     thread = threading.Thread(target=made.serve_forever, args=(0.05,))
     thread.start()
-    yield made
-    made.end()
-    thread.join()
+    try:
+        yield made
+    finally:
+        made.end()
+        thread.join()
 
 
 def ask(
@@ -361,7 +364,7 @@ def test_a_requests_exception_is_an_error_like_any_other(tmp_path: Path) -> None
     writer = StoreWriter(Layout(tmp_path / "logs"))
     assert isinstance(writer.write(Batch("ab" * 16, range(1, 5), lines)), Delivered)
     writer.close()
-    for made in serve(PageServer(tmp_path / "logs")):
+    with contextmanager(serve)(PageServer(tmp_path / "logs")) as made:
         body = ask(made, f"/api/panels?{SINCE}")[2]
         told = {row["name"]: row["rows"] for row in map(json.loads, body.splitlines()) if "rows" in row}
         assert {row["error"]: row["only_access"] for row in told["errors"]} == {
