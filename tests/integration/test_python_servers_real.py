@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import os
 import signal
 import socket
@@ -311,10 +310,9 @@ def test_loggers(tmp_path: Path, logger: str, *, colours: bool) -> None:
     assert (slow["took"], slow["path"], slow["empty"], events[3]["order"]) == (1.5, "/a=b", "", 8)
 
 
-@pytest.mark.parametrize("form", [logging.BASIC_FORMAT, "%(asctime)s %(levelname)s %(name)s: %(message)s"])
-def test_aiohttp(tmp_path: Path, form: str) -> None:
+def test_aiohttp(tmp_path: Path) -> None:
     """Its requests are messages of `logging`, with a time of their own."""
-    port, kept = free_port(), Kept()
+    port, kept, form = free_port(), Kept(), "%(asctime)s %(levelname)s %(name)s: %(message)s"
     with served(tmp_path, kept, ["programs.served_aiohttp", str(port), form], port) as log:
         asked(port, *PATHS)
     events = [event for event in events_of(log, PYTHON) if "parse_error" not in event]  # it prints a little

@@ -351,9 +351,13 @@ def test_log4j_about_itself() -> None:
 
 def test_requests_in_messages() -> None:
     """What stands before a request is no client because it stands there."""
-    line = "2026-11-21 20:17:42,123 INFO aiohttp.access: " + COMBINED.replace("- bob ", "")
+    said = COMBINED.replace("- bob ", "")
+    basic = event("INFO:aiohttp.access:" + said, ParserConfig("auto"))
+    assert (basic["timestamp"], basic["client_ip"], basic["logger"]) == (T, "10.0.0.1", "aiohttp.access")
     for parser in ("auto", "python"):
-        found = event(line, ParserConfig(parser, timezone="UTC"))
+        found = event(
+            "2026-11-21 20:17:42,123 INFO aiohttp.access: " + said, ParserConfig(parser, timezone="UTC")
+        )
         assert (found["client_ip"], found["logger"]) == ("10.0.0.1", "aiohttp.access"), parser
         assert (found["timestamp"], found["kind"], found["user_agent"]) == (MS, "access", "curl/8")
 
