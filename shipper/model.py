@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
     "ID_FRONT",
     "Account",
     "Batch",
+    "Beside",
     "Delivered",
     "Limits",
     "Partial",
@@ -90,11 +91,20 @@ class Limits:
     overhead: int = 0
 
 
+class Beside(NamedTuple):
+    """What was written beside `size` lines, from sequence `first` on: packed columns (`core/columns.py`)."""
+
+    first: int
+    size: int
+    columns: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Events of one spool in order; `lines[i]` has the sequence `sequences[i]`.
 
-    `longest`: no line has more bytes; 0: that is not known.
+    `longest`: no line has more bytes; 0: that is not known. `beside` says what was written beside some of the
+    lines, in order; the first and the last may reach beyond the batch.
     """
 
     spool: str
@@ -102,6 +112,7 @@ class Batch:
     lines: Sequence[bytes]
     attempt: int = 1
     longest: int = 0
+    beside: Sequence[Beside] = ()
 
     def __len__(self) -> int:
         return len(self.lines)

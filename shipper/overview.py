@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from .core.framing import LINES, POSITIONS, SHUTDOWN, SIFTED, split_prefix
+from .core.framing import MANY, POSITIONS, SHUTDOWN, split_prefix
 from .core.sift import event_time
 from .core.tail import decode
 from .courier.board import Board
@@ -224,7 +224,7 @@ class Watcher:
                 scan.last = max(scan.last, frame.sequence + frame.events - 1)
                 scan.ended = frame.kind == SHUTDOWN
                 payload = found.block[frame.start : frame.stop]
-                if frame.kind in {LINES, SIFTED} and frame.prefix:
+                if frame.kind in MANY and frame.prefix:
                     source, position = split_prefix(payload, frame.prefix)
                     scan.positions[source] = position
                     if fresh:

@@ -102,7 +102,7 @@ class _Blurred:
 
     def remember(self, numberless: bytes) -> None:
         """Keep what is clean for any numbers."""
-        if len(numberless) > _LONGEST or self._match(numberless) is not None:
+        if self._match(numberless) is not None:
             return
         self._size += len(numberless)
         if self._size > _ROOM:
@@ -128,9 +128,28 @@ def detector(sources: Iterable[str], patterns: Sequence[str]) -> Callable[[Seque
     except re2.error:
         return lambda _texts: True
 
+    may_hold = _remembering(match, seen)
+
+    def may_hold_more(texts: Sequence[str]) -> bool:
+        if may_hold(texts):
+            return True
+        if users is not None and users.search("\0".join(texts).encode("utf-8", "replace")) is not None:
+            return True
+        return any(one.search(t.encode("utf-8", "replace")) is not None for one in alone for t in texts)
+
+    return may_hold if users is None and not alone else may_hold_more
+
+
+def _remembering(
+    match: Callable[[bytes], list[int] | None], seen: _Blurred
+) -> Callable[[Sequence[str]], bool]:
+    """Return a function that tells whether any of some texts matches, and remembers some that do not."""
+
     def may_hold(texts: Sequence[str]) -> bool:
         # Lone surrogates cannot be encoded, and RE2 cannot take them.
         joined = "\0".join(("", *texts, "")).encode("utf-8", "replace")
+        if len(joined) > _LONGEST:
+            return match(joined) is not None  # what is so long is not remembered
         numberless = joined.translate(_BLUR)
         if numberless in seen.clean:
             return False
@@ -141,14 +160,7 @@ def detector(sources: Iterable[str], patterns: Sequence[str]) -> Callable[[Seque
             seen.remember(numberless)
         return False
 
-    def may_hold_more(texts: Sequence[str]) -> bool:
-        if may_hold(texts):
-            return True
-        if users is not None and users.search("\0".join(texts).encode("utf-8", "replace")) is not None:
-            return True
-        return any(one.search(t.encode("utf-8", "replace")) is not None for one in alone for t in texts)
-
-    return may_hold if users is None and not alone else may_hold_more
+    return may_hold
 
 
 def user_finder(name: str, pattern: str, *, allow_backtracking: bool) -> Finder:

@@ -16,16 +16,23 @@ class Block(Sequence[bytes]):
 
     `left_out` counts lines that transforms left out: a block of nothing else is still to be appended, for the
     books, and is therefore true. `violations` are reasons by the place of the line that broke the schema.
+    `columns` (packed, see `columns.py`) say by field what the lines hold; empty: nobody has written it down.
     """
 
-    __slots__ = ("_count", "left_out", "payload", "violations")
+    __slots__ = ("_count", "columns", "left_out", "payload", "violations")
 
     def __init__(
-        self, payload: bytes, count: int, left_out: int = 0, violations: Mapping[int, str] = _NONE
+        self,
+        payload: bytes,
+        count: int,
+        left_out: int = 0,
+        violations: Mapping[int, str] = _NONE,
+        columns: bytes = b"",
     ) -> None:
         self.payload = payload
         self.left_out = left_out
         self.violations = violations
+        self.columns = columns
         self._count = count
 
     def __len__(self) -> int:

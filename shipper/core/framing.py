@@ -23,8 +23,9 @@ Rules
 - `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks. `SIFTED` ones
   too, but more events may be counted than there are lines: those that transforms left out have the last
   sequences of the frame; and a line may be marked as one that broke the schema (`mark`). `EVENT` is one line;
-  `VIOLATION` is the reason (the prefix) and the line. The others carry no event, and their sequence is the
-  one that the next event will have.
+  `VIOLATION` is the reason (the prefix) and the line. `COLUMNED` is `LINES` with what the lines say by field
+  (`columns.py`) between prefix and lines, behind its length in four bytes. The others carry no event, and
+  their sequence is the one that the next event will have.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from typing import NamedTuple, TypeAlias
 from .crc import crc32
 
 __all__ = [
+    "COLUMNED",
     "EVENT",
     "EVENT_WORD",
     "HEADER",
     "HEADER_SIZE",
     "KINDS",
     "LINES",
+    "MANY",
     "MARKER",
     "POSITIONS",
     "SEAL",
@@ -49,7 +52,9 @@ __all__ = [
     "SIFTED",
     "VIOLATION",
     "Frame",
+    "beside",
     "checksum",
+    "columned",
     "encode",
     "header",
     "mark",
@@ -68,8 +73,10 @@ HEADER_SIZE = HEADER.size
 # The same 24 bytes with marker, kind and prefix as one number, for the hot paths of one event per frame.
 SHORT_HEADER = Struct("<IIQII")
 EVENT_WORD = 0x011E
-EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN, SIFTED = 1, 2, 3, 4, 5, 6, 7
-KINDS = frozenset((EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN, SIFTED))
+EVENT, VIOLATION, LINES, POSITIONS, SEAL, SHUTDOWN, SIFTED, COLUMNED = 1, 2, 3, 4, 5, 6, 7, 8
+MANY = frozenset((LINES, SIFTED, COLUMNED))
+"""Kinds of frames whose prefix is a source's position, and which hold any number of lines."""
+KINDS = MANY | {EVENT, VIOLATION, POSITIONS, SEAL, SHUTDOWN}
 
 # The largest prime below 2**32, and odd factors that keep the header's fields apart.
 PRIME = 0xFFFFFFFB
@@ -126,6 +133,21 @@ def encode(salt: int, kind: int, prefix: int, payload: bytes, sequence: int, cou
     return HEADER.pack(MARKER, kind, prefix, len(payload), sequence, count, check) + payload
 
 
+def columned(columns: bytes, lines: bytes) -> bytes:
+    """Return what stands behind the prefix of a `COLUMNED` frame."""
+    return b"".join((len(columns).to_bytes(4, "little"), columns, lines))
+
+
+def beside(block: bytes, frame: Frame) -> tuple[bytes, int]:
+    """Return the columns of a frame of lines (none: empty), and the offset at which its lines begin."""
+    start = frame.start + frame.prefix
+    if frame.kind != COLUMNED:
+        return b"", start
+    begin = start + 4
+    stop = begin + int.from_bytes(block[start:begin], "little")
+    return block[begin:stop], stop
+
+
 def mark(line: bytes, reason: str) -> bytes:
     """Return a line that broke the schema as it stands in a `SIFTED` frame: NUL, reason, NUL, line."""
     clean = reason.translate({0: " ", 0x0A: " ", MARKER: " "})
@@ -165,6 +187,6 @@ def resync(block: bytes, at: int, salt: int) -> int:
 
 
 def split_prefix(payload: bytes, prefix: int) -> tuple[str, bytes]:
-    """Return source name and position from the prefix of a `LINES` or `SIFTED` frame."""
+    """Return source name and position from the prefix of a frame of lines."""
     name, _, position = payload[:prefix].partition(b"\0")
     return name.decode("utf-8", "replace"), position

@@ -198,4 +198,4 @@ def _collapsed(batch: Batch, found: dict[int, Fate]) -> Batch:
     lines = list(batch.lines)
     for index, count in times.items():
         lines[index] = b'{"repeated":%d,' % count + lines[index][1:]
-    return replace(batch, lines=lines, longest=0)
+    return replace(batch, lines=lines, longest=0, beside=())

@@ -81,6 +81,7 @@ class LineBlocks:
     _prover: Prover | None = None
     _grows: float = 1.0  # events have so many times the bytes of their lines, as far as that has mattered
     _sieve: SourceBuilder | None = None  # whose transforms only leave lines out
+    _single: bool = False  # whether none of the lines at hand holds a line break
     _able: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,16 +106,20 @@ class LineBlocks:
             except ValueError:
                 self._able = False  # what stands in every event must be looked at in every event
 
-    def blocks(self, lines: Sequence[bytes]) -> Iterator[tuple[Block, int]]:
-        """Yield blocks of events, each with the number of lines it was made of."""
+    def blocks(self, lines: Sequence[bytes], *, single: bool = False) -> Iterator[tuple[Block, int]]:
+        """Yield blocks of events, each with the number of lines it was made of.
+
+        `single`: none of them holds a line break.
+        """
+        self._single = single
         given, at = lines, 0
         if self._reader is not None:
             lines = self._understood(self._reader, lines)
         while at < len(lines):
             part = lines[at : at + _AT_ONCE]
             room = min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows)
-            while len(part) > 1 and sum(map(len, part)) > room:
-                part = part[: len(part) // 2]
+            while len(part) > 1 and (size := sum(map(len, part))) > room:
+                part = part[: max(1, int(len(part) * room / size * 0.98))]
             block = self._block(part, given[at : at + len(part)])
             while len(block.payload) > _MAX_BYTES and len(part) > 1:  # all of it made in vain
                 self._grows = 1.1 * len(block.payload) / max(1, sum(map(len, part)))
@@ -176,7 +181,7 @@ class LineBlocks:
         return block
 
     def _events(self, lines: Sequence[bytes], given: Sequence[bytes]) -> Block:
-        parts = _Parts(lines)
+        parts = _Parts(lines, single=self._single)
         if self._able and self.builder.bare:
             parts.usual()
             if self.base != "text":
@@ -312,13 +317,15 @@ def _rows_singly(lines: Sequence[bytes], shape: JsonShape) -> tuple[list[Any], S
 class _Parts:
     """Lines on their way: those at hand (`lines`, `block`, their `places`), and the events made so far."""
 
-    __slots__ = ("_all", "_blank", "_events", "_whole", "block", "lines", "places")
+    __slots__ = ("_all", "_blank", "_columns", "_events", "_single", "_whole", "block", "lines", "places")
 
-    def __init__(self, lines: Sequence[bytes]) -> None:
+    def __init__(self, lines: Sequence[bytes], *, single: bool = False) -> None:
         self._all = lines
+        self._single = single
         self._events: dict[int, bytes] = {}
         self._blank: set[int] = set()
-        self._whole: bytes | None = None  # the events of all lines, when one call gave them
+        self._whole: bytes | None = None  # the events of all lines, when one call gave them,
+        self._columns = b""  # and what it told of them
         self.lines: Sequence[bytes] = ()
         self.block = b""
         self.places: Sequence[int] = ()
@@ -330,7 +337,7 @@ class _Parts:
         if (
             max(map(len, lines)) > _LONG
             or CutLine in set(map(type, lines))
-            or self.block.count(b"\n") != len(lines) - 1
+            or not (self._single or self.block.count(b"\n") == len(lines) - 1)
         ):
             self.choose(
                 [
@@ -354,10 +361,11 @@ class _Parts:
         self.lines = [line for line in stripped if line]
         self.block = b"\n".join(self.lines)
 
-    def done(self, block: bytes, left: Sequence[int]) -> None:
+    def done(self, block: bytes, left: Sequence[int], columns: bytes = b"") -> None:
         """Note the events of the lines at hand; those at `left` (of them) have none, and stay."""
         if not left and len(self.lines) == len(self._all):
             self._whole = block
+            self._columns = columns if len(block) + len(columns) <= _MAX_BYTES else b""
             self.lines, self.places, self.block = (), (), b""
             return
         stay = set(left)
@@ -373,7 +381,7 @@ class _Parts:
     def result(self, line_way: Callable[[int, bytes], bytes | None]) -> Block:
         """Return the events of all lines; those that have none yet are asked for."""
         if self._whole is not None:
-            return Block(self._whole, len(self._all))
+            return Block(self._whole, len(self._all), columns=self._columns)
         made = []
         for place, line in enumerate(self._all):
             event = self._events.get(place)

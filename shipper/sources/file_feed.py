@@ -88,14 +88,17 @@ class Feed:
     def _take(self, lines: Sequence[bytes]) -> Iterator[tuple[Block, int]]:
         if self.joiner is not None and not self.joiner.passes(lines):
             return self._blocks_of(self.joiner.feed_all(lines))
-        return self._made(lines, lambda start, stop: sizes(lines[start:stop]))
+        single = self._encoding == "utf-8"  # what is recoded may get a line break
+        return self._made(lines, lambda start, stop: sizes(lines[start:stop]), single=single)
 
     def _blocks_of(self, groups: Sequence[tuple[bytes, int]]) -> Iterator[tuple[Block, int]]:
         lengths = [length for _, length in groups]
         return self._made([record for record, _ in groups], lambda start, stop: sum(lengths[start:stop]))
 
-    def _made(self, records: Sequence[bytes], took: Callable[[int, int], int]) -> Iterator[tuple[Block, int]]:
+    def _made(
+        self, records: Sequence[bytes], took: Callable[[int, int], int], *, single: bool = False
+    ) -> Iterator[tuple[Block, int]]:
         at = 0
-        for block, count in self._blocks.blocks(records):
+        for block, count in self._blocks.blocks(records, single=single):
             yield block, took(at, at + count)
             at += count

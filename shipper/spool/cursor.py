@@ -92,7 +92,13 @@ class SpoolCursor:
         reader = self._reader
         first, lines = reader.read(max_events, max_bytes, overhead)
         if lines:
-            return Batch(self._shelf.id, range(first, first + len(lines)), lines, longest=reader.longest)
+            return Batch(
+                self._shelf.id,
+                range(first, first + len(lines)),
+                lines,
+                longest=reader.longest,
+                beside=tuple(reader.beside),
+            )
         done = self._books.sequence
         for gap in reader.gaps:
             if gap.first != done:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..core.framing import EVENT, LINES, SHUTDOWN, SIFTED
+from ..core.framing import EVENT, MANY, SHUTDOWN, beside
 from .directory import Home
 from .scan import frames
 
@@ -80,10 +80,10 @@ def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
         for frame, block, _ in frames(home, number):
             if frame.kind == SHUTDOWN:
                 return None
-            if frame.kind not in (EVENT, LINES, SIFTED):
+            if frame.kind != EVENT and frame.kind not in MANY:
                 continue
             seen = True
-            for event in _events(block[frame.start + frame.prefix : frame.stop]):
+            for event in _events(block[beside(block, frame)[1] : frame.stop]):
                 last = event.timestamp or last
                 request = event.request_id or event.trace_id
                 if request and event.ends():

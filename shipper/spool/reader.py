@@ -35,7 +35,7 @@ from ..core.framing import (
     HEADER_SIZE,
     KIND_FACTOR,
     LENGTH_FACTOR,
-    LINES,
+    MANY,
     POSITIONS,
     PRIME,
     SEAL,
@@ -44,6 +44,7 @@ from ..core.framing import (
     SIFTED,
     VIOLATION,
     Frame,
+    beside,
     parse,
     resync,
     salt_of,
@@ -51,6 +52,7 @@ from ..core.framing import (
     unmark,
 )
 from ..core.segments import attribute
+from ..model import Beside
 from .blocks import end_of_content, full, load, search
 from .directory import Shelf
 from .segment import DATA, Readable, parse_header, parse_hint
@@ -116,6 +118,7 @@ class Reader:
         self.gaps: list[Gap] = []
         self.violations: dict[int, str] = {}
         self.longest = 0  # no line of the last `read` has more bytes
+        self.beside: list[Beside] = []  # what was written beside lines of the last `read`
         self.ended = False  # the owner is dead and there is nothing more
         self._number = place.segment
         self._salt = 0
@@ -152,6 +155,7 @@ class Reader:
         lines: list[bytes] = []
         room = max_bytes
         self.violations, self.longest = {}, 0
+        self.beside = [one for one in self.beside[-1:] if self._carry and one.first + one.size > self.next]
         while len(lines) < max_events:
             if self._carry:
                 room = self._take_carried(lines, max_events, room, overhead)
@@ -282,9 +286,11 @@ class Reader:
 
     def _take_other(self, frame: Frame) -> None:
         """Take a frame of many lines, one that was read before, or one without events."""
-        if frame.kind in {LINES, SIFTED}:
-            body = frame.start + frame.prefix
-            source, position = split_prefix(self._block[frame.start : body], frame.prefix)
+        if frame.kind in MANY:
+            columns, body = beside(self._block, frame)
+            source, position = split_prefix(
+                self._block[frame.start : frame.start + frame.prefix], frame.prefix
+            )
             if source or position:
                 self.positions[source] = position
             held = self._block[body : frame.stop]
@@ -292,6 +298,8 @@ class Reader:
             if frame.sequence < self.next:  # some of them were read before
                 del fresh[: self.next - frame.sequence]
             behind = frame.sequence + frame.events
+            if columns:
+                self.beside.append(Beside(frame.sequence, frame.events, columns))
             if frame.kind == SIFTED and behind > self.next:
                 self._left_out = behind
             if frame.kind == SIFTED:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core.framing import LINES, POSITIONS, SIFTED, Frame, parse, salt_of, split_prefix
+from ..core.framing import MANY, POSITIONS, Frame, parse, salt_of, split_prefix
 from .blocks import load, search
 from .directory import Shelf
 from .segment import DATA, parse_header, parse_hint
@@ -80,7 +80,7 @@ def positions_of(shelf: Shelf) -> dict[str, bytes]:
         for frame, block, _ in frames(shelf, number):
             empty = False
             payload = block[frame.start : frame.stop]
-            if frame.kind in {LINES, SIFTED} and frame.prefix:
+            if frame.kind in MANY and frame.prefix:
                 source, position = split_prefix(payload, frame.prefix)
                 mine[source] = position
             elif frame.kind == POSITIONS:

@@ -7,7 +7,7 @@ Rules
   that holds most, if that holds more than its share. So a process that starts when others have filled the
   path is heard, and in the end each has its share.
 - Only from those who drop their oldest by their own settings (`Owner.yields`), and never what a source has
-  read (`LINES`, `POSITIONS`): sources wait, and lose nothing.
+  read (frames of lines, `POSITIONS`): sources wait, and lose nothing.
 - Only a segment behind which two others are in use: so it is sealed, whatever its owner is doing just now.
 - A process that is stopped while it writes down what goes keeps no owner waiting for longer than 20 ms. Then
   one may overwrite the other's reason (the loss is counted as `removed`), but never the count.

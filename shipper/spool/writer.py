@@ -36,6 +36,7 @@ from ...handlers.outlet import Outlet, Violation
 from ..core.block import Block
 from ..core.crc import crc32
 from ..core.framing import (
+    COLUMNED,
     EVENT,
     EVENT_WORD,
     HEADER_SIZE,
@@ -46,6 +47,7 @@ from ..core.framing import (
     SHUTDOWN,
     SIFTED,
     VIOLATION,
+    columned,
     encode,
     header,
     mark,
@@ -234,6 +236,9 @@ class Spool:
         lines, payload, left_out, marked = _sifted(lines)
         if payload.count(b"\n") != len(lines) - 1 and lines:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
+        kind = SIFTED if left_out or marked else LINES
+        if kind == LINES and isinstance(given, Block) and given.columns:
+            kind, payload = COLUMNED, columned(given.columns, payload)
         prefix = source.encode() + b"\0" + position if source or position else b""
         if len(prefix) > 0xFFFF:  # before anything is reserved
             raise ValueError(f"a position of {len(position)} bytes is too long; keep one for each part")
@@ -241,7 +246,6 @@ class Spool:
             with suppress(Full), self._lock:
                 if self.closed:
                     return self._inherit(given, position, source, waiting)
-                kind = SIFTED if left_out or marked else LINES
                 count = len(lines) + left_out
                 sequence = self._place(kind, prefix, payload, count, evict=False)
                 if position or source in (self._past or ()):

@@ -16,6 +16,7 @@ gives, or gives up (None) before anything was sent, and then the plain way does 
   without a look at them.
 - An event that does not fit (long or non-ASCII metadata, a short or a long line) is framed alone, by the
   plain functions.
+- Where the columns of lines were written beside them, the lines are not decoded (`columned`).
 - It works in chunks and calls `rest` between them: the caller's chance to let other threads have the
   interpreter, and small enough that what was just read is still in the processor's cache.
 """
@@ -29,7 +30,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ...model import Batch, carry
+from ...core.columns import Scalar
+from ...model import Batch, Beside, carry
+from .columned import Columned, Shared, Unfit
 from .heads import Head
 from .labels import written_by
 from .loop import Combination, Plan
@@ -45,6 +48,7 @@ CHUNK: Final = 125
 
 _CROWD: Final = 1_024
 _STREAMS: Final = 200
+_TABLES: Final = 64
 _TAILS: Final = [b"%03d" % low for low in range(1000)]
 _STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
 _OPENING: Final = 3  # what stands before a line of 128 bytes or more
@@ -75,11 +79,15 @@ class _Stream:
 
     def gather(self, pieces: int, writer: str) -> None:
         """Move the chunk's entries to the body; each has so many pieces."""
+        self.put(b"".join(self.parts), len(self.parts) // pieces, writer)
+        self.parts.clear()
+
+    def put(self, entries: bytes, events: int, writer: str) -> None:
+        """Take entries that are framed and joined."""
         if not self.body:
             self.body = open_push(written_by(self.text, writer))
-        self.events += len(self.parts) // pieces
-        self.body += b"".join(self.parts)
-        self.parts.clear()
+        self.events += events
+        self.body += entries
 
     def take(self, writer: str) -> Framed:
         """Return the push, and begin a new one."""
@@ -126,6 +134,7 @@ class Express:
         self._tables: dict[int, list[bytes]] = {}
         self._wait = self._waited = 1
         self._crowded = False
+        self._columned: Columned | None = None
         self._strict: Plan | None = None
         self._loose = self._plan(strict=False)
 
@@ -144,6 +153,12 @@ class Express:
         try:
             while at < size:
                 rest()
+                columned = self._beside(batch.beside, first + at)
+                if columned is not None:
+                    stop = min(size, columned.stop - first, at + 1000 - (first + at) % 1000)
+                    if self._by_columns(columned, lines[at:stop], first + at):
+                        at = stop
+                        continue
                 stop = min(size, at + CHUNK - (first + at) % CHUNK)
                 self._chunk(lines[at:stop], first + at)
                 at = stop
@@ -153,6 +168,45 @@ class Express:
             return None
         return [stream.take(writer) for stream in self._streams.values() if stream.events]
 
+    def _beside(self, beside: Sequence[Beside], sequence: int) -> Columned | None:
+        """Return what was written beside an event; None: nothing that is of use."""
+        for one in beside:
+            if one.first <= sequence < one.first + one.size:
+                known = self._columned
+                if known is None or known.beside is not one:
+                    fields = tuple(self._labels.values()), tuple(self._metadata.values())
+                    known = self._columned = Columned(one, *fields, self._types)
+                return known if known.fits else None
+        return None
+
+    def _by_columns(self, columned: Columned, lines: Sequence[bytes], first: int) -> bool:
+        """Frame events by their columns; False: that was not possible, and nothing was framed."""
+        place, size = first - columned.first, len(lines)
+        thousand, low = divmod(first, 1000)
+        text = columned.times(place, place + size)
+        stamps, nanos = self._stamped(text, size, low)
+        own = f"{self._spool}-{thousand}"
+        opening = (_event_opening(len(own) + 3) + own).encode()
+        base = _STAMP + _OPENING + len(opening) + 3
+        shared = Shared(stamps, nanos, opening, _TAILS[low : low + size])
+        try:
+            columned.frame(place, lines, shared, lambda more: self._opens(base + more), self._put)
+        except Unfit:
+            columned.fits = False
+            return False
+        return True
+
+    def _put(self, labels: tuple[Scalar, ...], events: int, entries: bytes) -> None:
+        self._stream(labels).put(entries, events, self._writer)
+
+    def _opens(self, base: int) -> Sequence[bytes]:
+        """Return what opens an entry of each short length, less `base`."""
+        if (opens := self._tables.get(base)) is None:
+            if len(self._tables) >= _TABLES:
+                self._tables.clear()
+            opens = self._tables[base] = field_two()[base:]
+        return opens
+
     def _chunk(self, lines: Sequence[bytes], first: int) -> None:
         heads, plan = self._read(b"\n".join(lines))
         if _ID not in plan.constants and carry(lines):
@@ -161,12 +215,14 @@ class Express:
         if len(heads) != size:  # one of them holds a line break, or nothing
             raise _GiveUp
         thousand, low = divmod(first, 1000)
-        stamps, nanos = self._stamped(heads, low)
+        try:
+            text = "".join([head.t for head in heads])
+        except TypeError:
+            raise _GiveUp from None
+        stamps, nanos = self._stamped(text, size, low, heads)
         own = f"{self._spool}-{thousand}"
         opening = _event_opening(len(own) + 3) + own
-        base = _STAMP + _OPENING + len(opening) + 3
-        if (opens := self._tables.get(base)) is None:
-            opens = self._tables[base] = field_two()[base:]
+        opens = self._opens(_STAMP + _OPENING + len(opening) + 3)
         plan.run(heads, lines, _TAILS[low : low + size], nanos, stamps, opening.encode(), opens, first)
         for stream in self._streams.values():
             if stream.parts:
@@ -191,24 +247,27 @@ class Express:
                 self._loose = self._plan(strict=False)
         return heads, self._loose
 
-    def _stamped(self, heads: Sequence[Head], low: int) -> tuple[Iterable[bytes], Sequence[bytes]]:
-        """Return the framed seconds and nanoseconds; `low` are the first event's last three digits."""
+    def _stamped(
+        self, text: str, size: int, low: int, heads: Sequence[Head] = ()
+    ) -> tuple[Iterable[bytes], Sequence[bytes]]:
+        """Return the framed seconds and nanoseconds of joined times, of `heads` if these may be uneven.
+
+        `low` are the first event's last three digits.
+        """
         try:
-            text = "".join([head.t for head in heads])
-            prefix = text[:20]
-            digits = text.replace(prefix, "0")
-            if len(text) == 27 * len(heads) and len(digits) == 8 * len(heads):
+            digits = text.replace(text[:20], "0")
+            if len(text) == 27 * size and len(digits) == 8 * size:
                 return repeat(self._second(text[:27])), framed_micros(digits, low)
         except (TypeError, ValueError):
             pass
-        return self._stamped_one_by_one(heads, low)
+        moments = [head.t for head in heads] or [text[at : at + 27] for at in range(0, len(text), 27)]
+        return self._stamped_one_by_one(moments, low)
 
-    def _stamped_one_by_one(self, heads: Sequence[Head], low: int) -> tuple[Iterable[bytes], Sequence[bytes]]:
+    def _stamped_one_by_one(self, moments: Sequence[str], low: int) -> tuple[list[bytes], Sequence[bytes]]:
         prefix, stamp = "", b""
         stamps, nanos = [], []
         try:
-            for place, head in enumerate(heads, low):
-                moment = head.t
+            for place, moment in enumerate(moments, low):
                 if moment[:20] != prefix or len(moment) != 27:
                     prefix, stamp = moment[:20], self._second(moment)
                 stamps.append(stamp)

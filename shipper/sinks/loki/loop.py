@@ -23,7 +23,7 @@ from .heads import Head
 from .metadata import BOOLEANS, openings, text_of
 from .protobuf import field_two
 
-__all__ = ["Combination", "Plan"]
+__all__ = ["Combination", "Plan", "column"]
 
 Combination: TypeAlias = tuple[Any, ...]
 """The stream's `parts.extend`, the size of the pieces of metadata, the one before the first wide field, and
@@ -68,7 +68,7 @@ class Plan:
 
     def run(self, heads: Sequence[Head], *given: Any) -> None:
         """Frame some events; see `_code` for what the loop is given of them."""
-        self._loop(heads, *given, *(_column([get(head) for head in heads]) for get in self._columns))
+        self._loop(heads, *given, *(column([get(head) for head in heads]) for get in self._columns))
 
     def combine(self, extend: Callable[[Iterable[bytes]], None], pieces: Sequence[bytes]) -> Combination:
         """Return a combination: `pieces` are the framed metadata before and behind each wide field."""
@@ -93,7 +93,7 @@ class Plan:
         return {name: len({key[place] for key in keys}) for place, name in enumerate(self.keys)}
 
 
-def _column(values: list[Any]) -> list[bytes]:
+def column(values: Sequence[Any]) -> list[bytes]:
     """Return numbers (floats below 1e16, or None) as `text_of` writes them."""
     try:
         text = orjson.dumps(values)

@@ -18,7 +18,7 @@ A generated encoder would copy and check every line; here an entry is a handful 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
 
@@ -113,14 +113,14 @@ class _Lanes(NamedTuple):
     unfinished: int
 
 
-@cache
+@lru_cache(128)  # of a thousand each holds 100 KB
 def _lanes(size: int) -> _Lanes:
     lowest, second, third, fourth, top = (_everywhere(0x7F << place, size) for place in range(0, 35, 7))
     pack, unpack = Struct(f"<{size}Q").pack, Struct("<" + "5s3x" * size).unpack
     return _Lanes(pack, unpack, lowest, second, third, fourth, top, _everywhere(0x80808080, size))
 
 
-@cache
+@lru_cache(128)
 def _digit_lanes(size: int) -> tuple[int, ...]:
     """Return what reading so many microseconds needs; see `framed_micros`."""
     form = int.from_bytes(b"0000000Z", "little")

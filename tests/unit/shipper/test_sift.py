@@ -8,7 +8,7 @@ from dataclasses import replace
 from logferry.shipper.core.delivery import Fate
 from logferry.shipper.core.filter import parse
 from logferry.shipper.core.sift import Routes, Sieve, event_time
-from logferry.shipper.model import Batch
+from logferry.shipper.model import Batch, Beside
 
 
 def batch(*lines: str) -> Batch:
@@ -122,9 +122,10 @@ def test_repeats_become_one_event_with_their_number() -> None:
         '{"level":"ERROR","message":"down"}',
         "no",
     ]
-    given = replace(batch(*lines), longest=max(map(len, lines)))
+    given = replace(batch(*lines), longest=max(map(len, lines)), beside=(Beside(1, 8, b"columns"),))
     out, fates = Sieve(Routes(collapse=True)).sift(given, {}, 0.0)
     assert not out.longest
+    assert not out.beside
     assert fates == dict.fromkeys((2, 6), Fate("filtered", "repeat"))
     assert json.loads(out.lines[0]) == {"repeated": 3, "level": "ERROR", "message": "down", "n": 1}
     assert list(out.lines[1:]) == list(given.lines[1:])

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from columns_of import check
 from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ def block_way(lines: Sequence[bytes], parser: Parser, builder: EventBuilder = BU
     taken, events = 0, []
     for block, count in LineBlocks(builder, parser, EXTRA).blocks(lines):
         assert len(list(block)) == len(block)
+        check(block)
         taken += count
         events += block
     assert taken == len(lines)
@@ -101,6 +103,7 @@ FORMS: dict[str, Any] = {
     "levels by Python's numbers": lambda i: {"level": 10 + i % 5 * 10, "time": 1795252730 + i, "msg": "said"},
     "milliseconds": lambda i: {"timestamp": f"2026-11-21T17:00:00.{i % 1000:03}Z", "level": "info"},
     "whole durations": lambda i: entry(i, duration_ms=i),
+    "zeros": lambda i: entry(i, duration_ms=[0.0, -0.0][i % 2], status_code=[1, None][i % 3 % 2]),
     "escapes without quotes": lambda i: entry(i, message=f"line {i}\n\\ ü 漢 \x01"),
     "escapes": lambda i: entry(i, message=f'he said "{i}"\n\\ ü 漢 \x01'),
     "optional": lambda i: entry(i, **({"cart": i} if i % 3 else {}), **({"user": "a"} if i % 5 else {})),
@@ -123,6 +126,20 @@ FORMS: dict[str, Any] = {
     "object with escapes": lambda i: entry(i, cart={'a"b': f'q"{i}'}),
     "deep object": lambda i: entry(i, cart={"a": {"b": {"c": {"d": {"e": [i]}}}}}),
 }
+
+
+@pytest.mark.parametrize(
+    "form", ["ours", "zeros", "other names", "pino", "some errors", "access", "null", "file"]
+)
+def test_what_lines_say_is_written_beside_them(form: str) -> None:
+    """Blocks that one call has made have columns; those with a line of another way have none."""
+    lines = dumped([FORMS[form](i) for i in range(400)])
+    blocks = [block for block, _ in LineBlocks(BUILDER, "auto", EXTRA).blocks(lines)]
+    assert check(blocks[-1])
+    way = LineBlocks(BUILDER, "auto", EXTRA)
+    list(way.blocks(lines))
+    (block,) = [block for block, _ in way.blocks([*lines[:9], b"no JSON {", *lines[9:]])]
+    assert not check(block)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,0 +1,58 @@
+"""What the lines of a frame say, field by field, written beside them by who had decoded them.
+
+A source decodes each line to check it. What sinks need from inside a line (time, level, labels, ids) it
+writes down with the frame, so that no sink has to decode the line again. Rules:
+
+- Columns never say anything else than the lines: they are made of the same values, stand in the same frame
+  under the same check sum, and are left behind where lines are changed.
+- `names` are all that any line holds. A field that is not among them is in no line; one that is, and has no
+  values here, has to be read from the lines.
+- `alike` are fields with one value in all lines; `even` texts of one length each (ASCII), joined; `few` some
+  values, and for each line which of them (a byte); `each` one value for each line. None: the line has none.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = ["Columns", "Scalar", "pack", "unpack"]
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+
+class Columns(msgspec.Struct, array_like=True, frozen=True):
+    """The fields of `count` lines."""
+
+    count: int
+    names: list[str]
+    alike: dict[str, Scalar]
+    even: dict[str, bytes]
+    few: dict[str, tuple[list[Scalar], bytes]]
+    each: dict[str, list[Scalar]]
+
+    def has(self, name: str) -> bool:
+        """Whether it is known what the lines have under a name."""
+        held = name in self.alike or name in self.even or name in self.few or name in self.each
+        return held or name not in self.names
+
+
+pack = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Columns)
+
+
+def unpack(held: bytes) -> Columns | None:
+    """Return what was packed; None: it is nothing that this version understands."""
+    try:
+        columns = _decoder.decode(held)
+    except msgspec.MsgspecError:
+        return None
+    count = columns.count
+    sound = (
+        count > 0
+        and not any(len(texts) % count for texts in columns.even.values())
+        and all(len(codes) == count and max(codes) < len(kept) for kept, codes in columns.few.values())
+        and all(len(values) == count for values in columns.each.values())
+    )
+    return columns if sound else None

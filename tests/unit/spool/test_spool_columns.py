@@ -1,0 +1,109 @@
+"""What is written beside the lines of a frame comes out with them, whatever a reader takes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from logferry.shipper.core.block import Block
+from logferry.shipper.core.framing import COLUMNED, LINES, encode, parse
+from logferry.shipper.model import Batch
+from logferry.shipper.ports import Outcome
+from logferry.shipper.spool import Spool, SpoolSet
+from logferry.shipper.spool.scan import frames, positions_of
+
+# A frame of lines as version 0.1 wrote it: salt 1234, source `app` at `at`, sequence 7.
+FRAME_OF_0_1 = bytes.fromhex(
+    "1e030600150000000700000000000000020000002ef11bbb6170700061747b2261223a317d0a7b2261223a327d"
+)
+
+
+def block(first: int, count: int, columns: bytes) -> Block:
+    lines = [b'{"n":%d}' % n for n in range(first, first + count)]
+    return Block(b"\n".join(lines), count, columns=columns)
+
+
+def fill(spool: Spool) -> None:
+    """Append 40 events: frames with columns and without, of one line and of many."""
+    spool.append(block(1, 10, b"one\n\0\x1e"), b"p1", "app")
+    spool.append(block(11, 5, b""), b"p2", "app")
+    spool.offer(b'{"n":16}')
+    spool.append(block(17, 1, b"two"), b"p3", "app")
+    spool.append(block(18, 23, b"three"))
+
+
+def beside_of(batch: Batch) -> list[bytes]:
+    """Return the columns that go with each line of a batch."""
+    found = []
+    for sequence in batch.sequences:
+        held = [one.columns for one in batch.beside if one.first <= sequence < one.first + one.size]
+        found.append(held[0] if held else b"")
+        assert len(held) < 2
+    return found
+
+
+EXPECTED = [b"one\n\0\x1e"] * 10 + [b""] * 6 + [b"two"] + [b"three"] * 23
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 10, 1000])
+def test_columns_come_out_with_their_lines(make_spool: Callable[..., Spool], size: int) -> None:
+    """Read a few at a time, and again from the middle."""
+    spool = make_spool()
+    fill(spool)
+    cursor = spool.own_cursor("a")
+    found, lines = [], []
+    while (batch := cursor.read(size, 1 << 20)) is not None:
+        found += beside_of(batch)
+        lines += batch.lines
+        cursor.commit(batch.sequences[0], Outcome(delivered=1))
+        if len(batch) > 1:  # all but the first line again
+            cursor.rewind()
+            again = cursor.read(len(batch) - 1, 1 << 20)
+            assert again is not None
+            assert beside_of(again) == found[-len(batch) + 1 :]
+            assert again.lines == batch.lines[1:]
+            cursor.commit(again.sequences[-1], Outcome(delivered=len(again)))
+    assert lines == [b'{"n":%d}' % n for n in range(1, 41)]
+    assert found == EXPECTED
+
+
+def test_who_takes_a_spool_over_has_the_columns_and_the_positions(make_spool: Callable[..., Spool]) -> None:
+    """A dead owner's frames: lines, columns, positions and death notice."""
+    spool = make_spool()
+    fill(spool)
+    spool.close(clean=False)
+    spool.home.close()
+    spools = SpoolSet(spool.settings)
+    (adopted,) = spools.adopt()
+    assert adopted.death is not None
+    batch = adopted.cursor("a").read(100, 1 << 20)
+    assert batch is not None
+    assert beside_of(batch) == EXPECTED
+
+
+def test_frames_of_lines_are_known_by_all_who_read_them(make_spool: Callable[..., Spool]) -> None:
+    """Positions are found in frames with columns too; violations and lines left out have no columns."""
+    spool = make_spool()
+    fill(spool)
+    assert positions_of(spool) == {"app": b"p3"}
+    kinds = [found.frame.kind for found in frames(spool, spool.numbers()[0])]
+    assert kinds.count(COLUMNED) == 3
+    assert kinds.count(LINES) == 1
+    marked = Block(b'{"n":1}', 1, violations={0: "no"}, columns=b"x")
+    spool.append(marked, b"p4", "app")
+    spool.append(Block(b'{"n":1}', 1, left_out=2, columns=b"x"), b"p5", "app")
+    cursor = spool.own_cursor("a")
+    found = []
+    while (batch := cursor.read(100, 1 << 20)) is not None:
+        found += beside_of(batch)
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    assert found == [*EXPECTED, b"", b""]
+
+
+def test_frames_of_the_version_before_are_read_as_they_were() -> None:
+    """The bytes that 0.1 wrote for lines are a sound frame, and are what is written for them now."""
+    frame = parse(FRAME_OF_0_1, 0, 1234)
+    assert frame is not None
+    assert (frame.kind, frame.sequence, frame.events) == (LINES, 7, 2)
+    assert encode(1234, LINES, 6, FRAME_OF_0_1[24:], 7, 2) == FRAME_OF_0_1
