@@ -182,7 +182,8 @@ def _bars(store: Store, name: str, *, limit: int = 5, where: str = "") -> Json:
         "valueMode": "color",
         "namePlacement": "top" if name == "errors" else "left",
         "sizing": "manual",
-        "minVizHeight": 18,
+        # A pattern stands above its bar, and both want room; what does not fit is scrolled to.
+        "minVizHeight": 40 if name == "errors" else 18,
         "maxVizHeight": 40,
         "text": {"titleSize": 13, "valueSize": 15},
         "reduceOptions": {"calcs": ["lastNotNull"], "values": True, "limit": 50},
@@ -261,8 +262,9 @@ def _calls(store: Store, *, graph: bool) -> Json:
         ]
         steps.append({"id": "calculateField", "options": {"mode": "index", "alias": "id"}})
         # Units are written down as they stand (it knows no short numbers), and there is room for the number.
-        units = {"detail__failed": "percentunit", "detail__p95": "ms"}
         shown = {"mainstat": "calls", "detail__failed": "error rate", "detail__p95": "P95"}
+        steps.append({"id": "organize", "options": {"renameByName": shown}})
+        units = {"error rate": "percentunit", "P95": "ms"}
     else:
         names = ("caller", "callee", "calls", "error rate", "P95")
         renamed = dict(zip(("service", "peer", calls, failed, slow), names, strict=True))
@@ -270,14 +272,11 @@ def _calls(store: Store, *, graph: bool) -> Json:
         hidden = {"excludeByName": {"Time": True}, "indexByName": places, "renameByName": renamed}
         steps.append({"id": "organize", "options": hidden})
         made["title"], made["options"] = "Calls, as a table", {"showHeader": True}
-        units, shown = {"calls": "short", "error rate": "percentunit", "P95": "ms"}, {}
+        units = {"calls": "short", "error rate": "percentunit", "P95": "ms"}
     made["transformations"] = steps
     made["fieldConfig"] = {
         "defaults": {} if graph else {"custom": {"minWidth": 70}},
-        "overrides": [
-            *(_override(name, "unit", unit) for name, unit in units.items()),
-            *(_override(name, "displayName", words) for name, words in shown.items()),
-        ],
+        "overrides": [_override(name, "unit", unit) for name, unit in units.items()],
     }
     return made
 
@@ -545,13 +544,14 @@ def dashboards() -> Mapping[str, Json]:
 
 def datasources() -> Json:
     """Return the data sources to provision. A dollar that Grafana is to see is doubled."""
-    trace = "/d/logferry-loki-trace?var-trace_id=$${__value.raw}"
+    # With the time that is looked at: the trace's own default would be the last hour.
+    trace = "/d/logferry-{}-trace?var-trace_id=$${{__value.raw}}&$${{__url_time_range}}"
     derived = [
         {
             "name": "trace",
             "matcherType": "label",
             "matcherRegex": "^trace_id$",
-            "url": trace,
+            "url": trace.format("loki"),
             "urlDisplayLabel": "lines",
         },
         {
@@ -572,7 +572,7 @@ def datasources() -> Json:
         },
         {
             "field": "^trace_id$",
-            "url": "/d/logferry-elasticsearch-trace?var-trace_id=$${__value.raw}",
+            "url": trace.format("elasticsearch"),
             "urlDisplayLabel": "lines",
         },
     ]
