@@ -7,6 +7,7 @@ as in CI, that is a failure.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ from servers.opensearch import OpenSearchServer
 from servers.zipkin import ZipkinServer
 
 __all__ = ["evidence"]  # a fixture, for every test file
+
+# In the background Ctrl-C is ignored, also by every program that a test starts and ends with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What people are shown is in their zone; what tests expect of it is the same everywhere.
 os.environ["TZ"] = "UTC"

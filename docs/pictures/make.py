@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,8 @@ from logferry.shipper.ui import PageServer  # noqa: E402 - as above
 PATIENCE = 120.0
 os.environ["TZ"] = "UTC"  # the same pictures everywhere
 time.tzset()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background: the commands are ended by it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def until(page: Any, script: str) -> None:
