@@ -434,7 +434,17 @@ class History:
         draw = self.random
         sink, fate = draw.choice(SINKS), draw.choice(("commit", "commit", "part", "rewind", "leave"))
         events, size = draw.randint(1, 60), draw.choice((1, 2_000, 100_000))
-        weights = (0, 0, 0, 8, 4, 4, 0, 0, 2) if isinstance(process, Courier) else (4, 6, 3, 8, 4, 2, 3, 3, 2)
+        if isinstance(process, Courier):
+            return draw.choices(
+                (
+                    ("drain", lambda: self._drain_all(process)),
+                    (f"deliver {sink} {fate}", lambda: self.deliver(process, sink, events, size, fate)),
+                    ("reclaim", process.reclaim),
+                    ("adopt", process.adopt),
+                    ("restart", lambda: self._restart(process)),
+                ),
+                (4, 4, 5, 5, 1),
+            )[0]
         return draw.choices(
             (
                 ("offer", lambda: self.offer(process)),
@@ -447,8 +457,13 @@ class History:
                 ("prepare", process.spool.prepare),
                 ("restart", lambda: self._restart(process)),
             ),
-            weights,
+            (4, 6, 3, 8, 4, 2, 3, 3, 2),
         )[0]
+
+    def _drain_all(self, process: Process) -> None:
+        for sink in SINKS:
+            for _ in range(3):
+                self.deliver(process, sink, 1000, 1 << 20, "commit")
 
     def _sync(self, process: Process) -> None:
         before = {n for n in self.returned if self.owner[n] is process.spool}
