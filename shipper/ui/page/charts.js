@@ -165,6 +165,9 @@ export function filled(points, { from, to, step }) {
   return made;
 }
 
+// What a legend says is now: the last step that is over, for one that has just begun says little.
+const ended = (series, { step, to }) => series.map((one) => (one.points.length > 4 ? { ...one, points: one.points.filter(([at]) => at + step * 1000 <= to) } : one));
+
 // series: [{name, points: [[ms, value]]}]
 export function lines(title, series, span) {
   const { step, unit, on, field, whole, more } = span;
@@ -188,8 +191,7 @@ export function lines(title, series, span) {
       frame.svg.append(svg("path", { class: `line ${looks[index]}`, d: path, "data-series": one.name, "data-points": JSON.stringify(one.points) }));
     });
   }, (at) => series.map((one, index) => [one.name, nearest(one.points, at, step), looks[index]]).filter(([, value]) => value !== null).map(([name, value, look]) => [name, short(value, unit), look]));
-  const ended = series.map((one) => (whole && one.points.length > 4 ? { ...one, points: one.points.filter(([at]) => at + step * 1000 <= span.to) } : one));
-  return [drawn, legend(ended, looks, unit, on, field, false, more)];
+  return [drawn, legend(ended(series, span), looks, unit, on, field, false, more)];
 }
 
 export function stacked(title, series, span) {
@@ -263,7 +265,7 @@ export function heatmap(title, cells, buckets, over, span) {
     ...over.map((one, index) => [one.name, nearest(one.points, at, step), looks[index]]).filter(([, value]) => value !== null).map(([name, value, look]) => [name, short(value, "ms"), look]),
     ["requests", short(cells.filter(([time]) => time <= at && at < time + step * 1000).reduce((sum, [, , count]) => sum + count, 0)), ""],
   ]);
-  return [drawn, legend(over, looks, "ms", on, "")];
+  return [drawn, legend(ended(over, span), looks, "ms", on, "")];
 }
 
 function legend(series, looks, unit, on, field, sum = false, more = 0) {
