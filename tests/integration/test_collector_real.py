@@ -18,13 +18,17 @@ from typing import Any
 import pytest
 import yaml
 from effort import effort, factor
-from servers.cache import optional
+from servers.cache import absent, found
 from servers.collector import Collector
 from servers.elasticsearch import SearchServer
 from servers.loki import LokiServer, free_port
 from servers.zipkin import ZipkinServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(found("otelcol") is None, reason=absent("otelcol")),
+]
 
 ORDERS = effort(300)
 LINES = effort(5_000)
@@ -43,11 +47,6 @@ for number in range(int(sys.argv[1])):
     print(order.trace_id, order.span_id)
 assert logferry.shutdown(60)
 """
-
-
-@pytest.fixture(autouse=True)
-def _there() -> None:
-    optional("otelcol")
 
 
 def until(true: Callable[[], object], said: Callable[[], str], seconds: float = 120.0) -> None:

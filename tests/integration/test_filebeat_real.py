@@ -21,22 +21,21 @@ from typing import Any, Self
 import pytest
 import yaml
 from effort import effort
-from servers.cache import optional
+from servers.cache import absent, found
 from servers.elasticsearch import SearchServer
 from servers.loki import free_port
 
 from logferry.handlers import JsonHandler
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(found("filebeat") is None, reason=absent("filebeat")),
+]
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "filebeat" / "filebeat.yml"
 LINES = effort(3_000)
 OWN = {"agent": "Mozilla/5.0", "input": "form", "ecs": "x", "event": "checkout", "tags": ["a"], "log": "y"}
-
-
-@pytest.fixture(autouse=True)
-def _there() -> None:
-    optional("filebeat")
 
 
 def until(true: Callable[[], object], said: Callable[[], str], seconds: float = 120.0) -> None:
@@ -80,7 +79,7 @@ class Filebeat:
         (place / "filebeat.yml").write_text(yaml.safe_dump(config))
         (place / "filebeat.yml").chmod(0o600)
         self.command = [
-            str(optional("filebeat")),
+            str(found("filebeat")),
             "-c",
             str(place / "filebeat.yml"),
             "--path.home",

@@ -18,10 +18,10 @@ __all__ = [
     "OPENSEARCH_VERSION",
     "RSYSLOG_VERSION",
     "ZIPKIN_VERSION",
+    "absent",
     "binary",
     "found",
     "missing",
-    "optional",
     "required",
 ]
 
@@ -76,14 +76,9 @@ def found(name: str) -> Path | None:
     return Path(there) if there else None
 
 
-def optional(name: str) -> Path:
-    """Return a program that CI does not install; skip a test, always, where it is not."""
-    import pytest
-
-    there = found(name)
-    if there is None:
-        pytest.skip(f"{name} is not here: on the PATH, or by python tests/servers/install.py {name}")
-    return there
+def absent(name: str) -> str:
+    """Return how to get a program that CI does not install: without it tests are skipped, there too."""
+    return f"{name} is not here: on the PATH, or by python tests/servers/install.py {name}"
 
 
 def missing(message: str) -> NoReturn:

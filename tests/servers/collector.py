@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import yaml
 
-from .cache import optional
+from .cache import found
 
 __all__ = ["Collector"]
 
@@ -33,7 +33,7 @@ class Collector:
 
     def command(self, *before: str) -> list[str]:
         """Return how to run it."""
-        return [str(optional("otelcol")), *before, *(f"--config={config}" for config in self._configs)]
+        return [str(found("otelcol")), *before, *(f"--config={config}" for config in self._configs)]
 
     def validate(self) -> subprocess.CompletedProcess[str]:
         """Have it check its configuration."""
