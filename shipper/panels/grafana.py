@@ -581,7 +581,8 @@ def datasources() -> Json:
         "spanStartTimeShift": "-5m",
         "spanEndTimeShift": "5m",
         "customQuery": True,
-        "query": '{service=~".+"} | trace_id="$${__trace.traceId}"',
+        "query": '{service=~".+"} | trace_id="$${__trace.traceId}"'
+        ' | json message="message" | line_format "{{.service}}: {{.message}}"',
     }
     common = {"access": "proxy", "editable": False}
     return {

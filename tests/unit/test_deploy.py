@@ -149,6 +149,24 @@ def test_panels_do_not_overlap() -> None:
             cells |= own
 
 
+def test_what_was_seen_in_a_real_grafana(stack: ModuleType) -> None:
+    """Nothing complains of these: the panels are there, and show too little."""
+    for path, board in dashboards().items():
+        for panel in board["panels"]:
+            if panel["type"] == "bargauge":
+                # An instant query's answer is one table: reduced, it is one bar.
+                assert panel["options"]["reduceOptions"]["values"], (path, panel["title"])
+            if panel["type"] == "nodeGraph":
+                # A column that is renamed keeps its name, and the graph goes by that.
+                steps = json.dumps(panel["transformations"])
+                assert {"source", "target"} <= {*re.findall(r"\(\?<(\w+)>", steps)}, path
+                assert {"mainstat", "id"} <= {*re.findall(r'"alias": "(\w+)"', steps)}, path
+    # A plugin that cannot be fetched before the start ends Grafana.
+    assert (
+        "GF_PLUGINS_PREINSTALL_SYNC" not in stack.compose(values(stack))["services"]["grafana"]["environment"]
+    )
+
+
 def test_data_sources_keep_grafana_s_rules() -> None:
     given = datasources()["datasources"]
     assert [one["uid"] for one in given if one.get("isDefault")] == ["loki"]
