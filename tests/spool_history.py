@@ -646,7 +646,8 @@ class History:
         gone = sum(account.dropped.values())
         assert not account.filtered
         low = len(missing | self.refused)
-        assert low <= gone <= low + len(self.flying), (low, account.dropped)
+        unsure = len(self.flying) + len(self.perhaps[sink] - self.got[sink])
+        assert low <= gone <= low + unsure, (low, unsure, account.dropped)
         if self.profile.keeps_all:
             assert not missing, f"missing: {missing}"
             assert not self.refused

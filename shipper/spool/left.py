@@ -25,7 +25,7 @@ from .books import Books, read_books
 from .claim import Claim
 from .death import DeathNotice, death_of
 from .directory import Home, name_of, spool_directories
-from .ledger import fold
+from .ledger import fold, read_ledger
 from .scan import last_of
 from .settings import SpoolSettings
 from .spoolset import AdoptedSpool, SpoolSet
@@ -129,8 +129,11 @@ class LeftSpools(SpoolSet):
                 self._clear_stillborn(directory)
                 continue
             spool = LeftSpool(home)
-            spool.begin(sinks)
             self._adopted[home.id] = spool
+            if not spool.live and home.id in read_ledger(self._service).folded:
+                self._forget(spool)  # somebody was killed while it was removed
+                continue
+            spool.begin(sinks)
             fresh.append(spool)
         return fresh
 
@@ -154,10 +157,17 @@ class LeftSpools(SpoolSet):
         for spool in self.held:
             drained = spool.told and not spool.live and all(spool.own_cursor(s).done for s in sinks)
             if spool.foreign and drained:
-                self._done.add(spool.id)
-                del self._adopted[spool.id]
-                spool.close()
+                self._forget(spool)
         return gone
+
+    def _forget(self, spool: LeftSpool) -> None:
+        """Remove what is drained; of another user's only let go."""
+        if not spool.foreign:
+            self._drop(spool)
+            return
+        self._done.add(spool.id)
+        del self._adopted[spool.id]
+        spool.close()
 
     def close(self) -> None:
         """Let go of all spools, and of the claim."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from logferry.shipper.model import Account
 from logferry.shipper.spool import Spool, SpoolSettings
 from logferry.shipper.spool.claim import Claim
-from logferry.shipper.spool.directory import file_name
+from logferry.shipper.spool.directory import Home, file_name
+from logferry.shipper.spool.ledger import fold
 from logferry.shipper.spool.left import LeftSpools
 
 
@@ -43,3 +47,27 @@ def test_a_directory_without_a_lock_and_segments_is_one_in_the_making(tmp_path: 
     assert list(making.iterdir()) == []
     left.close()
     spool.close()
+
+
+def test_a_spool_that_was_being_removed_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its books are in the ledger: whoever was killed in the middle of its removal had delivered it."""
+    settings = SpoolSettings(tmp_path, "shop", delivery="process")
+    spool = Spool(settings)
+    assert spool.offer(b'{"n":1}')
+    spool.close()
+    spool.home.close()
+    dead = Home.adopt(spool.home.path)
+    assert dead is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(Home, "remove", Home.close)
+        fold(dead, {"a": Account(accepted=1, delivered=1)})
+    assert list(spool.home.path.glob("*.seg"))
+    claim = Claim.take(tmp_path / file_name("shop"))
+    assert claim is not None
+    left = LeftSpools(settings, claim)
+    assert left.meet(["a"]) == []
+    assert left.held == []
+    assert not spool.home.path.exists()
+    left.close()
