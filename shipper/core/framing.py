@@ -120,10 +120,12 @@ def _start(salt: int, kind: int, prefix: int, length: int, sequence: int, count:
     ) % PRIME
 
 
-def header(salt: int, kind: int, prefix: bytes, rest: bytes, sequence: int, count: int) -> bytes:
-    """Return the header of a frame whose payload is `prefix` and `rest`; these are not joined for it."""
-    length = len(prefix) + len(rest)
-    check = crc32(prefix, _start(salt, kind, len(prefix), length, sequence, count))
+def header(
+    salt: int, kind: int, prefix: bytes, rest: bytes, sequence: int, count: int, told: bytes = b""
+) -> bytes:
+    """Return the header of a frame of `prefix`, `told` and `rest`; these are not joined for it."""
+    length = len(prefix) + len(told) + len(rest)
+    check = crc32(told, crc32(prefix, _start(salt, kind, len(prefix), length, sequence, count)))
     return HEADER.pack(MARKER, kind, len(prefix), length, sequence, count, crc32(rest, check))
 
 
@@ -133,9 +135,9 @@ def encode(salt: int, kind: int, prefix: int, payload: bytes, sequence: int, cou
     return HEADER.pack(MARKER, kind, prefix, len(payload), sequence, count, check) + payload
 
 
-def columned(columns: bytes, lines: bytes) -> bytes:
-    """Return what stands behind the prefix of a `COLUMNED` frame."""
-    return b"".join((len(columns).to_bytes(4, "little"), columns, lines))
+def columned(columns: bytes) -> bytes:
+    """Return what stands between prefix and lines of a `COLUMNED` frame."""
+    return len(columns).to_bytes(4, "little") + columns
 
 
 def beside(block: bytes, frame: Frame) -> tuple[bytes, int]:

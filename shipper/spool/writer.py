@@ -236,9 +236,9 @@ class Spool:
         lines, payload, left_out, marked = _sifted(lines)
         if payload.count(b"\n") != len(lines) - 1 and lines:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
-        kind = SIFTED if left_out or marked else LINES
+        kind, told = SIFTED if left_out or marked else LINES, b""
         if kind == LINES and isinstance(given, Block) and given.columns:
-            kind, payload = COLUMNED, columned(given.columns, payload)
+            kind, told = COLUMNED, columned(given.columns)
         prefix = source.encode() + b"\0" + position if source or position else b""
         if len(prefix) > 0xFFFF:  # before anything is reserved
             raise ValueError(f"a position of {len(position)} bytes is too long; keep one for each part")
@@ -247,7 +247,7 @@ class Spool:
                 if self.closed:
                     return self._inherit(given, position, source, waiting)
                 count = len(lines) + left_out
-                sequence = self._place(kind, prefix, payload, count, evict=False)
+                sequence = self._place(kind, prefix, payload, count, evict=False, told=told)
                 if position or source in (self._past or ()):
                     self._supply.positions[source] = position
                 else:
@@ -291,9 +291,11 @@ class Spool:
         """Return the appender that keeps positions under the name `source`."""
         return SourceAppender(self, source)
 
-    def _place(self, kind: int, prefix: bytes, rest: bytes, count: int, *, evict: bool) -> int:
+    def _place(
+        self, kind: int, prefix: bytes, rest: bytes, count: int, *, evict: bool, told: bytes = b""
+    ) -> int:
         """Write one frame and return its first sequence. Raises Full. The lock is held."""
-        size = HEADER_SIZE + len(prefix) + len(rest)
+        size = HEADER_SIZE + len(prefix) + len(told) + len(rest)
         while True:
             segment = self._segment
             start = segment.pos
@@ -303,8 +305,8 @@ class Spool:
                 segment.pos = end
                 self._next = sequence + count
                 try:
-                    head = header(segment.salt, kind, prefix, rest, sequence, count)
-                    segment.put_all(start, (head, prefix, rest))
+                    head = header(segment.salt, kind, prefix, rest, sequence, count, told)
+                    segment.put_all(start, (head, prefix, told, rest))
                     if self.settings.sync == "always":
                         segment.sync()
                 except OSError:  # the disk refused the bytes: they go into a new segment
@@ -313,8 +315,8 @@ class Spool:
                     segment.cap = segment.fast = 0
                     continue
                 except BaseException:  # out of a signal handler: no hole, see the rules
-                    head = header(segment.salt, kind, prefix, rest, sequence, count)
-                    segment.put_all(start, (head, prefix, rest))
+                    head = header(segment.salt, kind, prefix, rest, sequence, count, told)
+                    segment.put_all(start, (head, prefix, told, rest))
                     raise
                 return sequence
             self._roll(segment, size, evict=evict)
