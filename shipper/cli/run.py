@@ -115,8 +115,8 @@ def _collect_seldom() -> None:
 def _keep_memory() -> None:
     """Have the C library keep what was freed for the next block of lines.
 
-    By default it gives large pieces back to the system and takes them again for the next block: a hundred page
-    faults for a thousand lines, up to a tenth of all the time. Elsewhere than with glibc nothing is changed.
+    By default it gives large pieces back to the system and takes them again for the next block: that is a
+    hundred page faults for a thousand lines. Elsewhere than with glibc nothing is changed.
     """
     with suppress(ImportError, OSError, AttributeError):
         import ctypes
