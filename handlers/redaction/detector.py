@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from .errors import RedactionError
+from .forks import apart_from_forks
 
 __all__ = ["Finder", "detector", "has_re2", "user_finder"]
 
@@ -70,7 +71,7 @@ def _matcher(re2: Any, sources: Iterable[str]) -> Callable[[bytes], list[int] | 
     whole.Add("|".join(f"(?:{s})" for s in sources))
     whole.Compile()
     match: Callable[[bytes], list[int] | None] = whole.Match
-    return match
+    return apart_from_forks(match)
 
 
 def blurred(source: str) -> str:
@@ -119,8 +120,8 @@ def detector(sources: Iterable[str], patterns: Sequence[str]) -> Callable[[Seque
     if re2 is None:
         return lambda _texts: True
     joint = "|".join(f"(?:{p})" for p in patterns if not _ANCHOR.search(p))
-    users = re2.compile(joint, _options(re2)) if joint else None
-    alone = [re2.compile(p, _options(re2)) for p in patterns if _ANCHOR.search(p)]
+    users = apart_from_forks(re2.compile(joint, _options(re2)).search) if joint else None
+    alone = [apart_from_forks(re2.compile(p, _options(re2)).search) for p in patterns if _ANCHOR.search(p)]
     sources = tuple(sources)
     try:
         match = _matcher(re2, sources)
@@ -133,9 +134,9 @@ def detector(sources: Iterable[str], patterns: Sequence[str]) -> Callable[[Seque
     def may_hold_more(texts: Sequence[str]) -> bool:
         if may_hold(texts):
             return True
-        if users is not None and users.search("\0".join(texts).encode("utf-8", "replace")) is not None:
+        if users is not None and users("\0".join(texts).encode("utf-8", "replace")) is not None:
             return True
-        return any(one.search(t.encode("utf-8", "replace")) is not None for one in alone for t in texts)
+        return any(one(t.encode("utf-8", "replace")) is not None for one in alone for t in texts)
 
     return may_hold if users is None and not alone else may_hold_more
 
@@ -191,7 +192,8 @@ def user_finder(name: str, pattern: str, *, allow_backtracking: bool) -> Finder:
         raise RedactionError(
             f"{where}: {pattern!r} matches the empty text; make it match what it should hide"
         )
-    return lambda text: (m for m in _spans(compiled, text))
+    # All at once: what is asked for one by one would be within RE2 between two of them.
+    return apart_from_forks(lambda text: list(_spans(compiled, text)))
 
 
 def _spans(compiled: Any, text: str) -> Iterable[tuple[int, int]]:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from ...handlers.redaction.forks import apart_from_forks
+
 __all__ = [
     "INTEGER",
     "NUMBER",
@@ -142,7 +144,8 @@ def compile_regex(pattern: str) -> Callable[[str], bool]:
     except re2.error as error:
         reason = error.args[0] if error.args else "invalid"
         raise ValueError(reason.decode() if isinstance(reason, bytes) else str(reason)) from None
-    return lambda text: compiled.search(text) is not None
+    find = apart_from_forks(compiled.search)
+    return lambda text: find(text) is not None
 
 
 def predicate(node: Node) -> Predicate:

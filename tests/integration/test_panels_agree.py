@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -410,7 +411,7 @@ def test_every_query_of_the_loki_dashboards_returns_data(
     )
     lines = [line for stream in answer["data"]["result"] for _, line in stream["values"]]
     assert lines, query
-    assert all(line.startswith("event ") for line in lines)
+    assert all(re.match(r"\S+: event ", line) for line in lines), lines
 
 
 @pytest.mark.parametrize(
