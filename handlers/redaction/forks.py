@@ -25,49 +25,53 @@ _BOUND: Final = 1.0  # seconds
 _inside: Final[set[int]] = set()  # the threads that are, or are about to be, within RE2
 
 
-class _Forking:
-    """Which thread forks; 0: none. One at a time."""
+_forking: Final[list[int]] = []  # the thread that forks, if one does
 
-    thread = 0
+
+class _Fork:
+    """What is done around a fork; one at a time."""
+
     lock = Lock()
 
     @classmethod
     def before(cls) -> None:
         me, until = get_ident(), time.monotonic() + _BOUND
         cls.lock.acquire(timeout=_BOUND)
-        cls.thread = me
+        _forking[:] = [me]
         # A signal's handler may fork in the middle of its own thread's call: that is not within RE2.
         while _inside - {me} and time.monotonic() < until:
             time.sleep(_PAUSE)
 
     @classmethod
     def parent(cls) -> None:
-        cls.thread = 0
+        _forking.clear()
         if cls.lock.locked():
             cls.lock.release()
 
     @classmethod
     def child(cls) -> None:
-        cls.thread, cls.lock = 0, Lock()
+        cls.lock = Lock()
+        _forking.clear()
         _inside.clear()
 
 
-os.register_at_fork(before=_Forking.before, after_in_parent=_Forking.parent, after_in_child=_Forking.child)
+os.register_at_fork(before=_Fork.before, after_in_parent=_Fork.parent, after_in_child=_Fork.child)
 
 
 def apart_from_forks(ask: Callable[[_Text], _Answer]) -> Callable[[_Text], _Answer]:
     """Return `ask`, a call of RE2, as one that no fork of another thread meets."""
+    enter, leave = _inside.add, _inside.discard
 
     def asked(text: _Text) -> _Answer:
         me = get_ident()
-        _inside.add(me)
+        enter(me)
         try:
-            while _Forking.thread and _Forking.thread != me:
-                _inside.discard(me)
+            while _forking and me not in _forking:
+                leave(me)
                 time.sleep(_PAUSE)
-                _inside.add(me)
+                enter(me)
             return ask(text)
         finally:
-            _inside.discard(me)
+            leave(me)
 
     return asked
