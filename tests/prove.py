@@ -1,6 +1,6 @@
 """The proof, and its table: everything at full size, or a table of what was tried.
 
-    python tests/prove.py run [--effort 10] [--minutes 60] [--most 180] [--json build/prove.json]
+    python tests/prove.py run [--effort 10] [--minutes 60] [--most 180] [--only WORD...] [--json FILE]
     python tests/prove.py table EVIDENCE [--json FILE]      # of lines that the fixture `evidence` wrote
     python tests/prove.py docs build/prove.json             # puts it into docs/reliability.md
     python tests/prove.py matrix EVIDENCE                   # puts the matrix of sinks and faults alone there
@@ -198,11 +198,12 @@ def _commit() -> str:
     return name if name and not git("status", "--porcelain", "--untracked-files=no") else "changed"
 
 
-def run(effort: float, minutes: float, target: Path, most: float) -> int:
+def run(effort: float, minutes: float, target: Path, most: float, only: Sequence[str] = ()) -> int:
     """Run what did not pass yet, one part after the other, for at most `most` minutes; return the exit code.
 
     What a part that passed has shown is kept under the name of the commit beside `target`: a proof that was
-    interrupted, or a part that failed on a busy machine, is taken up by the same command.
+    interrupted, or a part that failed on a busy machine, is taken up by the same command. `only` begins those
+    parts whose names hold one of these words; the table is of all that has passed.
     """
     begun, commit = time.monotonic(), _commit()
     kept = target.parent / "prove" / f"{commit}-{effort:g}-{minutes:g}"
@@ -216,7 +217,7 @@ def run(effort: float, minutes: float, target: Path, most: float) -> int:
         times = shown.with_suffix(".seconds")
         if not shown.exists():
             since = time.monotonic()
-            if since - begun > most * 60:
+            if since - begun > most * 60 or (only and not any(word in name for word in only)):
                 left.append(name)
                 continue
             print(f"· {name}, effort {effort:g}, {since - begun:.0f} s so far", flush=True)
@@ -251,6 +252,7 @@ def main() -> int:
     full.add_argument("--effort", type=float, default=10)
     full.add_argument("--minutes", type=float, default=60)
     full.add_argument("--most", type=float, default=math.inf, help="begin no part after so many minutes")
+    full.add_argument("--only", nargs="+", default=[], metavar="WORD", help="begin these parts alone")
     full.add_argument("--json", type=Path, default=ROOT / "build" / "prove.json")
     short = commands.add_parser("table")
     short.add_argument("evidence", type=Path)
@@ -262,7 +264,7 @@ def main() -> int:
     alone.add_argument("evidence", type=Path)
     options = parser.parse_args()
     if options.command == "run":
-        return run(options.effort, options.minutes, options.json, options.most)
+        return run(options.effort, options.minutes, options.json, options.most, options.only)
     if options.command == "docs":
         write_docs(json.loads(options.json.read_text()))
         return 0

@@ -99,16 +99,18 @@ sys.exit(sys.argv[1] == "b" and open({str(ran)!r}).read().count("b") == 1)
     monkeypatch.setattr(prove, "_commit", lambda: "0123abc")
     assert prove.run(1, 0, target, most=0) == 1
     assert (ran.exists(), json.loads(target.read_text())["left"]) == (False, ["a", "b", "c"])
+    assert prove.run(1, 0, target, most=math.inf, only=["c"]) == 1
+    assert (ran.read_text(), json.loads(target.read_text())["left"]) == ("c", ["a", "b"])
     assert prove.run(1, 0, target, most=math.inf) == 1
     made = json.loads(target.read_text())
-    assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("abc", ["b"], 10)
+    assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("cab", ["b"], 10)
     assert prove.run(1, 0, target, most=math.inf) == 0
     made = json.loads(target.read_text())
-    assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("abcb", [], 15)
+    assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("cabb", [], 15)
     monkeypatch.setattr(prove, "_commit", lambda: "changed")
     for _ in range(2):
         assert prove.run(1, 0, target, most=math.inf) == 0
-    assert ran.read_text() == "abcb" + "abc" * 2
+    assert ran.read_text() == "cabb" + "abc" * 2
 
 
 def exists(command: str) -> bool:
