@@ -13,7 +13,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -34,7 +34,7 @@ from .listen.identity import identified, with_id
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
 
-__all__ = ["Line", "ParsedBlocks", "Taken", "Told"]
+__all__ = ["Line", "ParsedBlocks", "Taken", "Told", "grouped"]
 
 Told: TypeAlias = tuple[Parsed, str]
 """What was understood, and the id that it brings; empty: none."""
@@ -141,17 +141,7 @@ class ParsedBlocks:
                 at += taken
 
     def _one_by_one(self, told: Sequence[Told]) -> Iterator[Taken]:
-        group: list[bytes] = []
-        size = 0
-        for parsed, own in told:
-            event = with_id(compose(self._builder, parsed), own)
-            if group and (len(group) >= _AT_ONCE or size + len(event) > _GROUP_BYTES):
-                yield group, len(group)
-                group, size = [], 0
-            group.append(event)
-            size += len(event)
-        if group:
-            yield group, len(group)
+        return grouped(with_id(compose(self._builder, parsed), own) for parsed, own in told)
 
     def _line(self, parsed: Parsed) -> bytes | None:
         """Return what was understood as a line that says just that; None: none does."""
@@ -178,6 +168,20 @@ class ParsedBlocks:
         except (orjson.JSONEncodeError, RecursionError):
             return None
         return None if _NONE in line and any(map(_may_be_none, fields.values())) else line
+
+
+def grouped(events: Iterable[bytes]) -> Iterator[Taken]:
+    """Yield events in groups, each as large as a frame may be."""
+    group: list[bytes] = []
+    size = 0
+    for event in events:
+        if group and (len(group) >= _AT_ONCE or size + len(event) > _GROUP_BYTES):
+            yield group, len(group)
+            group, size = [], 0
+        group.append(event)
+        size += len(event)
+    if group:
+        yield group, len(group)
 
 
 def _told(one: Told | Line) -> Told:

@@ -32,7 +32,7 @@ from ...core.parse import ROLES, Parsed
 from ...model import ID_FRONT
 from ..foreign import compose
 from ..mixed import Mixed
-from ..parsed_blocks import Line, ParsedBlocks, Told
+from ..parsed_blocks import Line, ParsedBlocks, Told, grouped
 from ..parsers import ParserSetting, parser_config
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ _BEGINS: Final = (b'{"', b'{ "')
 _TIMES: Final = tuple(f'"{name}"'.encode() for name in ROLES["timestamp"])
 _UNUSUAL: Final = (b"\\u00", b'"event_id"')  # a hidden name; an id of somebody's
 _FIRST: Final = 365 * 86_400.0
-_AT_ONCE: Final = 500
-_FRAME: Final = 256 * 1024
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -116,7 +114,10 @@ class Reader:
         """
         for ready, group in groupby(messages, attrgetter("ready")):
             some = list(group)
-            yield from _ready(some) if ready else self._made(some)
+            if ready:
+                yield from grouped(_with_id(known.message.value(), known.event) for known in some)
+            else:
+                yield from self._made(some)
 
     def _made(self, messages: Sequence[Known]) -> Iterator[tuple[Sequence[bytes], int]]:
         told: list[Told | Line] = []
@@ -187,21 +188,6 @@ class Reader:
         where = f"{self.cluster}/{message.topic()}/{message.partition()}/{message.timestamp()[1]}"
         name = blake2b(where.encode(), digest_size=16).hexdigest()
         return b"%b-%d" % (name.encode(), message.offset() + 1)
-
-
-def _ready(messages: Sequence[Known]) -> Iterator[tuple[Sequence[bytes], int]]:
-    """Yield events that came as such, as many as go into a frame."""
-    lines: list[bytes] = []
-    size = 0
-    for known in messages:
-        line = _with_id(known.message.value(), known.event)
-        if lines and (len(lines) >= _AT_ONCE or size + len(line) > _FRAME):
-            yield lines, len(lines)
-            lines, size = [], 0
-        lines.append(line)
-        size += len(line)
-    if lines:
-        yield lines, len(lines)
 
 
 def _with_id(line: bytes, event: bytes) -> bytes:
