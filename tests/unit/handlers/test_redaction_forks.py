@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from logferry.handlers.redaction import Redactor
+import pytest
+
+from logferry.handlers.redaction import Redactor, forks
 from logferry.handlers.redaction.forks import apart_from_forks
 
 
@@ -61,13 +63,62 @@ def test_a_fork_waits_until_others_are_out() -> None:
     assert ask("quick") == "quick"
 
 
-def test_one_who_forks_within_waits_for_nobody() -> None:
+def test_one_who_forks_within_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal's handler forks in the middle of its own thread's call."""
+    monkeypatch.setattr(forks, "_BOUND", 3600.0)  # who waited for itself would not come back
     pids: list[int] = []
-    began = time.monotonic()
     apart_from_forks(lambda _: pids.append(child(lambda: None)))("")
-    assert time.monotonic() - began < 1
+    assert len(pids) == 1
     assert all(map(ended, pids))
+
+
+def test_one_who_asks_within_stays_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal's handler asks in the middle of its own thread's call: a fork still waits for that call."""
+    monkeypatch.setattr(forks, "_BOUND", 0.0)
+    within: list[bool] = []
+
+    def outer(_: str) -> None:
+        apart_from_forks(len)("handler")
+        within.append(threading.get_ident() in forks._inside)
+
+    apart_from_forks(outer)("")
+    assert within == [True]
+    assert not forks._inside
+
+
+def test_forks_at_once() -> None:
+    """Two threads fork: the end of the one lets nobody in while the other has not forked."""
+    asked, order = threading.Event(), []
+
+    def ask(text: str) -> None:
+        order.append(text)
+        asked.set()
+
+    def fork(name: str, go: threading.Event, began: threading.Event) -> None:
+        forks._before()  # what the interpreter calls around a fork
+        began.set()
+        assert go.wait(30)
+        order.append(name)
+        forks._in_parent()
+
+    go, began = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+    forking = [
+        threading.Thread(target=fork, args=(f"fork {number}", go[number], began[number]), daemon=True)
+        for number in range(2)
+    ]
+    for thread, one in zip(forking, began, strict=True):
+        thread.start()
+        assert one.wait(30)  # neither waits for the other
+    asking = threading.Thread(target=apart_from_forks(ask), args=("asked",), daemon=True)
+    asking.start()
+    go[0].set()
+    forking[0].join(30)
+    assert not asked.wait(0.1)
+    go[1].set()
+    for thread in (forking[1], asking):
+        thread.join(30)
+    assert order == ["fork 0", "fork 1", "asked"]
+    assert not forks._forking
 
 
 def test_children_of_a_process_whose_threads_redact() -> None:
