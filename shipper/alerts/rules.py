@@ -53,7 +53,7 @@ class Receiver:
     timeout: float = 10.0
 
 
-# The same as Grafana's (shipper/panels/grafana.py): who is told first should not decide what is an alert.
+# The same as in `shipper/panels/grafana/alerts.py`: who is told first should not decide what is an alert.
 DEFAULTS: Final = (
     Rule("error rate", "error_rate", above=0.05, window=300, hold=300, at_least=20),
     Rule("p95", "p95", above=1000, window=300, hold=300, at_least=20),
