@@ -279,9 +279,9 @@ LOGSTASH = re.compile(
     r"\s*(?:#[^\n]*\s*)*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|=>|==|!=|=~|!~|<=|>=|[{}\[\],()<>!]|-?\d+|[A-Za-z_][\w.-]*)"
 )
 PLUGINS = {
-    "input": {"beats": {"port", "ecs_compatibility", "host", "ssl_enabled"}},
+    "input": {"beats": {"port", "ecs_compatibility", "host", "ssl_enabled", "enrich"}},
     "filter": {
-        "date": {"match", "target"},
+        "date": {"match", "target", "tag_on_failure"},
         "mutate": {"copy", "add_field", "remove_field", "rename", "convert"},
         "fingerprint": {"source", "concatenate_sources", "method", "target"},
     },
@@ -386,6 +386,19 @@ def test_logstash_s_pipeline_is_of_its_grammar_and_knows_the_schema() -> None:
     assert sources is not None
     assert {*re.findall(r'"(\w+)"', sources[1])} <= known
     assert "${ELASTIC_PASSWORD}" in text
+
+
+def test_logstash_takes_nothing_that_an_application_may_have() -> None:
+    """What Logstash would add by itself is not added, so that nothing but its `@version` need go."""
+    text = (DEPLOY / "logstash" / "logferry.conf").read_text()
+    beats, date = (re.search(rf"{plugin} \{{(.*?)\n *\}}", text, re.DOTALL) for plugin in ("beats", "date"))
+    assert beats is not None
+    assert date is not None
+    assert "enrich => none" in beats[1]  # neither `event.original` nor a tag of the codec
+    assert "tag_on_failure => []" in date[1]
+    assert re.findall(r"(?:remove_field|remove_tag|rename|update|replace|prune) => (.*)", text) == [
+        '["@version"]'
+    ]
 
 
 @pytest.mark.parametrize(
