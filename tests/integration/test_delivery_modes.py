@@ -459,7 +459,8 @@ def test_in_a_container_the_next_start_delivers(place: Place) -> None:
     place.over()
     found = Counter(place.numbers())
     assert sorted(found) == list(range(20001))
-    assert len(place.deaths()) == 1
+    left = audit(place.directory / "spool"), sorted(map(str, place.service.rglob("*")))
+    assert len(place.deaths()) == 1, left
     assert place.audit() == 20001 + 1
 
 
