@@ -6,12 +6,11 @@ import time
 from math import floor
 from typing import Final
 
-__all__ = ["stamp"]
-
-_THREE: Final = tuple(f"{number:03d}" for number in range(1_000))
+__all__ = ["LAST", "stamp"]
 
 # The last second and its text: (1795252730, "2026-11-21T08:00:00."). One tuple: threads never see halves.
-_second: tuple[int, str] = (-(10**15), "")  # no moment lies in it
+# A log call looks here itself (`record.py`).
+LAST: Final[list[tuple[int, str]]] = [(-(10**15), "")]  # no moment lies in it
 
 
 def stamp(seconds: float | None) -> str:
@@ -22,10 +21,10 @@ def stamp(seconds: float | None) -> str:
     if seconds is None:
         seconds = time.time()
     try:
-        second, text = _second
+        second, text = LAST[0]
         micro = int((seconds - second) * 1e6 + 0.5)
-        if 0 <= micro < 1_000_000:
-            return f"{text}{_THREE[micro // 1_000]}{_THREE[micro % 1_000]}Z"
+        if seconds >= second and micro < 1_000_000:  # a microsecond before the second `int` says 0, too
+            return f"{text}{str(micro + 1_000_000)[1:]}Z"
         return _stamp(seconds)
     except (TypeError, ValueError, OverflowError, OSError):
         return _stamp(time.time())
@@ -33,13 +32,12 @@ def stamp(seconds: float | None) -> str:
 
 def _stamp(seconds: float) -> str:
     """Return a moment of another second than the last, which becomes the last."""
-    global _second  # noqa: PLW0603 - a cache of one
     second = floor(seconds)
     micro = round((seconds - second) * 1e6)
     if micro == 1_000_000:
         second, micro = second + 1, 0
     text = _prefix(second)
-    _second = (second, text)
+    LAST[0] = (second, text)
     return f"{text}{micro:06d}Z"
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .carry import from_environ, to_environ
 
 __all__ = [
+    "OTEL",
     "Fields",
     "TraceContext",
     "bind",
@@ -81,9 +82,10 @@ class Fields(dict[str, object]):
 
 _EMPTY: Final = Fields()
 _fields: Final[ContextVar[Fields]] = ContextVar("logferry_fields", default=_EMPTY)
-_get: Final = _fields.get
+raw: Final[Callable[[], Fields]] = _fields.get
+"""Return the fields bound here, without OpenTelemetry's ids."""
 
-_OTEL: Final = "opentelemetry.trace"
+OTEL: Final = "opentelemetry.trace"
 _modules: Mapping[str, Any] = sys.modules
 # The last merge of bound fields with an OpenTelemetry span: (fields, span context, result), by identity.
 _merged: Final[ContextVar[tuple[Fields, object, Fields] | None]] = ContextVar("logferry_merged", default=None)
@@ -91,14 +93,9 @@ _merged: Final[ContextVar[tuple[Fields, object, Fields] | None]] = ContextVar("l
 
 def current() -> Fields:
     """Return the fields bound here, the trace in force among them. The mapping never changes."""
-    if _OTEL in _modules:
-        return _with_span(_get())
-    return _get()
-
-
-def raw() -> Fields:
-    """Return the fields bound here, without OpenTelemetry's ids."""
-    return _get()
+    if OTEL in _modules:
+        return _with_span(raw())
+    return raw()
 
 
 def replace(fields: Mapping[str, object]) -> Fields:
@@ -115,12 +112,12 @@ def restore(former: Fields) -> None:
 
 def bind(**fields: object) -> None:
     """Add fields to every event of this task from here on (a field bound before is replaced)."""
-    _fields.set(Fields(_get(), **fields))
+    _fields.set(Fields(raw(), **fields))
 
 
 def unbind(*names: str) -> None:
     """Remove fields by name; unknown names are ignored."""
-    _fields.set(Fields({name: value for name, value in _get().items() if name not in names}))
+    _fields.set(Fields({name: value for name, value in raw().items() if name not in names}))
 
 
 def clear() -> None:
@@ -142,7 +139,7 @@ class bound:  # noqa: N801 - reads as a function: `with bound(...)`, `@bound(...
         self._entered: list[tuple[Fields, Fields]] = []
 
     def __enter__(self) -> Fields:
-        before = _get()
+        before = raw()
         fields = Fields(before, **self._new)
         self._entered.append((before, fields))
         _fields.set(fields)
@@ -155,7 +152,7 @@ class bound:  # noqa: N801 - reads as a function: `with bound(...)`, `@bound(...
         traceback: TracebackType | None,
     ) -> None:
         before, mine = self._entered.pop()
-        now, new = _get(), self._new
+        now, new = raw(), self._new
         if now is mine:  # nothing else was bound meanwhile: the former mapping serves again
             _fields.set(before)
             return
@@ -171,7 +168,7 @@ class bound:  # noqa: N801 - reads as a function: `with bound(...)`, `@bound(...
 @contextmanager
 def isolated(**fields: object) -> Iterator[Fields]:
     """Bind fields for a block and forget afterwards what else was bound inside it: one request, one job."""
-    before = _get()
+    before = raw()
     inside = Fields(before, **fields)
     _fields.set(inside)
     try:
@@ -284,7 +281,7 @@ def set_trace_context(
     former. A UUID loses its dashes; any other well-formed id is hashed and kept as `correlation_id`; a
     malformed id is replaced by a new one (never an error: ids come from strangers).
     """
-    fields = dict(_get())
+    fields = dict(raw())
     before = TraceContext(_text(fields, "trace_id"), _text(fields, "span_id"), _text(fields, "parent_id"))
     if trace_id == "":
         trace, correlation = "", ""
@@ -312,7 +309,7 @@ def set_trace_context(
 
 def put_trace(ids: TraceContext) -> None:
     """Bind exactly these ids, which are well formed already; `""` removes one."""
-    fields = {**_get(), **ids._asdict()}
+    fields = {**raw(), **ids._asdict()}
     for name, value in ids._asdict().items():
         if not value:
             del fields[name]
@@ -337,10 +334,10 @@ def prefer_opentelemetry(enabled: bool = True) -> None:  # noqa: FBT001, FBT002 
 
 def opentelemetry_span() -> Any:
     """Return the context of OpenTelemetry's active span; None where there is none, or it is not asked."""
-    if _OTEL not in _modules:
+    if OTEL not in _modules:
         return None
     try:
-        found = _modules[_OTEL].get_current_span().get_span_context()
+        found = _modules[OTEL].get_current_span().get_span_context()
         return found if found.is_valid else None
     except Exception:  # noqa: BLE001 - half-imported, or a foreign span
         return None
@@ -358,7 +355,7 @@ def __getattr__(name: str) -> Any:
 def _with_span(fields: Fields) -> Fields:
     """Put the ids of OpenTelemetry's active span in the place of ours."""
     try:
-        span = _modules[_OTEL].get_current_span()
+        span = _modules[OTEL].get_current_span()
         context = span.get_span_context()
         if not context.is_valid:
             return fields

@@ -10,6 +10,7 @@ import enum
 import itertools
 import json
 import logging
+import math
 import sys
 import uuid
 from typing import Any
@@ -19,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from logferry.handlers import record as module
+from logferry.handlers.clock import stamp
 from logferry.handlers.context import Fields
 from logferry.handlers.encoding import MAX_EVENT
 from logferry.handlers.outlet import Violation
 from logferry.handlers.record import EventBuilder
 from logferry.handlers.redaction import Redactor
-from logferry.handlers.schema import Schema
+from logferry.handlers.schema import BUCKETS, Schema, duration_bucket
 
 DECLARED: Any = {
     "n": "integer",
@@ -261,6 +263,27 @@ def test_kept_fragments_are_those_of_the_context() -> None:
                     now.get("tenant"),
                     now.get("trace_id", ""),
                 )
+
+
+@pytest.mark.parametrize("micro", [0, 1, 99, 9_999, 99_999, 100_000, 123_456, 999_999])
+def test_every_moment_has_six_digits(micro: int) -> None:
+    """A call writes most moments itself, the others the clock; in the last one's second and in others."""
+    builder = EventBuilder(a_schema(), None, context=lambda: CONTEXT)
+    for second in (1795252731, 1795252730, 1795252730, 1795252731):
+        record = a_record({})
+        record.created = second + micro / 1e6
+        expected = f"2026-11-21T09:18:{second - 1795252680:02}.{micro:06d}Z"
+        assert json.loads(builder.build(record))["timestamp"] == stamp(record.created) == expected
+
+
+def test_every_duration_has_its_bucket() -> None:
+    """Code that is made finds a duration's bucket as the general way does: on both sides of each bound."""
+    builder = EventBuilder(a_schema(), None, context=lambda: CONTEXT)
+    bounds = [float(bound) for bound in BUCKETS]
+    near = [value for bound in bounds for value in (bound, math.nextafter(bound, 0), bound * 1.001)]
+    for duration in [*bounds, 0.0, -1.0, 1e300, *near]:
+        line = builder.build(a_record({"kind": "access", "duration_ms": duration}))
+        assert json.loads(line)["duration_le"] == duration_bucket(duration)
 
 
 def test_other_handlers_leave_their_marks() -> None:
