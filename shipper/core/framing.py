@@ -16,8 +16,8 @@ Rules
   segment's *salt* (spool id and segment number). For equal payloads two different starts give two different
   CRCs, and no single changed bit leaves the start as it was (it is taken modulo a prime), so header and
   payload are covered by one call, and a frame copied in from another segment is not valid.
-- A header's fields are written in order before the payload: what a process leaves behind when it is killed
-  within an append fails the check sum.
+- What a process leaves behind when it is killed within an append fails the check sum, whichever of its bytes
+  were stored by then.
 - After a bad frame nothing in it is believed, its length least of all: the next marker whose frame checks
   out is where reading goes on.
 - `LINES` payloads are the prefix (source name, NUL, position) and lines joined by line breaks. `SIFTED` ones

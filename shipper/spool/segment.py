@@ -17,7 +17,7 @@ from struct import Struct
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
-from ..core.framing import COUNT_FACTOR, EVENT, HEADER_SIZE, KIND_FACTOR, SEAL, encode, salt_of
+from ..core.framing import COUNT_FACTOR, EVENT, HEADER_SIZE, KIND_FACTOR, PRIME, SEAL, encode, salt_of
 from .pages import let_go, touch
 
 __all__ = [
@@ -194,14 +194,15 @@ class Writable:
     def __init__(self, number: int, spool: bytes, size: int, first: int) -> None:
         self.number = number
         self.salt = salt_of(spool, number)
-        self.seed = self.salt + COUNT_FACTOR + EVENT * KIND_FACTOR  # the start of an event's check sum
+        # The start of an event's check sum, but for sequence and length.
+        self.seed = (self.salt + COUNT_FACTOR + EVENT * KIND_FACTOR) % PRIME
         self.capacity = size
         self.first = first
         self.pos = DATA
         self.cap = size - TAIL if size else 0
         self.fast = self.cap
         self.opened = 0.0
-        self.buffer: mmap.mmap | bytearray = bytearray()
+        self.buffer: memoryview | bytearray = bytearray()
 
     def put(self, at: int, data: bytes) -> None:
         """Copy bytes in: the first 24 (a frame's header) before the rest."""
@@ -263,7 +264,7 @@ class MemorySegment(Writable):
 class WritableFile(Writable):
     """A segment on disk: mapped, or written with `pwrite` where a map is not to be trusted."""
 
-    __slots__ = ("fd", "mapped")
+    __slots__ = ("_map", "fd", "mapped")
 
     def __init__(self, fd: int, header: SegmentHeader, *, mapped: bool) -> None:
         """Take over `fd`, a new file of at least `header.size` allocated bytes. Raises OSError."""
@@ -271,7 +272,9 @@ class WritableFile(Writable):
         self.fd = fd
         self.mapped = mapped
         if mapped:
-            self.buffer = mmap.mmap(fd, header.size)
+            self._map = mmap.mmap(fd, header.size)
+            # A log call finds the code that stores through a view near at hand, that of `mmap` far off.
+            self.buffer = memoryview(self._map)
         else:
             self.fast = 0
         self.put(0, pack_header(header))
@@ -303,13 +306,13 @@ class WritableFile(Writable):
 
     def warm(self, end: int) -> None:
         """Have the map's pages from `pos` to `end` prepared."""
-        if isinstance(self.buffer, mmap.mmap):
-            touch(self.buffer, min(self.pos, self.capacity), end)
+        if self.mapped:
+            touch(self._map, min(self.pos, self.capacity), end)
 
     def cool(self) -> None:
         """Give the map's pages back."""
-        if isinstance(self.buffer, mmap.mmap):
-            let_go(self.buffer)
+        if self.mapped:
+            let_go(self._map)
 
     def close(self) -> None:
         """Close the file; the map goes with the last reference to it."""

@@ -43,7 +43,6 @@ from ..core.framing import (
     LENGTH_FACTOR,
     LINES,
     PRIME,
-    SHORT_HEADER,
     SHUTDOWN,
     SIFTED,
     VIOLATION,
@@ -65,7 +64,10 @@ __all__ = ["SourceAppender", "Spool", "SpoolClosedError"]
 
 # `offer` holds these as literals: a name looked up costs a hundredth of what a whole log call may.
 assert (HEADER_SIZE, EVENT_WORD, LENGTH_FACTOR, PRIME) == (24, 0x011E, 0x10001, 0xFFFFFFFB)
-_pack_into = SHORT_HEADER.pack_into
+# What a header is made of: cold, the code of `struct` costs a call more than all the rest of an append.
+_WORD = EVENT_WORD.to_bytes(4, "little")
+_ONE = (1).to_bytes(4, "little")  # event in the frame
+_bytes = int.to_bytes
 _NOTE_SIZE = 4096
 PART = "/"  # between a source's name, which has none, and the part of it that a position is for
 _living: weakref.WeakSet[Spool] = weakref.WeakSet()
@@ -169,9 +171,12 @@ class Spool:
                 # Reserved. From here on others may come in between; they take what is behind.
                 buffer = segment.buffer
                 try:
-                    check = crc32(event, (segment.seed + sequence + length * 0x10001) % 0xFFFFFFFB)
-                    _pack_into(buffer, start, 0x011E, length, sequence, 1, check)
-                    buffer[start + 24 : end] = event
+                    begin = segment.seed + sequence + length * 0x10001
+                    if begin >= 0xFFFFFFFB:  # seldom: the seed is below it
+                        begin %= 0xFFFFFFFB
+                    size, number = _bytes(length, 4, "little"), _bytes(sequence, 8, "little")
+                    check = _bytes(crc32(event, begin), 4, "little")
+                    buffer[start:end] = b"".join((_WORD, size, number, _ONE, check, event))
                 except BaseException:
                     segment.put(start, encode(segment.salt, EVENT, 0, event, sequence, 1))
                     raise
