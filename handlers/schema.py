@@ -32,6 +32,7 @@ __all__ = [
     "FieldType",
     "OnViolation",
     "Schema",
+    "bucket_code",
     "cast",
     "duration_bucket",
 ]
@@ -127,6 +128,18 @@ _INT64: Final = range(-(2**63), 2**63)
 def duration_bucket(ms: float) -> str:
     """Return the bucket that a duration of `ms` milliseconds falls in: "1", "2", "5" ... "50000", "+Inf"."""
     return BUCKET_NAMES[bisect_left(BUCKETS, ms)]
+
+
+def bucket_code(ms: str, low: int = 0, high: int = len(BUCKETS)) -> str:
+    """Return the expression for the same of the float in the variable `ms`, for code that is made.
+
+    Comparisons: the library of `bisect` is one more to be fetched when a log call finds the caches cold.
+    """
+    if low == high:
+        return repr(BUCKET_NAMES[low])
+    middle = (low + high) // 2
+    below, above = bucket_code(ms, low, middle), bucket_code(ms, middle + 1, high)
+    return f"({below} if {ms} <= {float(BUCKETS[middle])!r} else {above})"
 
 
 def _integer(value: object) -> object:
