@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from programs.understood import Event, events_of, one, understood
 from servers.cache import binary, required
+from servers.process import java
 
 from logferry.shipper.sources.parsers import ParserConfig
 
@@ -24,7 +25,7 @@ def written(directory: Path, what: str, *options: str) -> Path:
     required("jvm", "Maven and a Java development kit")
     home = binary("jvm")
     jars = [path for path in sorted((home / "lib").iterdir()) if ("log4j" in path.name) is (what == "log4j")]
-    command = ["java", "-XX:TieredStopAtLevel=1", f"-Duser.timezone={ZONE}", "-Duser.language=en"]
+    command = java(directory, f"-Duser.timezone={ZONE}", "-Duser.language=en")
     command += [option.format(home=home) for option in options]
     path = directory / f"{what}.log"
     with path.open("wb") as log:

@@ -25,7 +25,6 @@ import hmac
 import http.client
 import json
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -38,6 +37,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from .loki import free_port
+from .process import Process
 
 __all__ = ["KEY", "SECRET", "AwsServer", "Refusal"]
 
@@ -48,13 +48,18 @@ Refusal = tuple[int, str, str]
 """Status, code and message."""
 
 
-class AwsServer:
+class AwsServer(Process):
     """Starts one moto with its gate. `expired` holds key ids; `refuse` gets each operation's name.
 
     `keys` maps key ids to secrets; those of assumed roles are learned. `stored` counts events.
     """
 
+    name = "moto"
+    log = "moto.log"
+    pause = 0.05
+
     def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
         self.keys = {KEY: SECRET}
         self.expired: set[str] = set()
         self.refuse: Callable[[str], Refusal | None] | None = None
@@ -62,46 +67,31 @@ class AwsServer:
         self.complaints: list[str] = []
         self.calls: list[str] = []
         self.stored = 0
-        self._log = directory / "moto.log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._retention: dict[str, int] = {}
         self._queries: dict[str, dict[str, Any]] = {}
         self.moto = f"http://127.0.0.1:{free_port()}"
         self._gate = self._make_gate()
         self.url = f"http://127.0.0.1:{self._gate.server_address[1]}"
 
-    def __enter__(self) -> Self:
-        return self.start()
-
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        super().__exit__()
         self._gate.shutdown()
         self._gate.server_close()
 
-    def start(self, seconds: float = 60) -> Self:
-        """Start and wait until it answers; RuntimeError with its last words when it does not."""
+    def command(self) -> list[str]:
+        """Return what starts moto."""
         port = urlsplit(self.moto).port
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        threading.Thread(target=self._gate.serve_forever, daemon=True).start()
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                urllib.request.urlopen(f"{self.moto}/moto-api/data.json", timeout=5).read()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return self
-        self.kill()
-        raise RuntimeError(f"moto did not start: {self._log.read_text(errors='replace')[-2000:]}")
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
 
-    def kill(self) -> None:
-        """End moto by its own pid."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def answers(self) -> bool:
+        """Say whether moto does."""
+        urllib.request.urlopen(f"{self.moto}/moto-api/data.json", timeout=5).read()
+        return True
+
+    def start(self, seconds: float = 60) -> Self:
+        """Start both, and wait until moto answers."""
+        threading.Thread(target=self._gate.serve_forever, daemon=True).start()
+        return super().start(seconds)
 
     def open_gate(self) -> ThreadingHTTPServer:
         """Open a further gate, for who wants to close one (`close_gate`): moto forgets when killed."""

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import urllib3
 
 from .cache import binary
 from .loki import free_port
+from .process import Process, java
 
 __all__ = ["BULK_LIMIT", "PRESSURE_LIMIT", "ElasticsearchServer", "SearchServer"]
 
@@ -41,57 +40,34 @@ _SETTINGS: Mapping[str, object] = {
     "indices.breaker.total.use_real_memory": False,
 }
 _JAVA = [
-    *("-Xms512m", "-Xmx512m", "-Xss1m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djna.nosys=true"),
+    *("-Xms512m", "-Xmx512m", "-Xss1m", "-Djna.nosys=true"),
     *("-Dio.netty.noUnsafe=true", "-Dio.netty.noKeySetOptimization=true", "-Djava.awt.headless=true"),
     *("-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disable.jmx=true", "-Djava.locale.providers=SPI,COMPAT"),
 ]
 
 
-class SearchServer:
+class SearchServer(Process):
     """Starts, restarts and kills one node; reads back what it holds. It is killed by its own pid."""
 
-    name = ""
+    log = "node.log"
     opensearch = False
     pit = ("_pit", "id")
     """Where a point in time is had, and what its name is called."""
     tie = "_shard_doc"
 
     def __init__(self, data: Path) -> None:
-        self.data = data
+        super().__init__(data)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._http = urllib3.PoolManager(retries=False, timeout=60)
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def command(self) -> list[str]:
-        """Return what starts it."""
-        raise NotImplementedError
-
-    def start(self, seconds: float = 90) -> Self:
-        """Start and wait until it answers; raises RuntimeError with its last words when it does not."""
-        log = self.data / "node.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command(), cwd=self.data, stdout=output, stderr=output, stdin=subprocess.DEVNULL
-            )
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                health = self._http.request("GET", f"{self.url}/_cluster/health?wait_for_status=yellow")
-                if health.status == 200:
-                    return self
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(0.1)
-        self.kill()
-        raise RuntimeError(f"{self.name} did not start: {log.read_text(errors='replace')[-3000:]}")
-
-    def kill(self) -> None:
-        """Kill it as a power cut would; `start` brings it back with its data."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def answers(self) -> bool:
+        """Say whether its shards are there."""
+        try:
+            health = self._http.request("GET", f"{self.url}/_cluster/health?wait_for_status=yellow")
+        except urllib3.exceptions.HTTPError:
+            return False
+        return health.status == 200
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Return the JSON answer to a request; RuntimeError when it is no success."""
@@ -144,7 +120,6 @@ class ElasticsearchServer(SearchServer):
         self.name = name
         config = data / "config"
         config.mkdir(parents=True)
-        (data / "tmp").mkdir()
         shutil.copy(Path(__file__).parent / "elasticsearch" / "log4j2.properties", config)
         places = {"path.data": str(data / "data"), "path.logs": str(data / "logs")}
         ports = {"http.port": self.port, "transport.port": free_port()}
@@ -154,10 +129,10 @@ class ElasticsearchServer(SearchServer):
     def command(self) -> list[str]:
         """Return what starts it; version 9 brings its own Java."""
         home = binary(self.name)
-        java = home / "java" / "bin" / "java"
+        own = home / "java" / "bin" / "java"
         modules = "jdk.net,jdk.management.agent,ALL-MODULE-PATH"
         return [
-            *(str(java) if java.exists() else "java", *_JAVA, f"-Djava.io.tmpdir={self.data / 'tmp'}"),
+            *java(self.data, *_JAVA, program=str(own) if own.exists() else "java"),
             *("--module-path", str(home / "lib"), f"--add-modules={modules}", "-cp", str(home / "classes")),
             *("OneNode", str(home), str(self.data / "config")),
         ]

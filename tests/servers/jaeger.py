@@ -6,14 +6,13 @@ LOGFERRY_JAEGER=<path of jaeger's all-in-one> python -m pytest tests/integration
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from .loki import free_port
+from .process import Process
 
 __all__ = ["JaegerServer"]
 
@@ -23,11 +22,15 @@ _OTHERS = (
 )
 
 
-class JaegerServer:
+class JaegerServer(Process):
     """Starts and ends one server. `otlp` and `zipkin` are where it takes spans in those forms."""
 
+    name = "Jaeger"
+    log = "jaeger.log"
+
     def __init__(self, binary: Path, data: Path) -> None:
-        self._binary, self._data = binary, data
+        super().__init__(data)
+        self._binary = binary
         self._query, otlp, zipkin = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self._flags = {
             "query.http-server.host-port": self._query,
@@ -37,28 +40,15 @@ class JaegerServer:
             **{f"processor.{name}.server-host-port": f"127.0.0.1:{free_port()}" for name in _PROCESSORS},
         }
         self.otlp, self.zipkin = f"http://{otlp}", f"http://{zipkin}"
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        log = self._data / "jaeger.log"
-        command = [str(self._binary), *(f"--{name}={value}" for name, value in self._flags.items())]
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(command, cwd=self._data, stdout=output, stderr=output)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self._get("/api/services")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return self
-        self.__exit__()
-        raise RuntimeError(f"Jaeger did not start: {log.read_text(errors='replace')[-2000:]}")
+    def command(self) -> list[str]:
+        """Return what starts it."""
+        return [str(self._binary), *(f"--{name}={value}" for name, value in self._flags.items())]
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def answers(self) -> bool:
+        """Say whether it knows of services."""
+        self._get("/api/services")
+        return True
 
     def trace(self, trace_id: str) -> dict[str, dict[str, Any]]:
         """Return the spans of a trace by their names, with `service`, `parent` and `tag` (a mapping)."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from .cache import binary
 from .loki import free_port
+from .process import Process, java
 
 __all__ = ["KafkaServer"]
 
@@ -41,13 +42,16 @@ _SETTINGS = {
 }
 
 
-class KafkaServer:
+class KafkaServer(Process):
     """Starts, restarts and kills one broker. `settings` are further lines of its configuration.
 
     `protocol` is what clients speak: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL. `doors` are further
     listeners, each by the address (host:port) that clients are told to come back to: a proxy's. `behind` has
     their own.
     """
+
+    name = "Kafka"
+    log = "kafka.log"
 
     def __init__(
         self,
@@ -57,13 +61,11 @@ class KafkaServer:
         settings: Mapping[str, str] | None = None,
         doors: Sequence[str] = (),
     ) -> None:
-        self.data = data
+        super().__init__(data)
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         inner, controller = free_port(), free_port()
         self._inner = f"127.0.0.1:{inner}"
-        self._process: subprocess.Popen[bytes] | None = None
-        data.mkdir(parents=True, exist_ok=True)
         self.doors = doors
         self.behind = [f"127.0.0.1:{free_port()}" for _ in doors]
         names = [f"DOOR{number}" for number in range(len(doors))]
@@ -94,9 +96,7 @@ class KafkaServer:
 
     def _command(self, main: str, *arguments: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self.data / 'log4j2.properties'}"
-        # The C1 compiler alone starts faster and uses less of a small machine.
-        java = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", logging]
-        return [*java, "-cp", f"{binary('kafka')}/*", main, *arguments]
+        return [*java(self.data, "-Xmx512m", logging, "-cp", f"{binary('kafka')}/*"), main, *arguments]
 
     def _java(self, main: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -105,26 +105,12 @@ class KafkaServer:
         if done.returncode:
             raise RuntimeError(f"{main}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
 
-    def start(self, seconds: float = 90) -> KafkaServer:
-        """Start and wait until it answers; raises RuntimeError with its last words when it does not."""
-        log = self.data / "kafka.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command("kafka.Kafka", str(self._config)),
-                cwd=self.data,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-            )
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if self._answers():
-                return self
-            time.sleep(0.1)
-        self.kill()
-        raise RuntimeError(f"Kafka did not start: {log.read_text(errors='replace')[-2000:]}")
+    def command(self) -> list[str]:
+        """Return what starts it."""
+        return self._command("kafka.Kafka", str(self._config))
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Say whether it names its brokers."""
         from confluent_kafka import KafkaException
 
         try:
@@ -210,13 +196,6 @@ class KafkaServer:
         """Let a frozen broker go on."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill it as a power cut would; `start` brings it back with its data."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 def _cluster_id() -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from .cache import binary
+from .process import Process
 
 __all__ = ["LokiServer"]
 
@@ -27,19 +26,21 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class LokiServer:
+class LokiServer(Process):
     """Starts, restarts and kills one Loki; reads back what it holds.
 
     `limits` are entries of Loki's limits_config. The server is ours alone: it is killed by its own pid.
     """
 
+    name = "Loki"
+    log = "loki.log"
+    pause = 0.05
+
     def __init__(self, data: Path, *, auth: bool = False, limits: dict[str, Any] | None = None) -> None:
-        self.data = data
+        super().__init__(data)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=30, read=300))
-        self._process: subprocess.Popen[bytes] | None = None
-        data.mkdir(parents=True, exist_ok=True)
         template = (Path(__file__).parent / "loki" / "config.yaml").read_text()
         facts = {
             "AUTH": str(auth).lower(),
@@ -65,34 +66,16 @@ class LokiServer:
             template = template.replace(f"@{name}@", value)
         (data / "config.yaml").write_text(template)
 
-    def start(self, seconds: float = 60) -> LokiServer:
-        """Start and wait until it takes pushes; raises RuntimeError with its last words when it does not."""
-        log = self.data / "loki.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [binary("loki"), f"-config.file={self.data / 'config.yaml'}"],
-                cwd=self.data,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-            )
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                if self._http.request("GET", f"{self.url}/ready").status == 200:
-                    return self
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(0.05)
-        self.kill()
-        raise RuntimeError(f"Loki did not start: {log.read_text(errors='replace')[-2000:]}")
+    def command(self) -> list[str]:
+        """Return what starts it."""
+        return [str(binary("loki")), f"-config.file={self.data / 'config.yaml'}"]
 
-    def kill(self) -> None:
-        """Kill it as a power cut would; `start` brings it back with its data."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def answers(self) -> bool:
+        """Say whether it takes pushes."""
+        try:
+            return self._http.request("GET", f"{self.url}/ready").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
 
     def get(self, path: str, tenant: str | None = None, **query: Any) -> Any:
         """Return the JSON answer of a GET."""

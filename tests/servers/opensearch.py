@@ -10,12 +10,12 @@ from pathlib import Path
 from .cache import binary
 from .elasticsearch import BULK_LIMIT, PRESSURE_LIMIT, SearchServer
 from .loki import free_port
+from .process import java
 
 __all__ = ["OpenSearchServer"]
 
 _JAVA = [
-    *("-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djna.nosys=true"),
-    "-Dio.netty.noUnsafe=true",
+    *("-Xms512m", "-Xmx512m", "-Djna.nosys=true", "-Dio.netty.noUnsafe=true"),
 ]
 
 
@@ -30,7 +30,6 @@ class OpenSearchServer(SearchServer):
     def __init__(self, data: Path) -> None:
         super().__init__(data)
         self._transport = free_port()
-        (data / "tmp").mkdir(parents=True)
 
     def command(self) -> list[str]:
         """Return what starts it: our main class is compiled as it starts."""
@@ -41,7 +40,7 @@ class OpenSearchServer(SearchServer):
             "cluster.routing.allocation.disk.threshold_enabled": "false",
         }
         return [
-            *("java", *_JAVA, f"-Djava.io.tmpdir={self.data / 'tmp'}", "-cp", f"{binary('opensearch')}/*"),
+            *java(self.data, *_JAVA, "-cp", f"{binary('opensearch')}/*"),
             *(str(source), str(self.data / "node"), str(self.port), str(self._transport)),
             *(f"{name}={value}" for name, value in settings.items()),
         ]

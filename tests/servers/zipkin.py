@@ -7,72 +7,44 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from .cache import binary
 from .loki import free_port
+from .process import Process, java
 
 __all__ = ["ZipkinServer"]
 
 
-class ZipkinServer:
+class ZipkinServer(Process):
     """Starts and ends one server."""
 
+    name = "Zipkin"
+    log = "zipkin.log"
+
     def __init__(self, data: Path) -> None:
-        self.data = data
+        super().__init__(data)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def start(self, seconds: float = 90) -> Self:
-        """Start and wait until it answers; raises RuntimeError with its last words when it does not."""
+    def command(self) -> list[str]:
+        """Return what starts it."""
         jar = next(binary("zipkin").glob("zipkin-server-*.jar"))
         place = "--armeria.ports[0]."  # server.address is not heeded
-        command = [
-            *("java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar", str(jar)),
-            *(f"{place}ip=127.0.0.1", f"{place}port={self.port}", f"{place}protocols[0]=http"),
-        ]
-        environ = {**os.environ, "SELF_TRACING_ENABLED": "false"}
-        log = self.data / "zipkin.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.data,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                env=environ,
-            )
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self._get("/health")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return self
-        self.kill()
-        raise RuntimeError(f"Zipkin did not start: {log.read_text(errors='replace')[-2000:]}")
+        ours = (f"{place}ip=127.0.0.1", f"{place}port={self.port}", f"{place}protocols[0]=http")
+        return [*java(self.data, "-Xmx256m", "-jar", str(jar)), *ours]
 
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process is not None:
-            if self._process.poll() is None:
-                self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+    def environment(self) -> dict[str, str]:
+        """Return the tests' own: it does not trace itself."""
+        return {**os.environ, "SELF_TRACING_ENABLED": "false"}
+
+    def answers(self) -> bool:
+        """Say whether it is well."""
+        self._get("/health")
+        return True
 
     def trace(self, trace_id: str) -> list[dict[str, Any]]:
         """Return the spans of a trace, merged as Zipkin merges them; empty when it knows none."""
