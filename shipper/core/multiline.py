@@ -103,7 +103,7 @@ class Joiner(Protocol):
         ...
 
     def passes(self, lines: Sequence[bytes]) -> bool:
-        """Whether `lines` are all records of their own, and nothing is held: then they need not be fed."""
+        """Whether they need not be fed: each begins with a brace and ends with one, and nothing is held."""
         ...
 
     def continues(self, line: bytes) -> bool:

@@ -81,7 +81,9 @@ class LineBlocks:
     _prover: Prover | None = None
     _grows: float = 1.0  # events have so many times the bytes of their lines, as far as that has mattered
     _sieve: SourceBuilder | None = None  # whose transforms only leave lines out
-    _single: bool = False  # whether none of the lines at hand holds a line break
+    _single: bool = False  # whether none of the lines at hand holds a line break,
+    _braced: bool = False  # and each begins with a brace and ends with one
+    _size: int = 256  # bytes of a line, as far as they are known
     _able: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,21 +108,49 @@ class LineBlocks:
             except ValueError:
                 self._able = False  # what stands in every event must be looked at in every event
 
-    def blocks(self, lines: Sequence[bytes], *, single: bool = False) -> Iterator[tuple[Block, int]]:
+    def parts(self, text: bytes, end: int) -> Iterator[tuple[bytes, list[bytes]]]:
+        """Yield parts of `text` that are as large as `blocks` takes at once, and their lines.
+
+        Lines end with a line break, the last one before `end`; the parts are without it.
+        """
+        at = 0
+        while at < end:
+            left = end - at
+            room = int(min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows, _AT_ONCE * self._size))
+            count = -(-left // max(1, room - self._size))
+            room = left // count + self._size  # all parts of one size
+            stop = text.rfind(b"\n", at, min(at + room, end)) + 1 or text.index(b"\n", at) + 1
+            part = text[at : stop - 1]
+            lines = part.split(b"\n")
+            if len(lines) > _AT_ONCE:
+                del lines[_AT_ONCE:]
+                stop = at + sum(map(len, lines)) + _AT_ONCE
+                part = text[at : stop - 1]
+            self._size = len(part) // len(lines) + 1
+            yield part, lines
+            at = stop
+
+    def blocks(
+        self, lines: Sequence[bytes], *, single: bool = False, joined: bytes = b"", braced: bool = False
+    ) -> Iterator[tuple[Block, int]]:
         """Yield blocks of events, each with the number of lines it was made of.
 
-        `single`: none of them holds a line break.
+        `single`: none of them holds a line break. `joined` is all of them, if that is at hand; `braced`: each
+        of these begins with a brace and ends with one.
         """
         self._single = single
         given, at = lines, 0
         if self._reader is not None:
-            lines = self._understood(self._reader, lines)
+            lines, joined, braced = self._understood(self._reader, lines), b"", False
+        self._braced = braced
         while at < len(lines):
-            part = lines[at : at + _AT_ONCE]
+            part, text = lines[at : at + _AT_ONCE], joined
             room = min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows)
-            while len(part) > 1 and (size := sum(map(len, part))) > room:
-                part = part[: max(1, int(len(part) * room / size * 0.98))]
-            block = self._block(part, given[at : at + len(part)])
+            if not (text and len(part) == len(lines) and len(text) <= room):
+                text = b""
+                while len(part) > 1 and (size := sum(map(len, part))) > room:
+                    part = part[: max(1, int(len(part) * room / size * 0.98))]
+            block = self._block(part, given[at : at + len(part)], text)
             while len(block.payload) > _MAX_BYTES and len(part) > 1:  # all of it made in vain
                 self._grows = 1.1 * len(block.payload) / max(1, sum(map(len, part)))
                 part = part[: len(part) // 2]
@@ -163,8 +193,8 @@ class LineBlocks:
         """How many lines were not of the format that was configured or found; they are kept as text."""
         return 0 if self._reader is None else self._reader.unparsed
 
-    def _block(self, lines: Sequence[bytes], given: Sequence[bytes]) -> Block:
-        """Return the events of some lines; `given` is how these came."""
+    def _block(self, lines: Sequence[bytes], given: Sequence[bytes], joined: bytes = b"") -> Block:
+        """Return the events of some lines; `given` is how these came, `joined` what they are together."""
         left_out = 0
         if self._sieve is not None:
             kept = [
@@ -173,15 +203,16 @@ class LineBlocks:
                 if not is_left_out(self._sieve, line, self.base, self.extra)
             ]
             left_out = len(lines) - len(kept)
-            lines, given = [lines[place] for place in kept], [given[place] for place in kept]
             if not kept:
                 return Block(b"", 0, left_out)
-        block = self._events(lines, given)
+            if left_out:
+                lines, given, joined = [lines[place] for place in kept], [given[place] for place in kept], b""
+        block = self._events(lines, given, joined)
         block.left_out += left_out
         return block
 
-    def _events(self, lines: Sequence[bytes], given: Sequence[bytes]) -> Block:
-        parts = _Parts(lines, single=self._single)
+    def _events(self, lines: Sequence[bytes], given: Sequence[bytes], joined: bytes) -> Block:
+        parts = _Parts(lines, joined, single=self._single, braced=self._braced)
         if self._able and self.builder.bare:
             parts.usual()
             if self.base != "text":
@@ -211,7 +242,7 @@ class LineBlocks:
             if some:
                 parts.choose(places)
             if rows:
-                parts.done(*self._json.take(rows, parts.lines, parts.block))
+                parts.done(*self._json.take(rows))
             if not some:
                 return
             parts.others()
@@ -247,7 +278,7 @@ class LineBlocks:
                 break
             else:
                 stop = len(lines)
-            if len(found) != stop - start:
+            if len(found) != stop - start or not (parts.braced or shape.is_one_each(lines[start:stop])):
                 break
             rows += found
             places += range(start, stop)
@@ -314,13 +345,24 @@ def _rows_singly(lines: Sequence[bytes], shape: JsonShape) -> tuple[list[Any], S
     return rows, places, refused
 
 
+def _may_be_long(block: bytes) -> bool:
+    """Say whether a line is longer than `_LONG`: not if each half as long stretch has a line break."""
+    half = _LONG // 2
+    return any(block.find(b"\n", at, at + half) < 0 for at in range(0, len(block) - half + 1, half))
+
+
 class _Parts:
     """Lines on their way: those at hand (`lines`, `block`, their `places`), and the events made so far."""
 
-    __slots__ = ("_all", "_blank", "_columns", "_events", "_single", "_whole", "block", "lines", "places")
+    __slots__ = (
+        *("_all", "_blank", "_columns", "_events", "_joined", "_single", "_whole"),
+        *("block", "braced", "lines", "places"),
+    )
 
-    def __init__(self, lines: Sequence[bytes], *, single: bool = False) -> None:
+    def __init__(self, lines: Sequence[bytes], joined: bytes, *, single: bool, braced: bool) -> None:
+        self.braced = braced
         self._all = lines
+        self._joined = joined  # empty: not known
         self._single = single
         self._events: dict[int, bytes] = {}
         self._blank: set[int] = set()
@@ -333,11 +375,14 @@ class _Parts:
     def usual(self) -> None:
         """Take all lines at hand but those that must go the line way."""
         lines = self._all
-        self.lines, self.block, self.places = lines, b"\n".join(lines), range(len(lines))
+        block = self._joined or b"\n".join(lines)
+        self.lines, self.block, self.places = lines, block, range(len(lines))
+        if self._joined and not _may_be_long(block):
+            return
         if (
             max(map(len, lines)) > _LONG
             or CutLine in set(map(type, lines))
-            or not (self._single or self.block.count(b"\n") == len(lines) - 1)
+            or not (self._single or block.count(b"\n") == len(lines) - 1)
         ):
             self.choose(
                 [

@@ -1,4 +1,4 @@
-"""Objects and lists within JSON lines: whether they stay what they are, and how many quotes they have.
+"""Objects and lists within JSON lines: whether they stay what they are, and hold no secrets.
 
 What is unusual (deep, long, numbers that other decoders read otherwise) is left to the line way.
 """
@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from ...handlers.typed import Prover
 
-__all__ = ["ODD", "quotes_of", "suspects_within"]
+__all__ = ["is_usual", "suspects_within"]
 
-ODD: Final = -1
 _DEEPEST: Final = 8
 _MOST: Final = 100  # items of one object or list
 _WHOLE: Final = 2**63
@@ -20,30 +19,21 @@ _LARGEST: Final = 1.7e308
 _STRETCH: Final = 25
 
 
-def quotes_of(value: Any, depth: int = 0) -> int:  # noqa: C901 - every item passes here: calls would cost
-    """Return how many quotes stand in `value` as JSON without escapes; `ODD`: it is for the line way."""
+def is_usual(value: Any, depth: int = 0) -> bool:
+    """Say whether an object or a list is the same JSON for everybody, and small enough."""
     if depth > _DEEPEST or len(value) > _MOST:
-        return ODD
-    quotes = 0
-    if type(value) is dict:
-        quotes = 2 * len(value)
-        value = value.values()
-    for item in value:
+        return False
+    for item in value.values() if type(value) is dict else value:
         kind = type(item)
-        if kind is str:
-            quotes += 2
-        elif kind is int:
+        if kind is int:
             if not -_WHOLE < item < _WHOLE:
-                return ODD
+                return False
         elif kind is float:
             if not -_LARGEST <= item <= _LARGEST:
-                return ODD
-        elif kind is dict or kind is list:
-            inner = quotes_of(item, depth + 1)
-            if inner < 0:
-                return ODD
-            quotes += inner
-    return quotes
+                return False
+        elif (kind is dict or kind is list) and not is_usual(item, depth + 1):
+            return False
+    return True
 
 
 def suspects_within(redactor: Prover, values: Sequence[Any]) -> list[int]:

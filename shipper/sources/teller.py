@@ -6,16 +6,16 @@ line. It is told of rows as they are given on, after all that was checked and se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
 from ...handlers.schema import FIELDS
 from ..core.columns import Columns, Scalar, pack
+from .decoded import Decoded
 
-__all__ = ["TOLD", "Teller", "Told"]
+__all__ = ["TOLD", "Teller", "Told", "even"]
 
 TOLD: Final = frozenset(one.name for one in FIELDS if one.label or one.metadata) | {"timestamp"}
 _FEW: Final = 32
@@ -44,33 +44,32 @@ class Teller:
                 self._alike[one.name] = one.few[0]
             else:
                 codes = {value: code for code, value in enumerate(one.few)}
-                self._asked.append((one.name, codes, attrgetter(one.attribute)))
+                self._asked.append((one.name, codes, one.attribute))
 
-    def tell(self, rows: Sequence[Any], proven: Mapping[str, list[str]], moment: str = "") -> bytes:
+    def tell(self, rows: Decoded, proven: Mapping[str, bytes], moment: str = "") -> bytes:
         """Return packed columns of rows, whose time is `moment` if they have none; empty: it cannot.
 
-        `proven` are values that are known already: ASCII, and of one length where they are not empty.
+        `proven` are values that are known already: ASCII and of one length, joined.
         """
         columns = Columns(len(rows), self._names, dict(self._alike), {}, {}, {})
         if moment:
             columns.names[:] = [*(name for name in self._names if name != "timestamp"), "timestamp"]
             columns.alike["timestamp"] = moment
         try:
-            for name, codes, get in self._asked:
-                if name in proven and (held := _even(proven[name])):
-                    columns.even[name] = held
+            for name, codes, attribute in self._asked:
+                if proven.get(name):
+                    columns.even[name] = proven[name]
                 elif codes:
-                    columns.few[name] = [*codes], bytes(map(codes.__getitem__, map(get, rows)))
+                    columns.few[name] = [*codes], bytes(map(codes.__getitem__, rows.of(attribute)))
                 else:
-                    _tell(columns, name, list(map(get, rows)))
+                    _tell(columns, name, rows.of(attribute), rows.kinds(attribute))
             return pack(columns)
         except (UnicodeError, OverflowError):  # a text or a number that cannot be written
             return b""
 
 
-def _tell(columns: Columns, name: str, values: list[Any]) -> None:
+def _tell(columns: Columns, name: str, values: list[Any], kinds: set[type]) -> None:
     """Write a field's values into the columns."""
-    kinds = set(map(type, values))
     if kinds - _NONE in _DISTINCT:
         distinct = list(set(values))
         if len(distinct) == 1:
@@ -85,7 +84,7 @@ def _tell(columns: Columns, name: str, values: list[Any]) -> None:
     columns.each[name] = [None if value is UNSET else value for value in values] if absent else values
 
 
-def _even(values: list[str]) -> bytes:
-    """Return texts joined; nothing when some are empty."""
+def even(values: list[str]) -> bytes:
+    """Return texts, which are of one length or empty, joined; nothing when some are empty."""
     text = "".join(values)
     return text.encode() if len(text) == len(values) * len(values[0]) else b""

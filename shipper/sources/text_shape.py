@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from ...handlers.record import EventBuilder
 from ...handlers.typed import Prover
 from ..core.ids import block_may_hold_ids, has_ids
 from ..core.parse import HEAD_BYTES, ISO, LEVEL_NAMES, PREFIXED, TRACEBACK, WORD, second_of
-from .json_shape import fronted, suspects
+from .suspects import suspects
 
 __all__ = ["TextShape"]
 
@@ -33,13 +34,16 @@ _NEAR: Final = 14  # characters behind the time
 _MANY: Final = 4096
 
 
+# `service` is what every event has: its name, and behind it the rest of it, as JSON.
 class _Text(msgspec.Struct, gc=False):
+    service: msgspec.Raw
     timestamp: str
     level: str
     message: str
 
 
 class _Failed(msgspec.Struct, gc=False):
+    service: msgspec.Raw
     timestamp: str
     level: str
     message: str
@@ -63,7 +67,7 @@ class TextShape:
             watched = redactor.examined(names, tuple(extra))
             if watched is None or not redactor.are_clean((*extra.values(),)):
                 raise ValueError("a name is sensitive, or what every event gets")
-        self._front = orjson.dumps(constants)[1:-1] + b","
+        self._front = msgspec.Raw(orjson.dumps(constants)[len(b'{"service":') : -1])
         self._known: dict[str, str] = {}
         self._encode = msgspec.json.Encoder().encode_lines
 
@@ -93,12 +97,13 @@ class TextShape:
                 return b"", left
         times, begin = _times(texts)
         levels = self._levels(texts, begin)
-        rows: list[Any] = list(map(_Text, times, levels, texts))
+        front = self._front
+        rows: list[Any] = list(map(_Text, repeat(front), times, levels, texts))
         for place, level in enumerate(levels):
             if level in FAILS:
                 text = texts[place]
-                rows[place] = _Failed(times[place], level, text, error_pattern(text, None))
-        return fronted(self._encode(rows)[:-1].split(b"\n"), self._front), left
+                rows[place] = _Failed(front, times[place], level, text, error_pattern(text, None))
+        return self._encode(rows)[:-1], left
 
     def _levels(self, texts: Sequence[str], begin: int) -> list[str]:
         """Return the levels. Up to `begin` (unless 0) every text is a time and nothing else.

@@ -84,12 +84,13 @@ def dumped(entries: Sequence[dict[str, Any]], **options: Any) -> list[bytes]:
     return [json.dumps(one, **options).encode() for one in entries]
 
 
-def test_usual_json_is_given_on_as_it_is(taken: list[bytes]) -> None:
-    """Lines that need nothing converted keep their bytes; what is missing stands in front of them."""
-    lines = dumped([entry(i) for i in range(700)])
-    events = same(lines)
+def test_usual_json_keeps_its_names_and_their_order(taken: list[bytes]) -> None:
+    """Lines that need nothing converted are their JSON without spaces; what is missing stands in front."""
+    lines = [entry(i) for i in range(700)]
+    events = same(dumped(lines))
     assert not taken
-    assert all(event.endswith(line[1:]) for event, line in zip(events, lines, strict=True))
+    expected = [line[1:] for line in dumped(lines, separators=(",", ":"))]
+    assert all(event.endswith(b'",' + line) for event, line in zip(events, expected, strict=True))
 
 
 FORMS: dict[str, Any] = {
@@ -180,6 +181,51 @@ def test_odd_lines(odd: str) -> None:
         same([*texts, ODD[odd], *texts], parser)
         same([ODD[odd]] * 34, parser)
     same([ODD[odd] if i % 7 == 3 else line for i, line in enumerate([*usual, *usual])])
+
+
+STRADDLING: dict[str, list[bytes]] = {
+    "two objects, and a blank line": [b'{"message":"a"}{"message":"b"}', b""],
+    "an object over two lines, and two in one": [b'{"message":', b'"a"}', b'{"message":"b"}{"message":"c"}'],
+    "nested over two lines": [b'{"message":"a","cart":', b'{"n":1}}', b'{"message":"b","cart":{}}' * 2],
+    "blank": [b""],
+    "space": [b" "],
+}
+
+
+@pytest.mark.parametrize("form", STRADDLING)
+@pytest.mark.parametrize("nested", [{}, {"cart": {"n": 1}}], ids=["flat", "nested"])
+def test_a_line_is_an_object(form: str, nested: dict[str, Any]) -> None:
+    """As many objects as lines are not enough: each line is one."""
+    usual = dumped([{"message": f"m {i}", **nested} for i in range(40)])
+    same([*usual, *STRADDLING[form], *usual])
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("2026-11-21T17:00:00.000000Z2026", "-11-21T17:00:00.000000Z"),
+        ("2026-11-21T17:00:00.000000Z", "2026-11-21T17:60:00.000000Z"),
+        ("2026-11-21T17:00:00.000000Z", "2026-11-21T24:00:00.000000Z"),
+        ("2026-02-28T23:59:59.000000Z", "2026-02-29T00:00:00.000000Z"),
+        ("2026-11-21T17:00:00.000000Z", "2026-11-21T17:00:00.00000\u0660Z"),
+    ],
+)
+def test_times_are_looked_at_one_by_one(pair: tuple[str, str]) -> None:
+    """Texts that are times only together are none; nor are those with a wrong hour, minute or day."""
+    usual = dumped([entry(i) for i in range(40)])
+    same([*usual, *dumped([entry(1, timestamp=text) for text in pair]), *usual])
+
+
+IDS = ("0af7651916cd43dd8448eb211c80319c", "0" * 32, "", "-" * 32, "0af7651916cd43dd", "ABCDEF" * 5 + "00")
+
+
+@pytest.mark.parametrize("first", [1, 0], ids=["ids", "empty"])
+def test_ids_are_looked_at_one_by_one(first: int) -> None:
+    """Each of the ids among usual ones, and in pairs whose lengths are right together."""
+    usual = dumped([entry(i, **({} if first else {"trace_id": ""})) for i in range(40)])
+    for one in (*IDS, *(f"{IDS[0]}{IDS[0]}"[:cut] for cut in (16, 31, 33))):
+        for other in (IDS[0], IDS[0][:31], IDS[0] + "a", f"{IDS[0][:15]}-{IDS[0][16:]}"):
+            same([*usual, *dumped([entry(1, trace_id=one), entry(2, trace_id=other)]), *usual])
 
 
 TIMES = (
