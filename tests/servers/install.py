@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -70,39 +70,49 @@ def go(arguments: list[str], directory: Path, what: str) -> bool:
     return process.returncode == 0
 
 
-def loki() -> bool:
-    """Build Loki into the cache, unless it is there."""
-    target = binary("loki")
+def _into_cache(
+    name: str, what: str, make: Callable[[Path], Path | None], needed: Mapping[str, str] | None = None
+) -> bool:
+    """Put what `make` makes in a scratch directory into the cache as `name`, whole, unless it is there.
+
+    `needed`: what must be on the PATH, each tool with what is said where it is not.
+    """
+    target = binary(name)
     if target.exists():
-        say(f"Loki {LOKI_VERSION} is there: {target}")
+        say(f"{what}, there already: {target}")
         return True
-    if shutil.which("go") is None:
-        say("Loki is built with Go, which is not on the PATH: install it from https://go.dev/dl")
-        return False
+    for tool, words in (needed or {}).items():
+        if shutil.which(tool) is None:
+            say(f"{what}: {words}")
+            return False
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        work = Path(scratch)
+        made = make(Path(scratch))
+        if made is None:
+            return False
+        made.replace(target)
+    say(f"{what}: {target}")
+    return True
+
+
+_GO = {"go": "built with Go, which is not on the PATH: install it from https://go.dev/dl"}
+
+
+def loki() -> bool:
+    """Build Loki into the cache, unless it is there."""
+
+    def make(work: Path) -> Path | None:
         shutil.copy(HERE / "loki" / "go.mod", work)  # a copy: the build adds what it finds to it
         built = work / "loki-built"
         say(f"fetching Loki {LOKI_VERSION}'s source with the Go modules it needs (once)")
         if not go(["mod", "download"], work, "fetching"):
-            return False
+            return None
         say("building it: about seven minutes on two cores (once)")
-        arguments = [
-            "build",
-            "-p",
-            "2",
-            "-ldflags",
-            "-s -w",
-            "-o",
-            str(built),
-            "github.com/grafana/loki/v3/cmd/loki",
-        ]
-        if not go(arguments, work, "building"):
-            return False
-        built.replace(target)
-    say(f"Loki {LOKI_VERSION}: {target}")
-    return True
+        module = "github.com/grafana/loki/v3/cmd/loki"
+        arguments = ["build", "-p", "2", "-ldflags", "-s -w", "-o", str(built), module]
+        return built if go(arguments, work, "building") else None
+
+    return _into_cache("loki", f"Loki {LOKI_VERSION}", make, _GO)
 
 
 def lumber() -> bool:
@@ -127,72 +137,56 @@ def filebeat() -> bool:
 
 def _own_go(name: str, what: str) -> bool:
     """Build the Go program whose source is in the directory `name`, unless it is there."""
-    target = binary(name)
-    if target.exists():
-        say(f"{what}: {target}")
-        return True
-    if shutil.which("go") is None:
-        say(f"{what}: built with Go, which is not on the PATH: https://go.dev/dl")
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        work = Path(scratch)
+
+    def make(work: Path) -> Path | None:
         for file in (HERE / name).iterdir():
             shutil.copy(file, work)
         say(f"building {what} (once)")
         built = work / f"{name}-built"
-        if not go(["build", "-ldflags", "-s -w", "-o", str(built), "."], work, "building"):
-            return False
-        built.replace(target)
-    say(f"{what}: {target}")
-    return True
+        return built if go(["build", "-ldflags", "-s -w", "-o", str(built), "."], work, "building") else None
+
+    return _into_cache(name, what, make, _GO)
 
 
 def npm() -> bool:
     """Fetch the loggers that Node's programs write with."""
-    target = binary("npm")
-    if target.exists():
-        say(f"Node's loggers are there: {target}")
-        return True
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            say(f"Node's loggers need {tool} on the PATH: https://nodejs.org")
-            return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        work = Path(scratch) / "work"
+
+    def make(scratch: Path) -> Path | None:
+        work = scratch / "work"
         shutil.copytree(HERE / "npm", work)
         say("fetching Node's loggers (once)")
         command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.stderr.write((done.stdout + done.stderr)[-4000:])
-            return False
-        work.replace(target)
-    say(f"Node's loggers: {target}")
-    return True
+        return work if _run(command, work) else None
+
+    words = "needed on the PATH: https://nodejs.org"
+    return _into_cache(
+        "npm", "Node's loggers", make, {tool: f"{tool} is {words}" for tool in ("node", "npm")}
+    )
 
 
 def jvm() -> bool:
     """Fetch the loggers that programs on a JVM write with, and compile a program that uses them."""
-    target, what, own = binary("jvm"), "the JVM's loggers", HERE / "jvm"
-    if target.exists():
-        say(f"{what}: {target}")
-        return True
-    if shutil.which("javac") is None:
-        say(f"{what} need a Java development kit (javac, 17 or newer) on the PATH")
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        home = Path(scratch) / "home"
+    what, own = "the JVM's loggers", HERE / "jvm"
+
+    def make(scratch: Path) -> Path | None:
+        home = scratch / "home"
         shutil.copytree(own, home)
         if not maven(own / "pom.xml", home / "lib", what):
-            return False
+            return None
         command = ["javac", "-nowarn", "-proc:none", "--release", "17", "-cp", f"{home / 'lib'}/*"]
         subprocess.run([*command, "-d", home / "classes", home / "Till.java"], check=True)
-        home.replace(target)
-    say(f"{what}: {target}")
-    return True
+        return home
+
+    kit = {"javac": "a Java development kit (javac, 17 or newer) is needed on the PATH"}
+    return _into_cache("jvm", what, make, kit)
+
+
+def _run(command: list[str], directory: Path) -> bool:
+    """Run what fetches; its own output only when it fails."""
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write((done.stdout + done.stderr)[-4000:])
+    return done.returncode == 0
 
 
 def maven(pom: Path, target: Path, what: str, *more: str) -> bool:
@@ -214,9 +208,7 @@ def maven(pom: Path, target: Path, what: str, *more: str) -> bool:
             f"-DoutputDirectory={work / 'jars'}",
             *more,
         ]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.stderr.write((done.stdout + done.stderr)[-4000:])
+        if not _run(command, work):
             return False
         (work / "jars").replace(target)
     return True
@@ -224,29 +216,27 @@ def maven(pom: Path, target: Path, what: str, *more: str) -> bool:
 
 def kafka() -> bool:
     """Fetch Kafka's jars into the cache, unless they are there."""
-    target = binary("kafka")
-    if not target.exists() and not maven(HERE / "kafka" / "pom.xml", target, f"Kafka {KAFKA_VERSION}"):
-        return False
-    say(f"Kafka {KAFKA_VERSION} is there: {target}")
-    return True
+    return _jars("kafka", f"Kafka {KAFKA_VERSION}")
 
 
 def zipkin() -> bool:
     """Fetch Zipkin's server into the cache, unless it is there."""
-    target = binary("zipkin")
-    if not target.exists() and not maven(HERE / "zipkin" / "pom.xml", target, f"Zipkin {ZIPKIN_VERSION}"):
-        return False
-    say(f"Zipkin {ZIPKIN_VERSION} is there: {target}")
-    return True
+    return _jars("zipkin", f"Zipkin {ZIPKIN_VERSION}")
 
 
 def opensearch() -> bool:
     """Fetch OpenSearch's jars into the cache, unless they are there."""
-    target, what = binary("opensearch"), f"OpenSearch {OPENSEARCH_VERSION}"
-    if not target.exists() and not maven(HERE / "opensearch" / "pom.xml", target, what):
-        return False
-    say(f"{what} is there: {target}")
-    return True
+    return _jars("opensearch", f"OpenSearch {OPENSEARCH_VERSION}")
+
+
+def _jars(name: str, what: str) -> bool:
+    """Fetch what the pom in the directory `name` names, unless it is there."""
+
+    def make(work: Path) -> Path | None:
+        jars = work / "jars"
+        return jars if maven(HERE / name / "pom.xml", jars, what) else None
+
+    return _into_cache(name, what, make)
 
 
 def elasticsearch() -> bool:
@@ -264,26 +254,21 @@ Compile = Callable[[Path, Sequence[Path], Path], None]
 
 
 def _elasticsearch(name: str, version: str, java: Callable[[Path], Compile | None]) -> bool:
-    target, own = binary(name), HERE / "elasticsearch"
-    what = f"Elasticsearch {version}"
-    if target.exists():
-        say(f"{what} is there: {target}")
-        return True
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        home = Path(scratch) / "home"
+    own, what = HERE / "elasticsearch", f"Elasticsearch {version}"
+
+    def make(scratch: Path) -> Path | None:
+        home = scratch / "home"
         home.mkdir()
         compiling = java(home)
-        if compiling is None or not maven(
-            own / "pom.xml", home / "lib", what, f"-Delasticsearch.version={version}"
-        ):
-            return False
+        which = f"-Delasticsearch.version={version}"
+        if compiling is None or not maven(own / "pom.xml", home / "lib", what, which):
+            return None
         _lay_out(home, own, version, compiling)
         if (home / "java").exists():
             _open(next((home / "lib").glob("elasticsearch-entitlement-*.jar")))
-        home.replace(target)
-    say(f"{what}: {target}")
-    return True
+        return home
+
+    return _into_cache(name, what, make)
 
 
 def _javac(_home: Path) -> Compile | None:
@@ -366,16 +351,12 @@ def _lay_out(home: Path, own: Path, version: str, compiling: Compile) -> None:
 
 def rsyslog() -> bool:
     """Unpack Debian's rsyslog and the libraries that it alone needs into the cache."""
-    target = binary("rsyslog")
-    if target.exists():
-        say(f"rsyslog is there: {target}")
-        return True
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         say("rsyslog comes as Debian packages, and this is no Debian: an own receiver stands in")
         return True
-    target.parent.mkdir(parents=True, exist_ok=True)
-    packages = ["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"]
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+
+    def make(scratch: Path) -> Path | None:
+        packages = ["rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4", "liblognorm5"]
         fetch = ["apt-get", "download", "-q", *packages]
         done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:  # the lists of packages may never have been fetched
@@ -383,13 +364,13 @@ def rsyslog() -> bool:
             done = subprocess.run(fetch, cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
             say(f"rsyslog: {done.stderr.strip()[-500:]}")
-            return False
-        root = Path(scratch) / "root"
-        for package in Path(scratch).glob("*.deb"):
+            return None
+        root = scratch / "root"
+        for package in scratch.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", package, root], check=True)
-        root.replace(target)
-    say(f"rsyslog: {target}")
-    return True
+        return root
+
+    return _into_cache("rsyslog", "rsyslog", make)
 
 
 SERVERS = {
