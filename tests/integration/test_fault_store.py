@@ -26,6 +26,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs mount namespaces"),
 ]
 
+SWAP = (  # RENAME_EXCHANGE: each has the other's name
+    "import ctypes, os, sys; one, other = map(os.fsencode, sys.argv[1:]); "
+    "sys.exit(ctypes.CDLL(None).renameat2(-100, one, -100, other, 2))"
+)
+
 
 def needed() -> Sequence[str]:
     """Return what gives a program disks of its own; skips where that cannot be had."""
@@ -70,9 +75,9 @@ class Disk(Lane):
     # ── faults ──
 
     def no_directory(self) -> Fault:
-        """The store's place is taken by a file."""
-        begin = f"mv {self.store} {self.aside} && touch {self.store}"
-        return self._fault(begin, f"rm {self.store} && mv {self.aside} {self.store}")
+        """The store's place is taken by a file, at once: between two steps the sink would make it anew."""
+        swap = f"{sys.executable} -c '{SWAP}' {self.store} {self.aside}"
+        return self._fault(f"touch {self.aside} && {swap}", f"{swap} && rm {self.aside}")
 
     def no_permission(self) -> Fault:
         return self._fault(f"chmod 0 {self.store}", f"chmod 700 {self.store}")
