@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from server import Server
 from servers import cache, debian
@@ -27,6 +28,12 @@ Run = tuple[list[str], dict[str, str]]
 
 Command = Callable[[Path, Server], Run]
 """Writes a configuration into a directory, for a server, and returns what to run."""
+
+
+class Agent(Protocol):
+    """Makes the command of an agent that parses the lines, or takes them as they are."""
+
+    def __call__(self, *, parsed: bool) -> Command: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,52 +153,64 @@ def fluent_bit(output: str, *, parsed: bool = True, disk: bool = False) -> Comma
     return command
 
 
-def filebeat(*, parsed: bool) -> Command:
-    """Return what runs Filebeat: its `filestream`, and Elasticsearch's bulk requests."""
+def _configured(program: str, template: str, parsing: str, *options: str) -> Agent:
+    """Return what makes the command of an agent of one configuration; `parsing` stands in it at @PARSED@.
 
-    def command(place: Path, server: Server) -> Run:
-        config = place / "filebeat.yml"
-        ndjson = '      parsers: [{ndjson: {target: "", overwrite_keys: true}}]' if parsed else ""
-        config.write_text(f"""
+    @PLACE@ and @URL@ are filled in, in the options too, where @CONFIG@ is the configuration's own path.
+    """
+
+    def of(*, parsed: bool) -> Command:
+        def command(place: Path, server: Server) -> Run:
+            config = place / f"{program}.yaml"
+            facts = {"PLACE": place, "URL": server.url, "CONFIG": config, "PARSED": parsing if parsed else ""}
+            filled = [template, *options]
+            for name, fact in facts.items():
+                filled = [text.replace(f"@{name}@", str(fact)) for text in filled]
+            config.write_text(filled[0])
+            config.chmod(0o600)
+            return [str(cache.found(program)), *filled[1:]], dict(os.environ)
+
+        return command
+
+    return of
+
+
+filebeat = _configured(
+    "filebeat",
+    """
 filebeat.inputs:
     - type: filestream
       id: app
-      paths: [{place}/app.log]
-{ndjson}
-output.elasticsearch: {{hosts: ["{server.url}"], index: logs, bulk_max_size: 1600, compression_level: 0}}
-setup: {{ilm.enabled: false, template.enabled: false}}
-logging: {{level: warning, to_stderr: true, metrics.enabled: false}}
-""")
-        config.chmod(0o600)
-        ours = [str(cache.found("filebeat")), "-c", str(config), "--path.home", str(place)]
-        return [*ours, "--path.data", str(place / "data")], dict(os.environ)
+      paths: [@PLACE@/app.log]
+@PARSED@
+output.elasticsearch: {hosts: ["@URL@"], index: logs, bulk_max_size: 1600, compression_level: 0}
+setup: {ilm.enabled: false, template.enabled: false}
+logging: {level: warning, to_stderr: true, metrics.enabled: false}
+""",
+    '      parsers: [{ndjson: {target: "", overwrite_keys: true}}]',
+    *("-c", "@CONFIG@", "--path.home", "@PLACE@", "--path.data", "@PLACE@/data"),
+)
+"""Filebeat: its `filestream`, and Elasticsearch's bulk requests."""
 
-    return command
-
-
-def collector(*, parsed: bool) -> Command:
-    """Return what runs the OpenTelemetry collector: its `filelog`, and OTLP."""
-
-    def command(place: Path, server: Server) -> Run:
-        config = place / "otelcol.yaml"
-        operators = "    operators: [{type: json_parser}]" if parsed else ""
-        config.write_text(f"""
+collector = _configured(
+    "otelcol",
+    f"""
 receivers:
   filelog:
-    include: [{place}/app.log]
+    include: [@PLACE@/app.log]
     start_at: beginning
-{operators}
+@PARSED@
 processors: {{batch: {{send_batch_size: {BATCH}, timeout: 200ms}}}}
 exporters:
-  otlphttp: {{endpoint: "{server.url}", compression: none}}
+  otlphttp: {{endpoint: "@URL@", compression: none}}
 service:
   telemetry: {{metrics: {{level: none}}, logs: {{level: warn}}}}
   pipelines: {{logs: {{receivers: [filelog], processors: [batch], exporters: [otlphttp]}}}}
-""")
-        return [str(cache.found("otelcol")), "--config", str(config)], dict(os.environ)
-
-    return command
-
+""",
+    "    operators: [{type: json_parser}]",
+    *("--config", "@CONFIG@"),
+)
+"""The OpenTelemetry collector: its `filelog`, and OTLP."""
 
 LOKI_OUT = """    name loki
     labels job=edge
