@@ -114,6 +114,11 @@ FORMS: dict[str, Any] = {
     "place": lambda i: entry(i, module="m", function="f", line=i, process=7, thread="t", host="other"),
     "null": lambda i: entry(i, exc_info=None, user_id=None, cart=None),
     "access": lambda i: entry(i, kind="access" if i % 2 else "job"),
+    "right buckets": lambda i: entry(
+        i, kind="access", duration_ms=[5.0, 5.5, 0.0, 1e9][i % 4], duration_le=["5", "10", "1", "+Inf"][i % 4]
+    ),
+    "a bound too high": lambda i: entry(i, kind="access", duration_ms=[5.0, 5.5][i % 2], duration_le="10"),
+    "a bound too low": lambda i: entry(i, kind="access", duration_ms=[5.0, 5.5][i % 2], duration_le="5"),
     "errors": lambda i: entry(i, level="ERROR", message=f"no route to 10.0.0.{i % 9}"),
     "some errors": lambda i: entry(i, level="ERROR" if i % 4 else "INFO"),
     "our errors": lambda i: entry(i, level="CRITICAL", message="m 1", error_pattern="m <num>"),
