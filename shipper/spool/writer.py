@@ -239,7 +239,7 @@ class Spool:
             return self._next
         given = lines
         lines, payload, left_out, marked = _sifted(lines)
-        if payload.count(b"\n") != len(lines) - 1 and lines:
+        if not isinstance(lines, Block) and lines and payload.count(b"\n") != len(lines) - 1:
             payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
         kind, told = SIFTED if left_out or marked else LINES, b""
         if kind == LINES and isinstance(given, Block) and given.columns:
