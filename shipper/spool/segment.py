@@ -47,7 +47,7 @@ HINT_AT = 64
 SEALED = 1 << 62
 _HEAD = Struct("<8sHHI16sQQQ")
 _HINT = Struct("<QII")
-_ZEROS = bytes(64 * 1024)
+_ZEROS = bytes(1 << 20)
 # Codes on disk: never renumber.
 REASONS = {1: "full", 2: "memory_full", 3: "max_age", 4: "memory_lost"}
 _CODES = {reason: code for code, reason in REASONS.items()}
