@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..core.crc import crc32
+from ..core.ended import Ended, cut
 from ..core.framing import (
     COUNT_FACTOR,
     EVENT,
@@ -127,7 +128,9 @@ class Reader:
         self._block = b""
         self._at = 0  # offset in the block
         self._frame: Frame | None = None  # the block's first frame
-        self._carry: list[bytes] = []  # the rest of a frame of many lines, the next one last
+        # The rest of a frame of many lines, the next one last; these have their breaks (`core/ended.py`).
+        self._carry: list[bytes] = []
+        self._ended = 0  # lines of the last `read` that have them
         self._marked: dict[int, str] = {}  # of those carried, the ones that broke the schema
         self._left_out = 0  # up to this sequence its frame holds no lines, behind those carried
         self._reason = "damaged"
@@ -150,11 +153,11 @@ class Reader:
             del marks[0]
         return marks[0]._replace(sequence=sequence)
 
-    def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> tuple[int, list[bytes]]:
+    def read(self, max_events: int, max_bytes: int, overhead: int = 0) -> tuple[int, Sequence[bytes]]:
         """Return the first sequence and the next lines; no lines: nothing to be had now."""
         lines: list[bytes] = []
         room = max_bytes
-        self.violations, self.longest = {}, 0
+        self.violations, self.longest, self._ended = {}, 0, 0
         self.beside = [one for one in self.beside[-1:] if self._carry and one.first + one.size > self.next]
         while len(lines) < max_events:
             if self._carry:
@@ -173,7 +176,12 @@ class Reader:
             room = left
             if not (self._carry or self._left_out) and not self._refill(lines):
                 break
-        return self.next - len(lines), lines
+        first = self.next - len(lines)
+        if not self._ended:
+            return first, lines
+        if self._ended < len(lines):  # events that were written one by one are among them
+            return first, [line.removesuffix(b"\n") for line in lines]
+        return first, Ended(lines)
 
     def close(self) -> None:
         """Let go of the segment's file and of what was read from it."""
@@ -189,10 +197,10 @@ class Reader:
 
     def _take_carried(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int:
         """Take lines of a frame of many; return the bytes left, less than 0 when the batch is complete."""
-        run = self._carry[len(lines) - max_events :][::-1]
-        left = room - sum(map(len, run)) - overhead * len(run)
+        run, beyond = self._carry[len(lines) - max_events :][::-1], overhead - 1
+        left = room - sum(map(len, run)) - beyond * len(run)
         if left < 0:
-            ends = list(accumulate(len(line) + overhead for line in run))
+            ends = list(accumulate(len(line) + beyond for line in run))
             run = run[: bisect(ends, room) or not lines]
             left = -1
         if run:
@@ -201,7 +209,8 @@ class Reader:
             for sequence in [one for one in self._marked if one < self.next + len(run)]:
                 self.violations[sequence] = self._marked.pop(sequence)
             self.next += len(run)
-            self.longest = max(self.longest, max(map(len, run)))  # noqa: PLW3301 - no tuple of all
+            self._ended += len(run)
+            self.longest = max(self.longest, max(map(len, run)) - 1)
         return left
 
     def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
@@ -294,7 +303,7 @@ class Reader:
             if source or position:
                 self.positions[source] = position
             held = self._block[body : frame.stop]
-            fresh = held.split(b"\n") if held else []
+            fresh = cut(held) if held else []
             if frame.sequence < self.next:  # some of them were read before
                 del fresh[: self.next - frame.sequence]
             behind = frame.sequence + frame.events

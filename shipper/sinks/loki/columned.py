@@ -5,27 +5,29 @@ them. It gives byte for byte what the plain way gives, or raises `Unfit`; then t
 
 - Every label and every metadata field must be known from the columns, with the type that the schema has for
   it.
-- Texts of one length are written as they stand; a field with few values by a table of framed pairs; numbers
-  as `loop` writes them; other texts one by one, as long as they are short.
+- A line keeps its line break (`core/ended.py`): it is the tag of the timestamp, which comes behind the line.
+- What has one length in all events is one piece, from the timestamp on (`rows`): texts of one length, and
+  what all have alike. Behind the first field that varies: a field with few values by a table of framed pairs;
+  numbers as `loop` writes them; other texts one by one, as long as they are short.
 - Lines are from 128 to some 4000 bytes long: then what opens them is found in a table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain, compress, repeat
+from functools import cache, lru_cache
+from itertools import compress, repeat
 from operator import add
-from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ...core.columns import Columns, Scalar, unpack
 from ...model import Beside
 from .loop import column
 from .metadata import frame_pairs, openings
-from .protobuf import field_two
+from .protobuf import field_two, opens
+from .rows import Rows, parted
 
-__all__ = ["Columned", "Shared", "Unfit"]
+__all__ = ["TIME", "Columned", "Unfit"]
 
 _NONE: Final = type(None)
 _TYPES: Final[Mapping[str, frozenset[type]]] = {
@@ -35,45 +37,51 @@ _TYPES: Final[Mapping[str, frozenset[type]]] = {
     "number": frozenset((int, float, _NONE)),
 }
 _SHORTEST: Final = 128
-_TIME: Final = 27
+_OPENING: Final = 3  # what stands before a line of 128 bytes or more
+TIME: Final = 27
+"""The length of a time."""
 
 
 class Unfit(Exception):  # noqa: N818 - nothing is wrong
     """These lines must be decoded."""
 
 
-class Shared(NamedTuple):
-    """What the entries of some events with consecutive sequences share, or have one by one."""
-
-    stamps: Iterable[bytes]
-    nanos: Sequence[bytes]
-    own: bytes
-    tails: Sequence[bytes]
-
-
 class _Pieces:
-    """The framed metadata of events: pieces for each, with their lengths, and what is the same in all."""
+    """The pieces of entries behind the line: bytes that all have, or one piece for each.
 
-    def __init__(self) -> None:
-        self.made: list[Iterable[bytes]] = []
+    Up to the first that varies in length they are one: a row. `size` is what all have beside it, `sizes` are
+    what varies.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.made: list[bytes | Sequence[bytes]] = []
         self.sizes: list[Iterable[int]] = []
         self.size = 0
-        self._same = b""
 
     def same(self, piece: bytes) -> None:
-        self._same += piece
+        if not self.made:
+            self.rows.same(piece)
+            return
         self.size += len(piece)
+        last = self.made[-1]
+        if isinstance(last, bytes):
+            self.made[-1] = last + piece
+        elif piece:
+            self.made.append(piece)
 
-    def put(self, pieces: Iterable[bytes]) -> None:
-        if self._same:
-            self.made.append(repeat(self._same))
-            self._same = b""
-        self.made.append(pieces)
+    def even(self, held: bytes, count: int, start: int, stop: int) -> None:
+        """Put some of `count` texts of one length that are joined."""
+        length = len(held) // count
+        if self.made:
+            self.size += length
+            self.made.append(parted(held, length, start, stop - start))
+        else:
+            self.rows.column(held[length * start : length * stop], length)
 
-    def all(self) -> list[Iterable[bytes]]:
-        if self._same:
-            self.made.append(repeat(self._same))
-        return self.made
+    def uneven(self, sizes: Iterable[int], *pieces: Sequence[bytes]) -> None:
+        self.sizes.append(sizes)
+        self.made += pieces
 
 
 class Columned:
@@ -91,88 +99,121 @@ class Columned:
         self.fits = whole and _fits(self._columns, labels, metadata, types)
         self._labels, self._metadata, self._types = labels, metadata, types
 
-    def times(self, start: int, stop: int) -> str:
+    def times(self, start: int, stop: int) -> bytes:
         """Return the times of events (places in the frame), joined."""
         held = self._columns.even.get("timestamp")
         if held is None:
-            return str(self._columns.alike["timestamp"]) * (stop - start)
-        return held[_TIME * start : _TIME * stop].decode()
+            return str(self._columns.alike["timestamp"]).encode() * (stop - start)
+        return held[TIME * start : TIME * stop]
 
     def frame(
         self,
         start: int,
         lines: Sequence[bytes],
-        shared: Shared,
-        opens: Callable[[int], Sequence[bytes]],
+        rows: Rows,
         put: Callable[[tuple[Scalar, ...], int, bytes], None],
     ) -> None:
         """Frame events whose first has the place `start`. Raises Unfit before anything is `put`.
 
-        `opens` returns the openings of entries with so many bytes beside what varies; `put` takes the values
-        of labels, with the number of entries and the entries of their stream.
+        `lines` have their breaks; `rows` are what is behind these up to the id. `put` takes the values of
+        labels, with the number of entries and the entries of their stream.
         """
-        lengths = list(map(len, lines))
-        if min(lengths) < _SHORTEST:
-            raise Unfit
-        stop = start + len(lines)
+        count, lengths = len(lines), list(map(len, lines))
         try:
-            pieces = self._pieces(start, stop)
-            begins = list(map(field_two().__getitem__, lengths))
-            sizes: Iterable[int] = lengths
-            for more in pieces.sizes:
-                sizes = map(add, sizes, more)
-            entries = list(map(opens(pieces.size).__getitem__, sizes))
+            pieces = self._pieces(rows, start, start + count)
+            opening = _opening(lengths, rows.size + pieces.size, pieces.sizes)
         except IndexError:
             raise Unfit from None
-        rows: Iterable[tuple[bytes, ...]] = zip(
-            entries,
-            shared.stamps,
-            shared.nanos,
-            begins,
-            lines,
-            repeat(shared.own),
-            shared.tails,
-            *pieces.all(),
-        )
-        keys = [self._values(name, start, stop) for name in self._labels]
+        parts = [*opening, lines, rows.made(count), *pieces.made]
+        keys = [self._values(name, start, start + count) for name in self._labels]
         if all(isinstance(key, repeat) for key in keys):
-            put(tuple([next(iter(key)) for key in keys]), len(lines), b"".join(chain.from_iterable(rows)))
+            put(tuple([next(iter(key)) for key in keys]), count, _joined(parts, count))
             return
         labels = list(zip(*keys, strict=False))
-        rows = list(rows)
         for key in dict.fromkeys(labels):
             chosen = list(map(key.__eq__, labels))
-            put(key, sum(chosen), b"".join(chain.from_iterable(compress(rows, chosen))))
+            some = [part if isinstance(part, bytes) else list(compress(part, chosen)) for part in parts]
+            put(key, sum(chosen), _joined(some, sum(chosen)))
 
     def _values(self, name: str, start: int, stop: int) -> Iterable[Scalar]:
         """Return a field's values, one for each event; a `repeat` when they are all the same."""
         columns = self._columns
         if (held := columns.even.get(name)) is not None:
-            return [value.decode() for value in _parted(held, columns.count, start, stop)]
+            length = len(held) // columns.count
+            return [value.decode() for value in parted(held, length, start, stop - start)]
         if (few := columns.few.get(name)) is not None:
             return list(map(few[0].__getitem__, few[1][start:stop]))
         if (values := columns.each.get(name)) is not None:
             return values[start:stop]
         return repeat(columns.alike.get(name))
 
-    def _pieces(self, start: int, stop: int) -> _Pieces:
+    def _pieces(self, rows: Rows, start: int, stop: int) -> _Pieces:
         """Return the framed metadata of events. Raises IndexError for texts too long for the tables."""
-        columns, pieces = self._columns, _Pieces()
+        columns, pieces = self._columns, _Pieces(rows)
         for name in self._metadata:
             if (held := columns.even.get(name)) is not None:
-                length = len(held) // columns.count
-                pieces.same(_openings(name)[0][length])
-                pieces.put(_parted(held, columns.count, start, stop))
-                pieces.size += length
+                pieces.same(_openings(name)[0][len(held) // columns.count])
+                pieces.even(held, columns.count, start, stop)
             elif (few := columns.few.get(name)) is not None:
                 framed, codes = [_pair(name, value) for value in few[0]], few[1][start:stop]
-                pieces.put(list(map(framed.__getitem__, codes)))
-                pieces.sizes.append(list(map([*map(len, framed)].__getitem__, codes)))
+                sizes = map([*map(len, framed)].__getitem__, codes)
+                pieces.uneven(sizes, list(map(framed.__getitem__, codes)))
             elif (values := columns.each.get(name)) is not None:
                 _write(pieces, name, self._types[name], values[start:stop])
             else:
                 pieces.same(_pair(name, columns.alike.get(name)))
         return pieces
+
+
+def _opening(lengths: Sequence[int], size: int, sizes: Sequence[Iterable[int]]) -> list[Sequence[bytes]]:
+    """Return what opens entries and their lines, of these lengths with their breaks. Raises IndexError.
+
+    An entry has `size` bytes more than its line, and what `sizes` say.
+    """
+    if not sizes:
+        return [list(map(_heads(size).__getitem__, lengths))]
+    if min(lengths) <= _SHORTEST:
+        raise IndexError
+    wholes: Iterable[int] = lengths
+    for more in sizes:
+        wholes = map(add, wholes, more)
+    return [
+        list(map(opens(_OPENING + size).__getitem__, wholes)),
+        list(map(_begins().__getitem__, lengths)),
+    ]
+
+
+class _Heads(dict[int, bytes]):
+    """What opens an entry and its line, by the line's length with its break; `size` as for `_opening`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __missing__(self, length: int) -> bytes:
+        begin = _begins()[length]
+        head = self[length] = field_two()[len(begin) + length + self._size] + begin
+        return head
+
+
+@lru_cache(64)
+def _heads(size: int) -> _Heads:
+    return _Heads(size)
+
+
+@cache
+def _begins() -> list[bytes]:
+    """Return what opens a line, by its length with its break."""
+    return [b"", *field_two()]
+
+
+def _joined(parts: Sequence[bytes | Sequence[bytes]], count: int) -> bytes:
+    """Return so many entries of these parts: one for each, or the same for all."""
+    step = len(parts)
+    pieces = [part if isinstance(part, bytes) else b"" for part in parts] * count
+    for place, part in enumerate(parts):
+        if not isinstance(part, bytes):
+            pieces[place::step] = part
+    return b"".join(pieces)
 
 
 def _pair(name: str, value: Scalar) -> bytes:
@@ -192,20 +233,7 @@ def _write(pieces: _Pieces, name: str, type_: str, values: Sequence[Any]) -> Non
     texts = [value.encode() if value else b"" for value in values] if encoded else column(values)
     before, sizes = _openings(name)
     lengths = list(map(len, texts))
-    pieces.put(list(map(before.__getitem__, lengths)))
-    pieces.put(texts)
-    pieces.sizes.append(list(map(sizes.__getitem__, lengths)))
-
-
-def _parted(held: bytes, count: int, start: int, stop: int) -> Sequence[bytes]:
-    """Return some of `count` texts of one length that are joined."""
-    length = len(held) // count
-    return _struct(length, stop - start).unpack_from(held, length * start)
-
-
-@lru_cache(64)
-def _struct(length: int, count: int) -> Struct:
-    return Struct(f"{length}s" * count)
+    pieces.uneven(map(sizes.__getitem__, lengths), list(map(before.__getitem__, lengths)), texts)
 
 
 @lru_cache(256)
@@ -220,7 +248,7 @@ def _fits(columns: Columns, labels: Sequence[str], metadata: Sequence[str], type
     if "event_id" in columns.names or not all(map(columns.has, (*labels, *metadata))):
         return False
     time = columns.even.get("timestamp")
-    if len(time or b"") != _TIME * columns.count and type(columns.alike.get("timestamp")) is not str:
+    if len(time or b"") != TIME * columns.count and type(columns.alike.get("timestamp")) is not str:
         return False
     for name in {*labels, *metadata} & {*columns.names}:
         kinds = _TYPES.get(types.get(name, ""), frozenset())

@@ -31,13 +31,24 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...core.columns import Scalar
+from ...core.ended import ended
 from ...model import Batch, Beside, carry
-from .columned import Columned, Shared, Unfit
+from .columned import TIME, Columned, Unfit
 from .heads import Head
 from .labels import written_by
 from .loop import Combination, Plan
 from .metadata import frame_pairs, openings
-from .protobuf import field_two, framed_micros, framed_nanos, open_push, seal_push, second_stamp, varint
+from .protobuf import (
+    MANY,
+    fives,
+    framed_micros,
+    framed_nanos,
+    opens,
+    push_of,
+    second_stamp,
+    varint,
+)
+from .rows import Rows
 from .seen import Place, Seen
 from .timestamps import Bounds, parse_timestamp
 
@@ -48,8 +59,8 @@ CHUNK: Final = 125
 
 _CROWD: Final = 1_024
 _STREAMS: Final = 200
-_TABLES: Final = 64
 _TAILS: Final = [b"%03d" % low for low in range(1000)]
+_DIGITS: Final = b"".join(_TAILS) * 2
 _STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
 _OPENING: Final = 3  # what stands before a line of 128 bytes or more
 _ID: Final = "e"  # the attribute of an id that a line brings with it
@@ -61,7 +72,7 @@ class Framed(NamedTuple):
 
     text: str
     events: int
-    body: bytearray
+    body: bytes
 
 
 class _GiveUp(Exception):  # noqa: N818 - nothing is wrong
@@ -70,36 +81,38 @@ class _GiveUp(Exception):  # noqa: N818 - nothing is wrong
 
 @dataclass(slots=True)
 class _Stream:
-    """What has been framed for one stream: some pieces an entry in `parts`, whole chunks in `body`."""
+    """What has been framed for one stream: some pieces an entry in `parts`, whole chunks in `chunks`.
+
+    These are joined once: bytes that grow would be copied again and again.
+    """
 
     text: str
     parts: list[bytes] = field(default_factory=list)
-    body: bytearray = field(default_factory=bytearray)
+    chunks: list[bytes] = field(default_factory=list)
     events: int = 0
 
-    def gather(self, pieces: int, writer: str) -> None:
-        """Move the chunk's entries to the body; each has so many pieces."""
-        self.put(b"".join(self.parts), len(self.parts) // pieces, writer)
+    def gather(self, pieces: int) -> None:
+        """Join the chunk's entries; each has so many pieces."""
+        self.put(b"".join(self.parts), len(self.parts) // pieces)
         self.parts.clear()
 
-    def put(self, entries: bytes, events: int, writer: str) -> None:
+    def put(self, entries: bytes, events: int) -> None:
         """Take entries that are framed and joined."""
-        if not self.body:
-            self.body = open_push(written_by(self.text, writer))
         self.events += events
-        self.body += entries
+        self.chunks.append(entries)
 
     def take(self, writer: str) -> Framed:
         """Return the push, and begin a new one."""
-        seal_push(self.body)
-        framed = Framed(written_by(self.text, writer), self.events, self.body)
-        self.body, self.events = bytearray(), 0
-        return framed
+        text, events = written_by(self.text, writer), self.events
+        body = push_of(text, self.chunks)
+        self.clear()
+        return Framed(text, events, body)
 
     def clear(self) -> None:
         """Forget what was framed."""
         self.parts.clear()
-        self.body, self.events = bytearray(), 0
+        self.chunks.clear()
+        self.events = 0
 
 
 class Express:
@@ -129,9 +142,8 @@ class Express:
             if types.get(name) not in {"string", "integer", "boolean"}
         }
         self._bounds = Bounds(0.0, 0, 0)
-        self._spool = self._writer = ""
+        self._spool = ""
         self._moment = "", 0, b""  # what times of a second begin with, the second, and it framed
-        self._tables: dict[int, list[bytes]] = {}
         self._wait = self._waited = 1
         self._crowded = False
         self._columned: Columned | None = None
@@ -146,7 +158,7 @@ class Express:
         first, size = sequences[0], len(lines)
         if first < 1000 or sequences[-1] - first != size - 1:
             return None
-        self._bounds, self._spool, self._writer = bounds, batch.spool, writer
+        self._bounds, self._spool = bounds, batch.spool
         if self._crowded or len(self._streams) > _STREAMS:
             self._make_room()
         at = 0
@@ -155,8 +167,9 @@ class Express:
                 rest()
                 columned = self._beside(batch.beside, first + at)
                 if columned is not None:
-                    stop = min(size, columned.stop - first, at + 1000 - (first + at) % 1000)
-                    if self._by_columns(columned, lines[at:stop], first + at):
+                    longer = 10 ** len(str(first + at))  # the first sequence with more digits
+                    stop = min(size, columned.stop - first, at + MANY, longer - first)
+                    if self._by_columns(columned, ended(lines, at, stop), first + at):
                         at = stop
                         continue
                 stop = min(size, at + CHUNK - (first + at) % CHUNK)
@@ -183,29 +196,34 @@ class Express:
         """Frame events by their columns; False: that was not possible, and nothing was framed."""
         place, size = first - columned.first, len(lines)
         thousand, low = divmod(first, 1000)
-        text = columned.times(place, place + size)
-        stamps, nanos = self._stamped(text, size, low)
-        own = f"{self._spool}-{thousand}"
-        opening = (_event_opening(len(own) + 3) + own).encode()
-        base = _STAMP + _OPENING + len(opening) + 3
-        shared = Shared(stamps, nanos, opening, _TAILS[low : low + size])
+        rows = Rows()
+        self._times(rows, columned.times(place, place + size), low)
+        opening = _event_opening(len(self._spool) + 1 + len(str(first))) + self._spool + "-"
+        rows.same(opening.encode())
+        head, more = b"%d" % thousand, max(0, low + size - 1000)
+        rows.column(head * (size - more) + b"%d" % (thousand + 1) * more, len(head))
+        rows.column(_DIGITS[3 * low : 3 * (low + size)], 3)
         try:
-            columned.frame(place, lines, shared, lambda more: self._opens(base + more), self._put)
+            columned.frame(place, lines, rows, self._put)
         except Unfit:
             columned.fits = False
             return False
         return True
 
-    def _put(self, labels: tuple[Scalar, ...], events: int, entries: bytes) -> None:
-        self._stream(labels).put(entries, events, self._writer)
+    def _times(self, rows: Rows, times: bytes, low: int) -> None:
+        """Write framed timestamps but for their tags. `low` are the first event's last three digits."""
+        try:
+            second, digits = self._second(times[:TIME].decode()), _one_second(times)
+            nanos = framed_micros(digits, low)
+            rows.same(second[1:])
+        except ValueError:
+            moments = [times[at : at + TIME].decode() for at in range(0, len(times), TIME)]
+            stamps, nanos = self._stamped_one_by_one(moments, low)
+            rows.column(b"".join([stamp[1:] for stamp in stamps]), len(stamps[0]) - 1)
+        rows.column(nanos, 5, 8)
 
-    def _opens(self, base: int) -> Sequence[bytes]:
-        """Return what opens an entry of each short length, less `base`."""
-        if (opens := self._tables.get(base)) is None:
-            if len(self._tables) >= _TABLES:
-                self._tables.clear()
-            opens = self._tables[base] = field_two()[base:]
-        return opens
+    def _put(self, labels: tuple[Scalar, ...], events: int, entries: bytes) -> None:
+        self._stream(labels).put(entries, events)
 
     def _chunk(self, lines: Sequence[bytes], first: int) -> None:
         heads, plan = self._read(b"\n".join(lines))
@@ -222,11 +240,12 @@ class Express:
         stamps, nanos = self._stamped(text, size, low, heads)
         own = f"{self._spool}-{thousand}"
         opening = _event_opening(len(own) + 3) + own
-        opens = self._opens(_STAMP + _OPENING + len(opening) + 3)
-        plan.run(heads, lines, _TAILS[low : low + size], nanos, stamps, opening.encode(), opens, first)
+        openings = opens(_STAMP + _OPENING + len(opening) + 3)
+        tails = _TAILS[low : low + size]
+        plan.run(heads, lines, tails, fives(nanos), stamps, opening.encode(), openings, first)
         for stream in self._streams.values():
             if stream.parts:
-                stream.gather(plan.pieces, self._writer)
+                stream.gather(plan.pieces)
 
     def _read(self, block: bytes) -> tuple[Sequence[Head], Plan]:
         """Return the heads of a chunk's lines, and the plan that they are for."""
@@ -248,22 +267,21 @@ class Express:
         return heads, self._loose
 
     def _stamped(
-        self, text: str, size: int, low: int, heads: Sequence[Head] = ()
-    ) -> tuple[Iterable[bytes], Sequence[bytes]]:
-        """Return the framed seconds and nanoseconds of joined times, of `heads` if these may be uneven.
+        self, text: str, size: int, low: int, heads: Sequence[Head]
+    ) -> tuple[Iterable[bytes], bytes]:
+        """Return the framed seconds and nanoseconds of the joined times of `heads`.
 
         `low` are the first event's last three digits.
         """
         try:
             digits = text.replace(text[:20], "0")
             if len(text) == 27 * size and len(digits) == 8 * size:
-                return repeat(self._second(text[:27])), framed_micros(digits, low)
+                return repeat(self._second(text[:27])), framed_micros(digits.encode(), low)
         except (TypeError, ValueError):
             pass
-        moments = [head.t for head in heads] or [text[at : at + 27] for at in range(0, len(text), 27)]
-        return self._stamped_one_by_one(moments, low)
+        return self._stamped_one_by_one([head.t for head in heads], low)
 
-    def _stamped_one_by_one(self, moments: Sequence[str], low: int) -> tuple[list[bytes], Sequence[bytes]]:
+    def _stamped_one_by_one(self, moments: Sequence[str], low: int) -> tuple[list[bytes], bytes]:
         prefix, stamp = "", b""
         stamps, nanos = [], []
         try:
@@ -271,7 +289,7 @@ class Express:
                 if moment[:20] != prefix or len(moment) != 27:
                     prefix, stamp = moment[:20], self._second(moment)
                 stamps.append(stamp)
-                nanos.append(int(moment[20:26]) * 1000 + place)
+                nanos.append(int(moment[20:26]) * 1000 + place % 1000)
         except (TypeError, ValueError):
             raise _GiveUp from None
         if min(nanos) < 0:
@@ -319,7 +337,7 @@ class Express:
         opening = b"\x12" + varint(len(line))
         size = len(stamp) + 5 + len(opening) + len(line) + len(meta)
         stream = self._stream(tuple(getattr(head, attribute) for attribute in self._labels))
-        pieces = b"\x12" + varint(size), stamp, nanos, opening, line, meta
+        pieces = b"\x12" + varint(size), opening, line, stamp, nanos, meta
         stream.parts += pieces + (b"",) * (plan.pieces - len(pieces))
 
     def _stream(self, labels: tuple[Any, ...]) -> _Stream:
@@ -368,6 +386,18 @@ class Express:
                 self._wide.add(max(counts, key=lambda attribute: counts[attribute]))
         self._streams, self._crowded = {}, False
         self._strict, self._loose = None, self._plan(strict=False)
+
+
+def _one_second(times: bytes) -> bytes:
+    """Return the microseconds of joined times of one second as `framed_micros` takes them, or ValueError."""
+    size = len(times) // TIME
+    digits, same = bytearray(b"0______Z" * size), bytearray((times[:20] + b"______Z") * size)
+    for place in range(6):
+        column = times[20 + place :: TIME]
+        digits[1 + place :: 8] = same[20 + place :: TIME] = column
+    if same != times:
+        raise ValueError(times[:TIME])
+    return bytes(digits)
 
 
 _EVENT_OPENINGS: Final = openings("event_id")

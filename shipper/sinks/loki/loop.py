@@ -3,7 +3,7 @@
 The loop is written as source, as in `metadata`: attributes and positions only, nothing that a user wrote. An
 entry is some pieces, and the pieces of all entries are joined at once:
 
-    tag and size · second · nanoseconds · tag and length · line · event_id · its last digits · metadata · more
+    tag and size · tag and length · line · second · nanoseconds · event_id · its last digits · metadata · more
 
 The metadata before the first wide field is a piece of the combination. Wide fields that follow one another,
 and what is between them, are one string; numbers are pieces of their own, made for all events at once.
@@ -119,7 +119,7 @@ def _code(keys: tuple[str, ...], wide: tuple[tuple[str, str], ...]) -> tuple[Cod
     source += [f"   {', '.join(['add', 'size', 'meta', *(f'p{i}' for i in range(len(wide)))])} = found"]
     # A line shorter than 128 bytes has a shorter opening; one that is too long is not in the table.
     source += ["   length = len(line)", "   if length < 128: raise ValueError", "   size += length"]
-    pieces, text = ["opens[size]", "stamp", "nano", "opening[length]", "line", "own", "tail", "meta"], ""
+    pieces, text = ["opens[size]", "opening[length]", "line", "stamp", "nano", "own", "tail", "meta"], ""
     for i, (attribute, type_) in enumerate(wide):
         source += _written(i, attribute, type_)
         if type_ not in _NUMBERS:

@@ -2,14 +2,16 @@
 
     PushRequest { repeated Stream streams = 1 }
     Stream      { string labels = 1; repeated Entry entries = 2 }
-    Entry       { Timestamp timestamp = 1; string line = 2; repeated Pair metadata = 3 }
+    Entry       { string line = 2; Timestamp timestamp = 1; repeated Pair metadata = 3 }
     Timestamp   { int64 seconds = 1; int32 nanos = 2 }          Pair { string name = 1; string value = 2 }
 
 A generated encoder would copy and check every line; here an entry is a handful of lookups. Rules:
 
 - `seconds` are always written with six bytes (enough until the year 9999), `nanos` with five, so that a
   timestamp is always 13 bytes long and its prefix is shared by all entries of a second. The stream's length
-  is always written with five, so that it can be filled in at the end. Protobuf allows such longer forms.
+  is always written with five. Protobuf allows such longer forms.
+- An entry's line comes before its timestamp: fields may have any order, and the timestamp's tag is a line
+  break (`columned`).
 - Lengths below `_SHORT` come from tables; others are computed.
 - Many events' nanoseconds are written at once (`framed_nanos`, `framed_micros`): all of them stand in one
   large number, eight bytes each, so that one operation reads a digit, or moves seven bits, of all of them.
@@ -25,22 +27,27 @@ from typing import Final, NamedTuple, TypeAlias
 from ...core.varint import varint
 
 __all__ = [
+    "MANY",
     "TOP_BITS",
     "Row",
     "field_two",
+    "fives",
     "fourteen_bits",
     "framed_micros",
     "framed_nanos",
-    "open_push",
+    "opens",
     "pair",
+    "push_of",
     "push_request",
-    "seal_push",
     "second_stamp",
     "varint",
 ]
 
 Row: TypeAlias = tuple[int, int, int]
 """An entry's place in the batch, its seconds since 1970, its nanoseconds."""
+
+MANY: Final = 1000
+"""Events whose nanoseconds are framed at once, at most."""
 
 _SHORT: Final = 4096
 _STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
@@ -59,35 +66,49 @@ def field_two() -> list[bytes]:
     return [b"\x12" + varint(length) for length in range(_SHORT)]
 
 
+@lru_cache(64)
+def opens(base: int) -> list[bytes]:
+    """Return what opens an entry of each short length, less `base`."""
+    return field_two()[base:]
+
+
 @cache
 def fourteen_bits() -> list[bytes]:
     """Return two bytes of an unfinished varint for each value of 14 bits."""
     return [bytes((bits & 0x7F | 0x80, bits >> 7 | 0x80)) for bits in range(1 << 14)]
 
 
-def framed_nanos(nanos: Sequence[int]) -> tuple[bytes, ...]:
-    """Return the five bytes of each of some nanoseconds; few different numbers of them, for what it keeps."""
+def framed_nanos(nanos: Sequence[int]) -> bytes:
+    """Return five bytes and three zeros for each of some nanoseconds, as `framed_micros` does."""
     return _framed(int.from_bytes(_lanes(len(nanos)).pack(*nanos), "little"), len(nanos))
 
 
-def framed_micros(digits: str, first: int) -> tuple[bytes, ...]:
-    """Return the framed nanoseconds of events whose microseconds are `digits`: `0123456Z` for each.
+def framed_micros(digits: bytes, first: int) -> bytes:
+    """Return five bytes and three zeros for the nanoseconds of each of at most `MANY` events.
 
-    `first`, and one more for each event, are what is below a microsecond. ValueError: no such characters.
+    `digits` are their microseconds: `0123456Z` for each. `first` is what the first has below a microsecond;
+    each further one has one more, and after 999 comes 0. ValueError: no such characters. Few different
+    numbers of events, for what is kept for each.
     """
     size = len(digits) // 8
-    form, most, high, byte, ones, places = _digit_lanes(size)
-    lanes = int.from_bytes(digits.encode("ascii"), "little") ^ form
+    form, most, high, byte = _digit_lanes(size)
+    lanes = int.from_bytes(digits, "little") ^ form
     # What was a digit is 0 to 9 now and the rest 0: `most` added to anything more sets its highest bit.
     if (lanes | (lanes + most)) & high:
         raise ValueError(digits)
     pairs = lanes * 10 + (lanes >> 8)
     nanos = (pairs >> 8 & byte) * 10_000_000 + (pairs >> 24 & byte) * 100_000 + (pairs >> 40 & byte) * 1_000
-    return _framed(nanos + ones * first + places, size)
+    below = int.from_bytes(_below()[8 * first : 8 * (first + size)], "little")
+    return _framed(nanos + below, size)
 
 
-def _framed(lanes: int, size: int) -> tuple[bytes, ...]:
-    """Return the five bytes of each of `size` nanoseconds that stand in one number."""
+def fives(framed: bytes) -> tuple[bytes, ...]:
+    """Return the five bytes of each of some framed nanoseconds."""
+    return _lanes(len(framed) // 8).unpack(framed)
+
+
+def _framed(lanes: int, size: int) -> bytes:
+    """Return the framed form of `size` nanoseconds that stand in one number."""
     held = _lanes(size)
     lanes = (
         held.unfinished
@@ -97,7 +118,7 @@ def _framed(lanes: int, size: int) -> tuple[bytes, ...]:
         | (lanes & held.fourth) << 3
         | (lanes & held.top) << 4
     )
-    return held.unpack(lanes.to_bytes(8 * size, "little"))
+    return lanes.to_bytes(8 * size, "little")
 
 
 class _Lanes(NamedTuple):
@@ -124,27 +145,27 @@ def _lanes(size: int) -> _Lanes:
 def _digit_lanes(size: int) -> tuple[int, ...]:
     """Return what reading so many microseconds needs; see `framed_micros`."""
     form = int.from_bytes(b"0000000Z", "little")
-    places = int.from_bytes(b"".join(place.to_bytes(8, "little") for place in range(size)), "little")
-    lanes = form, 0x7F_76_76_76_76_76_76_7F, 0x80_80_80_80_80_80_80_80, 0xFF, 1
-    return *(_everywhere(lane, size) for lane in lanes), places
+    lanes = form, 0x7F_76_76_76_76_76_76_7F, 0x80_80_80_80_80_80_80_80, 0xFF
+    return tuple(_everywhere(lane, size) for lane in lanes)
+
+
+@cache
+def _below() -> bytes:
+    """Return what consecutive events have below a microsecond, eight bytes each."""
+    return b"".join(place.to_bytes(8, "little") for place in range(1000)) * 2
 
 
 def _everywhere(lane: int, size: int) -> int:
     return int.from_bytes(lane.to_bytes(8, "little") * size, "little")
 
 
-def open_push(labels: str) -> bytearray:
-    """Return the beginning of a push of one stream, with room for the length of the whole."""
-    name = labels.encode()
-    return bytearray(b"\x0a\x80\x80\x80\x80\x00\x0a" + varint(len(name)) + name)
-
-
-def seal_push(body: bytearray) -> None:
-    """Write the length of a push that is complete."""
-    size = len(body) - 6
-    for place, shift in enumerate(range(0, 28, 7), 1):
-        body[place] = size >> shift & 0x7F | 0x80
-    body[5] = size >> 28 & 0x7F
+def push_of(labels: str, entries: Iterable[bytes]) -> bytes:
+    """Return a push of one stream, of framed entries."""
+    name, parts = labels.encode(), list(entries)
+    stream = b"\x0a" + varint(len(name)) + name
+    size = len(stream) + sum(map(len, parts))
+    length = bytes(size >> shift & 0x7F | 0x80 for shift in range(0, 28, 7)) + bytes((size >> 28,))
+    return b"".join((b"\x0a", length, stream, *parts))
 
 
 def second_stamp(second: int) -> bytes:
@@ -156,9 +177,7 @@ def second_stamp(second: int) -> bytes:
 TOP_BITS: Final = (b"\x00", b"\x01", b"\x02", b"\x03")  # bits 28 and 29 end the nanoseconds
 
 
-def push_request(
-    labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas: Sequence[bytes]
-) -> bytearray:
+def push_request(labels: str, rows: Iterable[Row], lines: Sequence[bytes], metas: Sequence[bytes]) -> bytes:
     """Return a push of one stream. `rows` name entries of `lines` and `metas` (framed pairs)."""
     opens, bits = field_two(), fourteen_bits()
     parts: list[bytes] = []
@@ -177,15 +196,12 @@ def push_request(
             entry_open = b"\x12" + varint(_STAMP + len(line_open) + length + len(meta))
         parts += (
             entry_open,
+            line_open,
+            line,
             stamp,
             bits[nanos & 0x3FFF],
             bits[nanos >> 14 & 0x3FFF],
             TOP_BITS[nanos >> 28],
-            line_open,
-            line,
             meta,
         )
-    body = open_push(labels)
-    body += b"".join(parts)
-    seal_push(body)
-    return body
+    return push_of(labels, parts)

@@ -106,15 +106,17 @@ class LokiSink:
         self._said = 0
         # `kind` splits access, job and span events off: dashboards read them without parsing a line.
         labels = (*config.labels, *(() if KIND in config.labels else (KIND,)))
-        metadata = tuple(n for n in config.structured_metadata if n not in labels and n != "event_id")
+        types = _types(context.schema)
+        metadata = [n for n in config.structured_metadata if n not in labels and n != "event_id"]
+        metadata.sort(key=lambda name: types.get(name) == "number")  # what varies in length stands last
         self._router = Router(
             labels,
             config.static_labels,
-            metadata,
+            tuple(metadata),
             LabelGuard(config.label_budget),
             Limit(config.max_event_age),
             config.old_events,
-            _types(context.schema),
+            types,
             writers=config.writer_label,
         )
         self._turns = Turns()
@@ -204,7 +206,7 @@ class LokiSink:
         if len(body) > _PUSH_BYTES:
             reason = f"a push of {len(body)} bytes is more than Loki takes"
             return Ruling(Split(reason) if events > 1 else Rejected(reason), stream=True)
-        sent = self._compress(body) if headers is _PROTOBUF else bytes(body)
+        sent = self._compress(body) if headers is _PROTOBUF else body
         return self._transport.request("POST", PUSH_PATH, sent, headers)
 
     def _judge(self, answer: Answer, push: Push, batch: Batch, bounds: Bounds) -> Ruling:
@@ -229,7 +231,7 @@ class LokiSink:
             self._pin.bounds = bounds
         return bounds is not None and (push.lane is None or lane is not None)
 
-    def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes | bytearray, Mapping[str, str]]:
+    def _encode(self, push: Push, route: Route, batch: Batch) -> tuple[bytes, Mapping[str, str]]:
         if self._config.encoding == "protobuf":
             return push_request(push.text, push.rows, batch.lines, route.metas), _PROTOBUF
 
@@ -238,7 +240,7 @@ class LokiSink:
 
         return json_push(push, batch.lines, pairs), _JSON
 
-    def _compress(self, body: bytes | bytearray) -> bytes:
+    def _compress(self, body: bytes) -> bytes:
         """Return the body as a snappy block, made in memory that is kept (fresh pages cost more)."""
         try:
             from cramjam import snappy

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from logferry.handlers.schema import FIELDS
 from logferry.shipper.core.columns import Columns, pack, unpack
+from logferry.shipper.core.ended import Ended, cut
 from logferry.shipper.model import Batch, Beside
 from logferry.shipper.sinks.loki.express import Express
 from logferry.shipper.sinks.loki.labels import LabelGuard
@@ -160,16 +161,20 @@ def request(number: int, chance: random.Random) -> dict[str, Any]:
     }
 
 
-def test_usual_events_are_not_decoded(framed: list[int]) -> None:
-    """Thousands, of several streams, over the borders of frames and thousands."""
+@pytest.mark.parametrize("first", [1234, 9_300, 99_990])
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_usual_events_are_not_decoded(first: int, seconds: int, framed: list[int]) -> None:
+    """As a spool gives them, of several streams, over the borders of frames, of thousands, of more digits."""
     chance = random.Random(1)
-    events = [request(number, chance) for number in range(3000)]
-    columns = [columns_of(events[at : at + 500]) for at in range(0, 3000, 500)]
-    lines = [orjson.dumps(event) for event in events]
-    beside = [Beside(1234 + 500 * at, 500, pack(one)) for at, one in enumerate(columns)]
-    batch = Batch(SPOOL, range(1234, 4234), lines, beside=beside)
+    events = [request(number, chance) for number in range(1100)]
+    for number, event in enumerate(events):
+        event["timestamp"] = stamp(number % seconds, number)
+    columns = [columns_of(events[at : at + 500]) for at in range(0, 1100, 500)]
+    lines = Ended(cut(b"\n".join(map(orjson.dumps, events))))
+    beside = [Beside(first + 500 * at, one.count, pack(one)) for at, one in enumerate(columns)]
+    batch = Batch(SPOOL, range(first, first + 1100), lines, beside=beside)
     assert fast(router(), batch) == plain(batch)
-    assert sum(framed) == 3000
+    assert sum(framed) == 1100
 
 
 WRONG: dict[str, Any] = {

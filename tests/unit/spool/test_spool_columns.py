@@ -107,3 +107,15 @@ def test_frames_of_the_version_before_are_read_as_they_were() -> None:
     assert frame is not None
     assert (frame.kind, frame.sequence, frame.events) == (LINES, 7, 2)
     assert encode(1234, LINES, 6, FRAME_OF_0_1[24:], 7, 2) == FRAME_OF_0_1
+
+
+@pytest.mark.parametrize(("room", "count"), [(26, 2), (27, 3), (36, 4), (81, 9)])
+def test_a_batch_holds_as_many_bytes_as_asked_for(
+    make_spool: Callable[..., Spool], room: int, count: int
+) -> None:
+    """A line's own bytes and the overhead count, its line break does not."""
+    spool = make_spool()
+    fill(spool)  # the first lines have 7 bytes
+    batch = spool.own_cursor("a").read(100, room, 2)
+    assert batch is not None
+    assert (len(batch), batch.longest) == (count, 7)

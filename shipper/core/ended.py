@@ -1,0 +1,66 @@
+r"""Lines that still have their line break: cut from a frame in one call, and joined again without another.
+
+`bytes.split` looks at each byte by itself; reading lines finds a break as fast as memory is read. What wants
+a line as it is gets it without the break; who can use the break takes `ended`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from typing import overload
+
+__all__ = ["Ended", "cut", "ended"]
+
+
+def cut(joined: bytes) -> list[bytes]:
+    r"""Return lines that are joined by `\n`, each with one behind it."""
+    found = BytesIO(joined).readlines()
+    if not found or found[-1][-1:] == b"\n":
+        found.append(b"")
+    found[-1] += b"\n"
+    return found
+
+
+def ended(lines: Sequence[bytes], start: int, stop: int) -> list[bytes]:
+    """Return some of the lines with a line break behind each."""
+    if isinstance(lines, Ended):
+        return lines.ended[start:stop]
+    return [line + b"\n" for line in lines[start:stop]]
+
+
+class Ended(Sequence[bytes]):
+    """A sequence of lines made of `ended`, which have their breaks."""
+
+    __slots__ = ("_plain", "ended")
+
+    def __init__(self, ended: list[bytes]) -> None:
+        self.ended = ended
+        self._plain: list[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ended)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with lines in any form."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._lines())
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """Return a line, or a list of them."""
+        if isinstance(index, int) and self._plain is None:
+            return self.ended[index][:-1]
+        return self._lines()[index]
+
+    def _lines(self) -> list[bytes]:
+        if self._plain is None:
+            self._plain = [line[:-1] for line in self.ended]
+        return self._plain

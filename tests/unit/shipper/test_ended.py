@@ -1,0 +1,23 @@
+"""Lines that still have their breaks: the same as lines that were split."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logferry.shipper.core.ended import Ended, cut, ended
+
+joined = st.lists(st.sampled_from([b"", b"a", b"\r", b"\x0b\x1e", b"line"])).map(b"\n".join)
+
+
+@given(joined, st.integers(-3, 3), st.integers(0, 9))
+def test_they_are_the_lines_that_were_joined(held: bytes, start: int, stop: int) -> None:
+    """Whole, one by one and in part, also lines of nothing; only a line feed ends one."""
+    plain = held.split(b"\n")
+    lines = Ended(cut(held))
+    assert b"".join(cut(held)) == held + b"\n"
+    assert [lines[index] for index in range(-1, len(plain))] == [plain[-1], *plain]
+    assert lines == plain == list(lines)
+    assert lines[start:stop] == plain[start:stop]
+    assert lines != [*plain, b""]
+    assert ended(lines, start, stop) == ended(plain, start, stop) == cut(held)[start:stop]
