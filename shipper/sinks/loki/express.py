@@ -200,8 +200,11 @@ class Express:
         self._times(rows, columned.times(place, place + size), low)
         opening = _event_opening(len(self._spool) + 1 + len(str(first))) + self._spool + "-"
         rows.same(opening.encode())
-        head, more = b"%d" % thousand, max(0, low + size - 1000)
-        rows.column(head * (size - more) + b"%d" % (thousand + 1) * more, len(head))
+        head, more = b"%d" % thousand, low + size - 1000
+        if more <= 0:
+            rows.same(head)
+        else:
+            rows.column(head * (size - more) + b"%d" % (thousand + 1) * more, len(head))
         rows.column(_DIGITS[3 * low : 3 * (low + size)], 3)
         try:
             columned.frame(place, lines, rows, self._put)
