@@ -87,7 +87,8 @@ class Agent:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **environment},
+                # Who is killed leaves the scratch files of an object.
+                env={**os.environ, "TMPDIR": str(self.directory), **environment},
             )
 
     def run(self, *command: str, code: int | None = 0, **environment: str) -> str:

@@ -5,6 +5,7 @@ Whatever a test does, its page must have said nothing on the console and asked n
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -559,7 +560,10 @@ def serving(directory: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]
     """Run `logferry ui` over a store; return it with its address."""
     command = ["ui", "--store", str(directory), "--listen", f"127.0.0.1:{port}", "--no-open"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "logferry", *command], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "logferry", *command],
+        env={**os.environ, "TMPDIR": str(directory.parent)},  # who is killed leaves scratch files
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     return process, process.stdout.readline().strip()

@@ -68,6 +68,7 @@ def asked(port: int, *paths: str) -> None:
 
 def environment(directory: Path) -> dict[str, str]:
     told = {"PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1", "TZ": ZONE, "HOME": str(directory)}
+    told["TMPDIR"] = str(directory)  # what is killed with its group leaves what it keeps there
     return {**os.environ, **told}
 
 
