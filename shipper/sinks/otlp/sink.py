@@ -4,7 +4,7 @@ Rules
 - Spans go first, for a store knows a span that it gets twice by its ids: whatever becomes of the log records
   then, nothing is there twice that need not be.
 - A receiver without a place for spans (Loki's) gets them as log records, unless it was to get spans alone.
-  It is asked again after a while.
+  It is asked again after a while. One that takes no log records either is none: nothing is learned from it.
 - Retries are the worker's.
 """
 
@@ -76,9 +76,9 @@ class OtlpSink:
             self._open.begin(span, now, batch.spool)
         refused = dict(parcel.refused)
         if parcel.spans:
-            verdict = self._send_spans(parcel, now)
+            verdict = self._send_spans(parcel)
             if verdict is None:
-                return self.send(batch)  # all of it as log records
+                return self._send_all_as_records(batch, now)
             if isinstance(verdict, Partial):
                 refused |= parcel.placed(parcel.spans, verdict.refused)
             elif not isinstance(verdict, Delivered):
@@ -130,16 +130,23 @@ class OtlpSink:
         since = self._without_traces
         return self._config.signals != "logs" and (since is None or abs(now - since) >= _ASK_AGAIN)
 
-    def _send_spans(self, parcel: Parcel, now: float) -> Verdict | None:
+    def _send_all_as_records(self, batch: Batch, now: float) -> Verdict:
+        """Send a batch to a receiver that takes no spans; one that takes no log records either is none."""
+        known, self._without_traces = self._without_traces is not None, now
+        verdict = self.send(batch)
+        if isinstance(verdict, Retry):
+            self._without_traces = None
+        elif not known:
+            words = "sink %s: the receiver takes no spans: they go to it as log records"
+            _LOG.warning(words, self._name)
+        return verdict
+
+    def _send_spans(self, parcel: Parcel) -> Verdict | None:
         """Send the spans; None: the receiver takes none."""
         answer = self._post_spans(parcel.ended)
         if isinstance(answer, Retry):
             return answer
         if answer.status in _NO_TRACES and self._config.signals == "both":
-            if self._without_traces is None:
-                words = "sink %s: the receiver takes no spans (it answered %d): they go to it as log records"
-                _LOG.warning(words, self._name, answer.status)
-            self._without_traces = now
             return None
         verdict = self._judge(answer, len(parcel.spans))
         if isinstance(verdict, Delivered | Partial):
