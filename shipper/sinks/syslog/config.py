@@ -6,40 +6,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from ...config.fields import Duration, Size, setting
 from ...config.tls import TlsConfig
+from ...core.facilities import Facility
 from .message import sd_name, wrong_template
 
 __all__ = ["SyslogConfig"]
 
-Facility: TypeAlias = Literal[
-    "kern",
-    "user",
-    "mail",
-    "daemon",
-    "auth",
-    "syslog",
-    "lpr",
-    "news",
-    "uucp",
-    "cron",
-    "authpriv",
-    "ftp",
-    "ntp",
-    "audit",
-    "alert",
-    "clock",
-    "local0",
-    "local1",
-    "local2",
-    "local3",
-    "local4",
-    "local5",
-    "local6",
-    "local7",
-]
 _SD_ID: Final = re.compile(r"[!#-<>-\\^-~]{1,32}")
 _DATAGRAM: Final = 65_507
 

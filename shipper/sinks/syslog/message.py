@@ -21,13 +21,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-__all__ = ["FACILITIES", "SEVERITIES", "Composer", "frame", "sd_name", "wrong_template"]
+from ...core.facilities import FACILITIES
 
-FACILITIES: Final = (
-    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
-    *("ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6"),
-    "local7",
-)
+__all__ = ["SEVERITIES", "Composer", "frame", "sd_name", "wrong_template"]
+
 SEVERITIES: Final[Mapping[Any, int]] = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 _NOTICE: Final = 5  # an event without a level that is known
 _STAMP: Final = re.compile(

@@ -9,34 +9,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ...core.facilities import FACILITIES
 from ...core.ids import add_ids
 from .levels import SYSLOG, level_in
 from .model import Fields
 from .times import ISO_TIME, Times
 
-__all__ = ["FACILITIES", "Syslog"]
+__all__ = ["Syslog"]
 
-FACILITIES: Final = (
-    *[
-        "kern",
-        "user",
-        "mail",
-        "daemon",
-        "auth",
-        "syslog",
-        "lpr",
-        "news",
-        "uucp",
-        "cron",
-        "authpriv",
-        "ftp",
-        "ntp",
-        "audit",
-        "alert",
-        "clock",
-    ],
-    *(f"local{number}" for number in range(8)),
-)
 _NEW: Final = re.compile(
     r"<(\d{1,3})>1 (?:-|" + ISO_TIME + r") (\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (-|(?=\[))(.*)\Z",
     re.ASCII | re.DOTALL,

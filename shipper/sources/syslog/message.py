@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from ...core.facilities import FACILITIES
 from ...core.lines import CutLine
 from ...core.parse import Local, Parsed, moment_of, parse, service_of, span_of, trace_of
 from ..listen.identity import known_id
@@ -30,11 +31,6 @@ from ..parsed_blocks import Told
 
 __all__ = ["Message", "read_message", "told_of_message"]
 
-FACILITIES: Final = (
-    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
-    *("ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6"),
-    "local7",
-)
 _LEVELS: Final = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
 _PRI: Final = re.compile(rb"<(\d{1,3})>")
 _MODERN: Final = re.compile(rb"1 (\S{1,64}) (\S{1,255}) (\S{1,255}) (\S{1,255}) (\S{1,255}) (?=[\[-])")
