@@ -198,9 +198,10 @@ class Reader:
     def _take_carried(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int:
         """Take lines of a frame of many; return the bytes left, less than 0 when the batch is complete."""
         run, beyond = self._carry[len(lines) - max_events :][::-1], overhead - 1
-        left = room - sum(map(len, run)) - beyond * len(run)
+        sizes = list(map(len, run))
+        left = room - sum(sizes) - beyond * len(run)
         if left < 0:
-            ends = list(accumulate(len(line) + beyond for line in run))
+            ends = list(accumulate(size + beyond for size in sizes))
             run = run[: bisect(ends, room) or not lines]
             left = -1
         if run:
@@ -210,7 +211,7 @@ class Reader:
                 self.violations[sequence] = self._marked.pop(sequence)
             self.next += len(run)
             self._ended += len(run)
-            self.longest = max(self.longest, max(map(len, run)) - 1)
+            self.longest = max(self.longest, max(sizes[: len(run)]) - 1)
         return left
 
     def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:

@@ -79,6 +79,15 @@ class _Pieces:
         else:
             self.rows.column(held[length * start : length * stop], length)
 
+    def few(self, framed: Sequence[bytes], codes: Iterable[int]) -> None:
+        """Put pieces of which there are few; `codes` say which."""
+        sizes = [*map(len, framed)]
+        if sizes.count(sizes[0]) == len(sizes):
+            self.size += sizes[0]
+        else:
+            self.sizes.append(map(sizes.__getitem__, codes))
+        self.made.append(list(map(framed.__getitem__, codes)))
+
     def uneven(self, sizes: Iterable[int], *pieces: Sequence[bytes]) -> None:
         self.sizes.append(sizes)
         self.made += pieces
@@ -156,8 +165,7 @@ class Columned:
                 pieces.even(held, columns.count, start, stop)
             elif (few := columns.few.get(name)) is not None:
                 framed, codes = [_pair(name, value) for value in few[0]], few[1][start:stop]
-                sizes = map([*map(len, framed)].__getitem__, codes)
-                pieces.uneven(sizes, list(map(framed.__getitem__, codes)))
+                pieces.few(framed, codes)
             elif (values := columns.each.get(name)) is not None:
                 _write(pieces, name, self._types[name], values[start:stop])
             else:
