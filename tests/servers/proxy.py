@@ -187,20 +187,24 @@ class FaultProxy:
                 with self._lock:
                     self._open.discard(sock)
                     self._open.add(served)
-            while begun := served.recv(65536):
-                fault, over = self._fault, self._over
-                exchange = Exchange(served, begun, self.upstream, over)
-                if fault is None:
-                    again = _pass_on(exchange)
-                    self.passed += 1
-                else:
-                    self.struck += 1
-                    again = fault(exchange)
-                if not again:
-                    break
+            self._talk(served)
         with self._lock:
             self._open.discard(served)
         served.close()
+
+    def _talk(self, served: socket.socket) -> None:
+        """Take requests of a client, each on its way or to its fault, until one ends the connection."""
+        while begun := served.recv(65536):
+            fault, over = self._fault, self._over
+            exchange = Exchange(served, begun, self.upstream, over)
+            if fault is None:
+                again = _pass_on(exchange)
+                self.passed += 1
+            else:
+                self.struck += 1
+                again = fault(exchange)
+            if not again:
+                break
 
     def wait_until_struck(self, times: int, seconds: float = 20) -> None:
         """Wait until so many requests have met the fault; AssertionError when they do not come."""

@@ -126,25 +126,11 @@ def _reset(*sockets: socket.socket) -> None:
 class StreamProxy(FaultProxy):
     """`upstream` is host:port. `struck` counts the pieces that a fault has met, `passed` the others."""
 
-    def _serve(self, sock: socket.socket) -> None:
-        with self._lock:
-            self._open.add(sock)
-        served = sock
-        with contextlib.suppress(OSError, ValueError):
-            if self.tls is not None:
-                sock.settimeout(10)
-                served = self.tls.wrap_socket(sock, server_side=True)
-                served.settimeout(None)
-                with self._lock:
-                    self._open.discard(sock)
-                    self._open.add(served)
-            host, _, port = self.upstream.rpartition(":")
-            with socket.create_connection((host, int(port)), 10) as server:
-                server.settimeout(None)
-                self._between(Stream(served, server))
-        with self._lock:
-            self._open.discard(served)
-        served.close()
+    def _talk(self, served: socket.socket) -> None:
+        host, _, port = self.upstream.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as server:
+            server.settimeout(None)
+            self._between(Stream(served, server))
 
     def _cut_all(self) -> None:
         with self._lock:
