@@ -29,7 +29,8 @@ from .role_checks import CHECKS, IDS, Check, check_of_ids
 
 __all__ = ["DERIVED", "Field", "Fields", "Scale"]
 
-_I64: Final = Annotated[int, Meta(ge=-(2**63) + 1, le=2**63 - 1)]
+_WHOLE: Final = 2**63
+_I64: Final = Annotated[int, Meta(ge=-_WHOLE + 1, le=_WHOLE - 1)]
 _I53: Final = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 _FLOAT: Final = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
 _NONE: Final = type(None)
@@ -82,8 +83,11 @@ class Field:
     def name_values(self, values: tuple[Any, ...]) -> None:
         """Take these values only: a decoder then gives the same objects again and again."""
         kind = str if self.type is str else int if self.type is _I64 else None
-        if values and {kind} == set(map(type, values)):
-            self.few, self.type = values, cast("Any", Literal)[values]
+        if not values or {kind} != set(map(type, values)):
+            return
+        if kind is int and not all(-_WHOLE < value < _WHOLE for value in values):
+            return  # no values of this type
+        self.few, self.type = values, cast("Any", Literal)[values]
 
     def entry(self) -> tuple[str, Any] | tuple[str, Any, Any]:
         """Return it as `defstruct` takes it."""

@@ -269,6 +269,12 @@ def test_times_and_levels_of_text(first: str, taken: list[bytes]) -> None:
     assert not taken
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1, -(2**63) + 1, -(2**63)])
+def test_a_large_integer_in_every_line(number: int) -> None:
+    """Where a name has one value only, and that is an integer of 64 bits, with a sign or without one."""
+    same(dumped([entry(i, n=number, line=number) for i in range(40)]))
+
+
 def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
     """Of a block in which the detector hits, the lines without a secret are given on."""
     lines = dumped([entry(i, note=SECRET if i == 77 else "ok") for i in range(300)])
