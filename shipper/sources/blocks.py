@@ -57,7 +57,7 @@ _RARELY: Final = 256  # learning costs what some fifty lines cost that go the li
 _SPACE: Final = frozenset((b"\r", b"\n", b" ", b"\t", b""))  # a line's end that `parse` takes off, or none
 _MANY: Final = 16  # lines of a block
 _ROUNDS: Final = 3  # what was refused is tried again with what was learned from it
-_NUMBER: Final = re.compile(r"\$\[(\d+)\]")
+_NUMBER: Final = re.compile(r" at `\$\[(\d{1,9})\][^`]*`\Z")  # behind what may be a line's own words
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 

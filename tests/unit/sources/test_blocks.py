@@ -188,6 +188,15 @@ def test_odd_lines(odd: str) -> None:
     same([ODD[odd] if i % 7 == 3 else line for i, line in enumerate([*usual, *usual])])
 
 
+@pytest.mark.parametrize("name", ["$[1]", f"$[{'9' * 5000}]", "a` - at `$[1]", "a - at `$[1].b`"])
+def test_a_name_like_the_number_of_a_line(name: str, taken: list[bytes]) -> None:
+    """Which line the decoder refuses is told by a number: a name that looks like it sends no other away."""
+    usual = dumped([entry(i) for i in range(40)])
+    odd = dumped([entry(1, **{name: 1})])
+    same([*usual, *odd, *usual])
+    assert taken == odd
+
+
 STRADDLING: dict[str, list[bytes]] = {
     "two objects, and a blank line": [b'{"message":"a"}{"message":"b"}', b""],
     "an object over two lines, and two in one": [b'{"message":', b'"a"}', b'{"message":"b"}{"message":"c"}'],
