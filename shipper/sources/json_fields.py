@@ -154,7 +154,7 @@ class Fields:
                     self.scale = self._scale_of(learned)
                 kind = _I64 | _FLOAT
             else:
-                self._nobodys.add(first)
+                self._nobodys.update(there)  # a line without the first may have another that counts
                 continue
             required = learned.always(first)
             if role == "timestamp" and not required:

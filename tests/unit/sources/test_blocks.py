@@ -173,6 +173,22 @@ def test_objects_that_may_hold_what_an_event_always_has(form: str) -> None:
     same(dumped([LOOKED_INTO[form](i) for i in range(80)]))
 
 
+ROLES_BEHIND: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "time": ({"timestamp": True}, {"time": "2026-11-21T17:00:00.000000Z"}),
+    "level": ({"level": None}, {"severity": "ERROR"}),
+    "service": ({"service": 5}, {"service_name": "till"}),
+    "id": ({"trace_id": None}, {"traceId": "0af7651916cd43dd8448eb211c80319c"}),
+}
+
+
+@pytest.mark.parametrize("role", ROLES_BEHIND)
+def test_a_second_name_counts_where_the_first_one_says_nothing(role: str) -> None:
+    """Also in lines that come later and do not have the first."""
+    first, second = ROLES_BEHIND[role]
+    lines = [{"message": "m", **first, **second}] * 40
+    same(dumped([*lines, *[{"message": "m", **second}] * 40]))
+
+
 PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
 
 
