@@ -107,7 +107,7 @@ class Fields:
     def __init__(self, schema: Schema, learned: Learned, constants: Mapping[str, str]) -> None:
         self.all: list[Field] = []
         self.roles: dict[str, Field] = {}
-        self.checks: list[tuple[Field, Check]] = []
+        self._checks: list[tuple[Field, Check]] = []
         self.scale: Scale = ""
         self._schema = schema
         self._constants = constants
@@ -117,6 +117,11 @@ class Fields:
         self._take_names(learned)
         if not 0 < len(self.all) <= MAX_NAMES or not any(one.required for one in self.all):
             raise ValueError("no shape")
+
+    @property
+    def checks(self) -> list[tuple[Field, Check]]:
+        """What is to be checked, once it is known what is watched: values that are named are right."""
+        return [(one, check) for one, check in self._checks if not one.few]
 
     def watched(self, redactor: Prover, extra: Mapping[str, str]) -> list[Field]:
         """Return those whose texts may hold secrets; `extra` are texts that every event gets.
@@ -193,8 +198,8 @@ class Fields:
             few and one.required and not isinstance(check(list(few), odd), list) and not odd
         ):
             one.name_values(few)
-        if check is not None and not one.few:
-            self.checks.append((one, check))
+        if check is not None:
+            self._checks.append((one, check))
 
     def _take_names(self, learned: Learned) -> None:
         roles = {one.wire for one in self.roles.values()}

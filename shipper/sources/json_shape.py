@@ -76,12 +76,12 @@ class JsonShape:
             del constants["version"]
         fields = Fields(schema, learned, constants)
         self._fields = fields.all
-        self._checks = fields.checks
         self._scale = fields.scale
         self._roles = fields.roles
         self._nested = [one for one in fields.all if one.nested]
         self._numbers = [one.attribute for one in fields.all if one.number]
         self._watched = [] if redactor is None else fields.watched(redactor, extra)
+        self._checks = fields.checks
         self._by_name = {one.name: one for one in fields.all}
         self.timed = "timestamp" not in self._roles  # lines have the present moment
         self._missing = {name: text for name, text in constants.items() if name not in self._by_name}

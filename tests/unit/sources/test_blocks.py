@@ -189,6 +189,12 @@ def test_a_second_name_counts_where_the_first_one_says_nothing(role: str) -> Non
     same(dumped([*lines, *[{"message": "m", **second}] * 40]))
 
 
+def test_messages_are_looked_into_although_few_were_known() -> None:
+    """One of few messages has a secret, so that others are expected, too: such as hold JSON."""
+    few = [{"message": "m" if i % 5 else "password=hunter2", "n": i} for i in range(40)]
+    same(dumped([*few, *[{"message": '{"a":1,"message":"within"}', "n": 1}] * 3]))
+
+
 PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
 
 
