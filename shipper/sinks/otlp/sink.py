@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ...core.spans import Span
@@ -134,7 +134,9 @@ class OtlpSink:
         """Send a batch to a receiver that takes no spans; one that takes no log records either is none."""
         known, self._without_traces = self._without_traces is not None, now
         verdict = self.send(batch)
-        if isinstance(verdict, Retry):
+        # Beside what can be sent in no form, a request that failed is a part.
+        parts: Iterable[Verdict] = verdict.refused.values() if isinstance(verdict, Partial) else (verdict,)
+        if any(isinstance(part, Retry) for part in parts):
             self._without_traces = None
         elif not known:
             words = "sink %s: the receiver takes no spans: they go to it as log records"

@@ -358,12 +358,14 @@ def test_a_receiver_without_a_place_for_spans_gets_them_as_records_and_is_asked_
         alone.close()
 
 
-def test_a_receiver_that_takes_nothing_teaches_nothing_about_spans() -> None:
+@pytest.mark.parametrize("beside", [(), (b"no event",)])
+def test_a_receiver_that_takes_nothing_teaches_nothing_about_spans(beside: tuple[bytes, ...]) -> None:
     """404 at both places is a wrong address, or a proxy without what is behind it: the spans wait."""
     taken = OtlpReceiver()
     with FaultServer(answer(404), answer(404), rest=taken) as server:
         sink = a_sink(server)
-        assert isinstance(sink.send(a_batch({})), Retry)
+        verdict = sink.send(a_batch({}, *beside))
+        assert isinstance(verdict.refused[0] if isinstance(verdict, Partial) else verdict, Retry)
         assert sink.send(a_batch({})) == Delivered()
         sink.close()
     assert (len(taken.spans), len(taken.records)) == (1, 0)
