@@ -47,7 +47,6 @@ from ..core.framing import (
     SIFTED,
     VIOLATION,
     columned,
-    encode,
     header,
     mark,
 )
@@ -178,7 +177,9 @@ class Spool:
                     check = _bytes(crc32(event, begin), 4, "little")
                     buffer[start:end] = b"".join((_WORD, size, number, _ONE, check, event))
                 except BaseException:
-                    segment.put(start, encode(segment.salt, EVENT, 0, event, sequence, 1))
+                    # Also for want of memory: the event is not copied here.
+                    head = header(segment.salt, EVENT, b"", event, sequence, 1)
+                    segment.put_all(start, (head, event))
                     raise
                 return True
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -292,6 +294,45 @@ def test_memory_only_is_bounded(make_spool: Callable[..., Spool]) -> None:
     assert cursor.account().balance == 0
     SpoolSet(spool.settings, spool).reclaim(["a"])
     assert spool.stats()["segments"] == 1
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from logferry.shipper.spool import Spool, SpoolSettings
+spool = Spool(SpoolSettings(Path(sys.argv[1]), "shop", max_bytes=64 << 20))
+for _ in range(16):  # a segment as large as they get, with room for what comes
+    spool.offer(b"-" * 500_000)
+event = b"x" * (4 << 20)
+most = resource.getrlimit(resource.RLIMIT_AS)[1]
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20), most))
+try:
+    spool.offer(event)
+except MemoryError:
+    print("no memory")
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+spool.offer(b"after")
+spool.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process may map is bounded on Linux")
+def test_an_event_is_whole_when_there_is_no_memory_for_a_copy_of_it(
+    make_spool: Callable[..., Spool], tmp_path: Path
+) -> None:
+    """A log call that runs out of memory leaves no hole, which readers would wait at."""
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path / "spool")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "no memory\n"
+    (dead,) = SpoolSet(make_spool().settings).adopt()
+    cursor = dead.cursor("a")
+    sizes = []
+    while (batch := cursor.read(50, 1 << 20)) is not None:
+        sizes += [len(line) for line in batch.lines]
+        cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+    assert sizes == [500_000] * 16 + [4 << 20, 5]
+    assert cursor.account().dropped == {}
 
 
 def test_very_many_dead_spools_do_not_take_all_descriptors(
