@@ -46,6 +46,7 @@ __all__ = [
 FINGERPRINT_BYTES: Final = 256
 TAIL_BYTES: Final = 128
 _VERSION: Final = 1
+_BYTES: Final = "\0"  # no path holds it
 _MAGIC: Final = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"\xfd7zXZ\x00": "xz"}
 _BINARY: Final = (b"BZh", b"PK\x03\x04", b"PAR1", *_MAGIC)
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")  # a text in UTF-16 begins so, and is full of NUL
@@ -207,23 +208,39 @@ def encode(source: str, positions: Iterable[Position], lenders: Iterable[tuple[s
 
 
 def _row(p: Position) -> list[object]:
-    row: list[object] = [p.path, p.device, p.inode, p.fingerprint, p.length, p.offset, p.tail, p.tail_length]
+    place = p.fingerprint, p.length, p.offset, p.tail, p.tail_length
+    row: list[object] = [_path(p.path), p.device, p.inode, *place]
     return [*row, p.packed, p.over] if p.packed or p.over else row
+
+
+def _path(path: str) -> str:
+    """Return a path as JSON may hold it: a name that is no UTF-8 as its bytes, behind a mark."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return _BYTES + path.encode("utf-8", "surrogateescape").decode("latin-1")
+    return path
+
+
+def _position(path: str, *rest: Any) -> Position:
+    if path.startswith(_BYTES):
+        path = path[len(_BYTES) :].encode("latin-1").decode("utf-8", "surrogateescape")
+    return Position(path, *rest)
 
 
 def decode(stored: bytes) -> list[Position]:
     """Return the stored positions; none when there are none, or they cannot be read."""
     try:
-        return [Position(*row) for row in _content(stored).get("files", [])]
-    except TypeError:
+        return [_position(*row) for row in _content(stored).get("files", [])]
+    except (TypeError, AttributeError, UnicodeError):
         return []
 
 
 def decode_lenders(stored: bytes) -> list[tuple[str, Position]]:
     """Return what was stored of the files in which a record began that ends in another."""
     try:
-        return [(str(part), Position(*row)) for part, row in _content(stored).get("began", {}).items()]
-    except (TypeError, AttributeError):
+        return [(str(part), _position(*row)) for part, row in _content(stored).get("began", {}).items()]
+    except (TypeError, AttributeError, UnicodeError):
         return []
 
 

@@ -269,7 +269,7 @@ class Entrance:
         return Tail(path, facts, self.places, part, self._fresh(path), self._mark)
 
     def _fresh(self, path: str) -> Callable[[bytes], Feed]:
-        extra = {"log_file": path}
+        extra = {"log_file": path.encode("utf-8", "backslashreplace").decode()}
         config, builder = self.config, self.context.builder
         return lambda head: Feed(config, builder, extra, begins_with(head, config.encoding)[0])
 

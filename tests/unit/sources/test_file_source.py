@@ -108,6 +108,25 @@ def test_a_renamed_file_is_not_read_again(tmp_path: Path) -> None:
     assert kept.messages == ["old", "new"]
 
 
+def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+    """Such a file is read like any, a copy of it is known as one, and it keeps no other from being read."""
+    odd = Path(os.fsdecode(b"b\xff.log"))
+    try:
+        (tmp_path / odd).write_text("odd\n")
+    except OSError:
+        pytest.skip("a file system whose names are all UTF-8")
+    (tmp_path / "c.log").write_text("usual\n")
+    kept = Kept()
+    source(kept, tmp_path / "*.log*").run(once=True)
+    assert sorted(kept.messages) == ["odd", "usual"]
+    files = {json.loads(line)["log_file"] for line in kept.lines}
+    assert files == {rf"{tmp_path}/b\udcff.log", f"{tmp_path}/c.log"}
+    (tmp_path / f"{odd}.1").write_text("odd\n")  # as logrotate's copytruncate does it
+    (tmp_path / odd).write_text("more\n")
+    source(kept, tmp_path / "*.log*").run(once=True)
+    assert sorted(kept.messages) == ["more", "odd", "usual"]
+
+
 def test_excluded_and_binary_files_are_passed_over(tmp_path: Path) -> None:
     """Globs leave out what they name, and bytes that are no text are never shipped as text."""
     (tmp_path / "a.log").write_text("yes\n")

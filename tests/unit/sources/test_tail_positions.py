@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,9 +82,12 @@ def test_of_two_that_fit_the_device_decides() -> None:
     assert resumed(known(device=8, offset=5), known(), known(device=9, offset=6)) == 11
 
 
-@given(st.lists(st.builds(known, path=st.text(max_size=5), offset=st.integers(0, 1 << 60))))
+PATHS = st.lists(st.integers(1, 255), max_size=5).map(bytes).map(os.fsdecode)
+
+
+@given(st.lists(st.builds(known, path=PATHS | st.just("/ü"), offset=st.integers(0, 1 << 60))))
 def test_positions_are_read_back(positions: list[Position]) -> None:
-    """What is stored with an append is what comes back."""
+    """What is stored with an append is what comes back, whatever bytes names are of."""
     assert decode(encode("app", positions)) == positions
 
 
