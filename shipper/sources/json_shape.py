@@ -266,6 +266,7 @@ def _set_derived(one: Field, decoded: Decoded, made: Column, odd: set[int]) -> N
     for place, (value, old) in enumerate(zip(made, held, strict=True)):
         if value is UNSET and old is not UNSET:
             odd.add(place)
+            made[place] = old  # others look at it, too
     decoded.put(one.attribute, made)
 
 

@@ -195,6 +195,13 @@ def test_messages_are_looked_into_although_few_were_known() -> None:
     same(dumped([*few, *[{"message": '{"a":1,"message":"within"}', "n": 1}] * 3]))
 
 
+@pytest.mark.parametrize("level", ["INFO", "ERROR"])
+def test_patterns_in_lines_that_say_no_error(level: str) -> None:
+    """A line may bring what only errors have: many of it, and texts that redaction looks at."""
+    entries = [entry(i, level=[level, "INFO"][i % 2], error_pattern=f"p {i}") for i in range(60)]
+    same(dumped(entries))
+
+
 PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
 
 
