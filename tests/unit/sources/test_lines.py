@@ -26,12 +26,19 @@ TRACEBACK_LINES = st.sampled_from(
 )
 
 
-def split(data: bytes, cuts: list[int], limit: int) -> tuple[list[tuple[bytes, int]], int]:
+def split(
+    data: bytes, cuts: list[int], limit: int, *, whole: bool = False
+) -> tuple[list[tuple[bytes, int]], int]:
     splitter = LineSplitter(limit)
     lines: list[bytes] = []
     at = 0
     for cut in [*sorted(c % (len(data) + 1) for c in cuts), len(data)]:
-        lines += splitter.feed(data[at:cut])
+        taken = splitter.complete(data[at:cut]) if whole else None
+        if taken is None:
+            lines += splitter.feed(data[at:cut])
+        else:
+            text, end = taken
+            lines += text[: end - 1].split(b"\n")
         at = cut
     return [(bytes(line), size(line)) for line in lines], splitter.pending
 
@@ -41,6 +48,7 @@ def test_chunks_do_not_matter_to_the_splitter(data: bytes, cuts: list[int], limi
     """Fed in any pieces, the lines, their sizes and what is pending are the same; nothing is uncounted."""
     lines, pending = split(data, cuts, limit)
     assert (lines, pending) == split(data, [], limit)
+    assert (lines, pending) == split(data, cuts, limit, whole=True)
     assert sum(length for _, length in lines) + pending == len(data)
     whole = data.split(b"\n")[:-1]
     assert [line for line, _ in lines] == [line[:limit] for line in whole]
