@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from logferry.shipper.core.lines import CutLine, LineSplitter, size
@@ -44,6 +44,8 @@ def split(
 
 
 @given(TEXT, st.lists(st.integers(0, 1000), max_size=20), st.integers(1, 12))
+@example(b"aabc\nd", [2], 3)
+@example(b"aabc\nd\n", [2], 4)
 def test_chunks_do_not_matter_to_the_splitter(data: bytes, cuts: list[int], limit: int) -> None:
     """Fed in any pieces, the lines, their sizes and what is pending are the same; nothing is uncounted."""
     lines, pending = split(data, cuts, limit)
