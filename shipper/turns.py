@@ -10,6 +10,7 @@ Rules:
 - When the lock does not come back at once the application computes without a pause. Each rest then costs the
   worker milliseconds, and it would fall behind for ever: the slices double, up to the five milliseconds that
   everybody else gets, and halve again when the lock is free.
+- Where there is no application, in an agent, nobody is rested for (`floor`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
+
+from .floor import FLOOR
 
 __all__ = ["Turns"]
 
@@ -39,6 +42,8 @@ class Turns:
 
     def rest(self) -> None:
         """Let others have the interpreter, unless that was just now."""
+        if FLOOR.shared:
+            return
         before = self.clock()
         if before < self._until:
             return

@@ -32,6 +32,7 @@ from .core.delivery import Delivery, Wait
 from .core.sift import Sieve, event_time
 from .deadletter import DeadLetters
 from .diagnostics import say
+from .floor import FLOOR
 from .model import Batch, Limits, Retry, Verdict, event_id
 from .ports import Cursor, Outcome, Sink, Ticks
 
@@ -254,7 +255,7 @@ class Worker:
             if self._deadline is None and not tickets and lane.at_rest():
                 continue
             limit = lane.limit() if self._deadline is None else math.inf
-            with self._guard:
+            with FLOOR, self._guard:
                 batch = lane.cursor.read(limits.max_events, limits.max_bytes, limits.overhead)
                 violations = lane.cursor.violations() if batch is not None else {}
             if batch is not None:

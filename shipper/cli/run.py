@@ -77,6 +77,7 @@ def run(  # click's signature
     from ..config import ConfigError
     from ..config.plan import plan
     from ..diagnostics import set_level
+    from ..floor import FLOOR
     from ..pipeline import Pipeline
 
     config = load_config(config_path)
@@ -91,6 +92,7 @@ def run(  # click's signature
         raise SystemExit(USAGE) from None
     _collect_seldom()
     _keep_memory()
+    FLOOR.share()
     if not once:
         from .service import serve
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..core.tail import TAIL_BYTES, Position, fingerprint
+from ..floor import FLOOR
 from .file_tail import CHUNK
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ class PackedTail:
             self.at += len(chunk)
             self._recent = self._recent[-TAIL_BYTES:] + chunk
             if self._feed is not None and self.at > self._skip:
-                self._append(self._feed.feed(chunk))
+                with FLOOR:
+                    self._append(self._feed.feed(chunk))
         return True
 
     @property

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..core.tail import FINGERPRINT_BYTES, TAIL_BYTES, Position, fingerprint
+from ..floor import FLOOR
 
 if TYPE_CHECKING:
     from ..core.block import Block
@@ -141,7 +142,8 @@ class Tail:
             done += len(chunk)
             self.at += len(chunk)
             self._before, self._chunk = self._last(TAIL_BYTES), chunk
-            self._append(self.feed.feed(chunk))
+            with FLOOR:
+                self._append(self.feed.feed(chunk))
         return done
 
     def same(self) -> bool:

@@ -51,6 +51,7 @@ from ..core.framing import (
     mark,
 )
 from ..core.segments import Evicted
+from ..floor import FLOOR
 from ..ports import Cursor
 from .cursor import SpoolCursor
 from .directory import Home, file_name
@@ -259,10 +260,11 @@ class Spool:
                 else:
                     self._supply.positions.pop(source, None)
                 return sequence
-            if waiting is None:
-                self._sleep(0.05)
-            else:
-                waiting()
+            with FLOOR.left():
+                if waiting is None:
+                    self._sleep(0.05)
+                else:
+                    waiting()
 
     def _inherit(
         self, lines: Sequence[bytes], position: bytes, source: str, waiting: Callable[[], object] | None

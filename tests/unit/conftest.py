@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from logferry.handlers.context import clear
+from logferry.shipper.floor import FLOOR
 
 
 @pytest.fixture(autouse=True)
 def nothing_bound() -> None:
-    """Begin with an empty context, whatever ran before in this worker."""
+    """Begin with an empty context and no agent, whatever ran before in this worker."""
     clear()
+    FLOOR.shared = False

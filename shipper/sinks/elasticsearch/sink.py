@@ -20,6 +20,7 @@ from urllib.parse import quote
 import orjson
 
 from ...diagnostics import say
+from ...floor import FLOOR
 from ...model import Batch, Delivered, Limits, Rejected, Retry, Split, Verdict
 from ...ports import SetupStep, SinkContext
 from ...transport import Answer, basic_auth, retry_after
@@ -72,7 +73,8 @@ class ElasticsearchSink:
         if isinstance(server, Retry):
             return server
         rejected: dict[int, Rejected] = {}
-        body, indexes = bulk(batch, self._turns.rest, rejected)
+        with FLOOR:
+            body, indexes = bulk(batch, self._turns.rest, rejected)
         fold = Fold(dict(rejected))
         if indexes and (verdict := self._post(server, body, indexes, fold, batch.attempt)) is not None:
             # Of the whole request; what is no event is dead all the same, once the rest has passed.

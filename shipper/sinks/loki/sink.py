@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ....handlers.schema import FIELDS, Schema
+from ...floor import FLOOR
 from ...model import Batch, Delivered, Limits, Partial, Refusal, Rejected, Retry, Split, Verdict
 from ...ports import SinkContext
 from ...transport import Answer, HttpTransport, basic_auth, retry_after
@@ -143,7 +144,8 @@ class LokiSink:
         bounds = self._bounds(batch)
         known: dict[str, Answer | Retry] = {}
         if self._config.encoding == "protobuf":
-            framed = self._router.express(batch, bounds, self._turns.rest)
+            with FLOOR:
+                framed = self._router.express(batch, bounds, self._turns.rest)
             if framed is not None and self._express(framed, known):
                 return Delivered()
         route = self._router.route(batch, bounds)
@@ -185,7 +187,9 @@ class LokiSink:
         for push in framed:
             if len(push.body) > _PUSH_BYTES:
                 return False
-            answer = self._transport.request("POST", PUSH_PATH, self._compress(push.body), _PROTOBUF)
+            with FLOOR:
+                body = self._compress(push.body)
+            answer = self._transport.request("POST", PUSH_PATH, body, _PROTOBUF)
             known[push.text] = answer
             if isinstance(answer, Retry) or answer.status != 204:
                 return False
