@@ -15,6 +15,7 @@ some hundred lines. Rules:
   is of somebody else's making.
 - What has transforms, or an observer, goes the line way; transforms that only leave lines out do so before.
   What they leave out is counted in its block.
+- A defect of the block way costs no line: what raises there is said, and its lines go the line way.
 - Order is kept. A block holds the events of at most `_AT_ONCE` lines and, unless it is a single one, no more
   than `_MAX_BYTES`.
 """
@@ -25,7 +26,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -65,6 +66,7 @@ _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class LineBlocks:
     """What is known of one file's lines. `extra` are texts that every event gets."""
 
+    strict: ClassVar[bool] = False  # whether a defect of the block way is to be seen, as tests want it
     builder: EventBuilder
     parser: ParserSetting = "auto"
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -214,12 +216,28 @@ class LineBlocks:
     def _events(self, lines: Sequence[bytes], given: Sequence[bytes], joined: bytes) -> Block:
         parts = _Parts(lines, joined, single=self._single, braced=self._braced)
         if self._able and self.builder.bare:
-            parts.usual()
-            if self.base != "text":
-                self._take_json(parts)
-            if self._text is not None and parts.places:
-                self._take_text(parts, self._text)
+            try:
+                self._take(parts)
+            except Exception as error:
+                if self.strict:
+                    raise
+                self._say_defect(error, len(lines))
+                self._json = None
+                parts = _Parts(lines, joined, single=self._single, braced=self._braced)
         return parts.result(lambda place, line: self._line_way(line, given[place]))
+
+    def _take(self, parts: _Parts) -> None:
+        parts.usual()
+        if self.base != "text":
+            self._take_json(parts)
+        if self._text is not None and parts.places:
+            self._take_text(parts, self._text)
+
+    def _say_defect(self, error: Exception, lines: int) -> None:
+        where = self.extra.get("log_file", "a source")
+        # Without its words: they may quote a line.
+        what = f"{where}: {type(error).__name__} in the handling of {lines} lines at once: they go one by one"
+        say("ERROR", f"{what}. Nothing is lost; please report it", f"defect {where}")
 
     def _line_way(self, line: bytes, given: bytes) -> bytes | None:
         builder = self.builder

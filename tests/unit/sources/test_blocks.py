@@ -437,3 +437,27 @@ def test_what_is_nested_counts_in_both_ways(held: dict[str, Any]) -> None:
     """A level, a service, ids within objects, and JSON within a message."""
     usual = {"timestamp": "2026-11-21T17:00:00.000000Z", "message": "x"}
     same(dumped([{**usual, **held, "number": number} for number in range(80)]), "json")
+
+
+@pytest.mark.parametrize(
+    ("shape", "lines"),
+    [("JsonShape", dumped([entry(n) for n in range(300)])), ("TextShape", [b"up"] * 300)],
+)
+def test_a_defect_of_the_block_way_costs_no_line(
+    shape: str, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, without what may have been in a line; the lines go the line way."""
+
+    def fails(*_: object) -> None:
+        raise KeyError("hunter2")
+
+    said = list[str]()
+    monkeypatch.setattr(LineBlocks, "strict", False)
+    monkeypatch.setattr(blocks_module, "say", lambda _, words, *__: said.append(words))
+    monkeypatch.setattr(getattr(blocks_module, shape), "take", fails)
+    assert len(same(lines)) == len(lines)
+    assert "KeyError" in "".join(said)
+    assert "hunter2" not in "".join(said)
+    monkeypatch.setattr(LineBlocks, "strict", True)
+    with pytest.raises(KeyError):
+        block_way(lines, "auto")
