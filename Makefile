@@ -39,7 +39,7 @@ demo: $(VENV)/stamp-demo ## a real shop under load, shipped and shown (DURATION=
 test: unit integration ## every test that this machine can run
 
 unit: $(VENV)/stamp-dev ## unit and property tests, in parallel
-	$(BIN)/python -m pytest tests/unit -n $(SERVERS) -q || $(AGAIN) tests/unit
+	$(BIN)/python -m pytest tests/unit -n $(SERVERS) --dist worksteal -q || $(AGAIN) tests/unit
 
 # Without the tests whose signal handlers raise: raised within the tracer it ends the tracing, and all that the test
 # process had counted is lost.

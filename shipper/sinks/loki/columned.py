@@ -256,7 +256,8 @@ def _fits(columns: Columns, labels: Sequence[str], metadata: Sequence[str], type
     if "event_id" in columns.names or not all(map(columns.has, (*labels, *metadata))):
         return False
     time = columns.even.get("timestamp")
-    if len(time or b"") != TIME * columns.count and type(columns.alike.get("timestamp")) is not str:
+    alike = columns.alike.get("timestamp")
+    if len(time or b"") != TIME * columns.count and not (isinstance(alike, str) and len(alike) == TIME):
         return False
     for name in {*labels, *metadata} & {*columns.names}:
         kinds = _TYPES.get(types.get(name, ""), frozenset())
