@@ -72,7 +72,12 @@ BUDGETS = (
         2.0,
     ),
     Budget("application: memory added after a million records", r"memory: .*", "memory", 40, "MiB"),
-    Budget("agent: file → schema → redaction → Loki, CPU a line", r"agent: file → Loki.*", "cpu", 2.5, "µs"),
+    Budget(
+        "agent: file → schema → redaction → Loki, CPU a line (2.5 µs where the floor is 4)",
+        r"agent: file → Loki.*",
+        "ratio",
+        0.625,
+    ),
     Budget("agent: memory, any backlog", r"agent: .*", "memory", 120, "MiB"),
     Budget("start of logferry run", r"start: logferry run.*", "seconds", 0.5, "s"),
     Budget("import of logferry.handlers", r"start: import logferry\.handlers.*", "cpu", 60, "ms", 1e-3),
