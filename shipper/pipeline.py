@@ -340,7 +340,10 @@ class Pipeline:
                 spools.reclaim(list(self._workers))
 
     def _report(self, adopted: AdoptedSpool) -> None:
-        """Offer the death notice, once however often the spool changes hands."""
+        """Offer the death notice, once however often the spool changes hands.
+
+        Twice, if this process is killed before it is noted: rather so than never.
+        """
         death = adopted.death
         if death is None:
             return
