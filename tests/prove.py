@@ -119,11 +119,15 @@ def table(found: Sequence[Row]) -> str:
 def markdown(made: dict[str, Any]) -> str:
     """Return the table for the documentation."""
     machine = f"{made['machine']}, Python {made['python']}"
-    how = f"effort {made['effort']:g}, soak of {made['minutes']:g} minutes"
+    how = f"effort {made['effort']:g}"
+    if any(command.startswith("make soak") for row in made["rows"] for command in row["commands"]):
+        how += f", soak of {made['minutes']:g} minutes"
     if made.get("commit"):
         how += f", commit {made['commit']}"
+    missing = len(made.get("left", ())) + len(made.get("failed", ()))
+    rest = f" {missing} parts of `make prove` had not passed for this commit yet." if missing else ""
     lines = [
-        f"Made on {made['made']} ({machine}), {how}.",
+        f"Made on {made['made']} ({machine}), {how}.{rest}",
         "",
         "| fault | tried | lost | seconds | command |",
         "|---|---:|---:|---:|---|",
