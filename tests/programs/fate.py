@@ -171,8 +171,8 @@ def assert_whole(
 
     `deaths`: how many spools have a death notice, one each; None: any number of them, and a second one where
     who told it was killed before that was noted. `cut`: so many appends at most were cut off by a kill or an
-    interrupt: they may be there without their call having returned, or count as damaged. `others`: how further
-    messages may begin.
+    interrupt: they may be there without their call having returned, or count as damaged. `others`: how
+    further messages may begin.
     """
     result = fate(directory)
     assert result.lost == 0, _missing(result)
