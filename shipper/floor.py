@@ -31,9 +31,8 @@ class Floor:
         self.shared = False
         self._guard = threading.Lock()
         self._holder = 0
-        self._queue: deque[threading.Lock] = (
-            deque()
-        )  # of who holds it; behind it of who waits, each at its own
+        # The lock of who holds it, and behind it of those who wait, each at its own.
+        self._queue: deque[threading.Lock] = deque()
 
     def share(self) -> None:
         """Let it be held from now on."""

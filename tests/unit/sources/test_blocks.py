@@ -67,19 +67,6 @@ def same(lines: Sequence[bytes], parser: Parser = "auto", builder: EventBuilder 
     return found
 
 
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The lines that took the line way within the block way."""
-    lines: list[bytes] = []
-
-    def noted(builder: EventBuilder, line: bytes, *more: Any) -> bytes | None:
-        lines.append(line)
-        return event_of(builder, line, *more)
-
-    monkeypatch.setattr(blocks_module, "event_of", noted)
-    return lines
-
-
 def dumped(entries: Sequence[dict[str, Any]], **options: Any) -> list[bytes]:
     return [json.dumps(one, **options).encode() for one in entries]
 

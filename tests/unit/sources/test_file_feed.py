@@ -10,10 +10,8 @@ from typing import Any, Literal
 import pytest
 from odd_lines import BUILDER, ODD, entry, value
 
-from logferry.handlers.record import EventBuilder
 from logferry.shipper.config.fields import Size
 from logferry.shipper.core.lines import LineSplitter
-from logferry.shipper.sources import blocks as blocks_module
 from logferry.shipper.sources.file_config import FileConfig
 from logferry.shipper.sources.file_feed import Feed
 from logferry.shipper.sources.foreign import event_of
@@ -49,26 +47,13 @@ def events_of(stream: bytes, limit: int) -> list[bytes]:
     return [event for event in events if event is not None]
 
 
-@pytest.fixture
-def singly(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The lines that took the line way."""
-    lines: list[bytes] = []
-
-    def noted(builder: EventBuilder, line: bytes, *more: Any) -> bytes | None:
-        lines.append(line)
-        return event_of(builder, line, *more)
-
-    monkeypatch.setattr(blocks_module, "event_of", noted)
-    return lines
-
-
 def timeless(event: bytes) -> Any:
     return {**value(event), "timestamp": 0}
 
 
 @pytest.mark.parametrize("kind", ["usual", "short", "odd", "long", "cut", "crlf"])
 @pytest.mark.parametrize("longest", [3_000, 256 << 10])
-def test_chunks_of_any_size(kind: str, longest: int, singly: list[bytes]) -> None:
+def test_chunks_of_any_size(kind: str, longest: int, taken: list[bytes]) -> None:
     """Events, places and the sizes of blocks are right however the bytes come."""
     chance = random.Random(f"{kind} {longest}")
     limit = 40_000 if kind == "cut" else 256 << 10
@@ -78,21 +63,21 @@ def test_chunks_of_any_size(kind: str, longest: int, singly: list[bytes]) -> Non
     while fed < len(stream):
         chunk = stream[fed : fed + (longest if longest > 9_999 else chance.randint(1, longest))]
         fed += len(chunk)
-        for block, taken in feed.feed(chunk):
+        for block, size in feed.feed(chunk):
             lines = list(block)
             assert len(lines) == len(block) <= 500
             assert len(block.payload) <= 256 << 10 or len(lines) == 1
             found += lines
-            took += taken
+            took += size
             if kind != "odd":  # where a traceback is one record, and a blank line none
                 assert stream.count(b"\n", 0, took) == len(found)
     rest = list(feed.joined())
     found += [line for block, _ in rest for line in block]
-    took += sum(taken for _, taken in rest)
+    took += sum(size for _, size in rest)
     assert stream[took:] == b"no end"
     assert list(map(timeless, found)) == list(map(timeless, events_of(stream, limit)))
     very_long = [line for line in stream.split(b"\n") if 64 << 10 < len(line) <= limit]
-    assert not very_long or set(very_long) <= set(singly)  # where events have bounds, each line is looked at
+    assert not very_long or set(very_long) <= set(taken)  # where events have bounds, each line is looked at
 
 
 @pytest.mark.parametrize("multiline", ["auto", "off"])
