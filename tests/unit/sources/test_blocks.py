@@ -23,6 +23,7 @@ from logferry.shipper.core.lines import LineSplitter
 from logferry.shipper.core.parse import Parser
 from logferry.shipper.sources import blocks as blocks_module
 from logferry.shipper.sources.blocks import LineBlocks
+from logferry.shipper.sources.decoded import getter
 from logferry.shipper.sources.foreign import event_of
 from logferry.shipper.sources.parsers import Reader, parser_config
 
@@ -448,3 +449,9 @@ def test_a_defect_of_the_block_way_costs_no_line(
     monkeypatch.setattr(LineBlocks, "strict", True)
     with pytest.raises(KeyError):
         block_way(lines, "auto")
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a or exit()", "x]; import os #"])
+def test_nothing_but_a_name_enters_the_code_that_fetches(name: str) -> None:
+    with pytest.raises(ValueError, match="no attribute's name"):
+        getter(name)
