@@ -41,6 +41,10 @@ class Unfinished:
         self._looked = now
         self._look_at_others = now
 
+    def __bool__(self) -> bool:
+        """Whether any is open."""
+        return len(self._open) > 0
+
     def reads(self, spool: str) -> None:
         """Note that a batch of this spool is in hand."""
         if spool not in self._ours:

@@ -2,7 +2,8 @@
 
 `config` what a user may write · `protobuf` values and messages as bytes · `record` an event as a log record
 and its resource · `span` a span as one · `parcel` a batch sorted into both · `verdict` what an answer means ·
-`sink` the driver. What an event says as a span: `core/spans.py`; those that have begun: `unfinished.py`.
+`reception` whether the receiver takes spans · `sink` the driver. What an event says as a span:
+`core/spans.py`; those that have begun: `unfinished.py`.
 """
 
 from __future__ import annotations

@@ -11,18 +11,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ...core.spans import Span, event_of, span_of
+from ...core.spans import Span, event_of, read_span, span_of
 from ...model import Batch, Refusal, Rejected
 from ...turns import Turns
 from .protobuf import export_request, resource_group
 from .record import Recorder, Resource, resource_attributes
 from .span import resource_of, span_record
 
-__all__ = ["Parcel", "Sorter", "spans_body"]
+__all__ = ["Parcel", "Sorter", "ends_in", "spans_body"]
 
 _SPANS_ALONE: Final = frozenset({"span", "span_start"})
 
@@ -89,6 +89,14 @@ def spans_body(spans: Sequence[Span], fixed: Mapping[str, str]) -> bytes:
     for span in spans:
         groups.setdefault(resource_of(span), []).append(span_record(span))
     return _body(groups, fixed)
+
+
+def ends_in(lines: Iterable[bytes]) -> Iterator[Span]:
+    """Yield the spans whose ends are told in lines."""
+    for line in lines:
+        told = read_span(line) if b'"kind"' in line else None
+        if told is not None and told[0] == "ended":
+            yield told[1]
 
 
 def _body(groups: Mapping[Resource, Sequence[bytes]], fixed: Mapping[str, str]) -> bytes:

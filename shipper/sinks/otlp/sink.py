@@ -5,6 +5,8 @@ Rules
   then, nothing is there twice that need not be.
 - A receiver without a place for spans (Loki's) gets them as log records, unless it was to get spans alone.
   It is asked again after a while. One that takes no log records either is none: nothing is learned from it.
+- A span without an end is kept until the receiver has taken it as unfinished, or refused it, or is known to
+  take no spans ever (`reception`): that its place is gone for a moment gives none up.
 - Retries are the worker's.
 """
 
@@ -23,7 +25,8 @@ from ...transport import Answer
 from ...turns import Turns
 from ...unfinished import Unfinished
 from .config import LOGS_PATH, TRACES_PATH, OtlpConfig
-from .parcel import Parcel, Sorter, spans_body
+from .parcel import Parcel, Sorter, ends_in, spans_body
+from .reception import Reception
 from .verdict import judge
 
 __all__ = ["OtlpSink"]
@@ -34,8 +37,6 @@ _OVERHEAD: Final = 100
 
 _NO_RECORDS: Final = 422
 _NO_TRACES: Final = frozenset({404, 405, 501})
-_ASK_AGAIN: Final = 300.0
-"""Seconds until a receiver that took no spans is given some again."""
 
 
 class OtlpSink:
@@ -48,7 +49,7 @@ class OtlpSink:
         self._name = context.name
         self._clock = clock
         self._said = ""
-        self._without_traces: float | None = None  # since when
+        self._reception = Reception()
         self._sorter = Sorter(config.body, config.resource_attributes, Turns())
         self._open = Unfinished(config.unfinished_after, context.state_dir, context.name, clock())
         headers = {**config.headers, "Content-Type": "application/x-protobuf"}
@@ -68,36 +69,31 @@ class OtlpSink:
     def send(self, batch: Batch) -> Verdict:
         """Deliver one batch: its spans, then its log records."""
         now = self._clock()
-        parcel = self._sorter.sort(
-            batch, int(now * 1e9), spans=self._takes_spans(now), logs=self._config.signals != "traces"
-        )
         self._open.reads(batch.spool)
-        for span in parcel.begun:
-            self._open.begin(span, now, batch.spool)
-        refused = dict(parcel.refused)
-        if parcel.spans:
-            verdict = self._send_spans(parcel)
-            if verdict is None:
-                return self._send_all_as_records(batch, now)
-            if isinstance(verdict, Partial):
-                refused |= parcel.placed(parcel.spans, verdict.refused)
-            elif not isinstance(verdict, Delivered):
-                return verdict
-        if parcel.spans or parcel.begun:
-            self._open.end(parcel.ended)
-        return self._send_records(parcel, refused, len(batch))
+        if not self._asked(now):
+            return self._send_as_records(batch, now)
+        verdict = self._send_with_spans(batch, now)
+        return self._send_to_no_place(batch, now) if verdict is None else verdict
 
     def tick(self) -> None:
         """Close what is unfinished. Called by the worker between batches; what fails is tried again."""
-        due = self._open.due(self._clock(), self._config.max_batch_events)
+        now = self._clock()
+        due = [] if self._config.signals == "logs" else self._open.due(now, self._config.max_batch_events)
         if not due:
+            return
+        if not self._asked(now):
+            if self._reception.never:
+                self._open.end(due)
             return
         answer = self._post_spans(due)
         if isinstance(answer, Retry):
             return
-        verdict = self._judge(answer, len(due))
+        if self._has_no_place(answer):
+            if not self._problem(LOGS_PATH, {_NO_RECORDS}):
+                self._learn_no_place(now)
+            return
         # A receiver that refuses them for good would be asked for ever: they are given up.
-        if answer.status in _NO_TRACES or not isinstance(verdict, Retry):
+        if not isinstance(self._judge_spans(answer, len(due)), Retry):
             self._open.end(due)
 
     def check(self) -> Sequence[str]:
@@ -126,33 +122,62 @@ class OtlpSink:
         verdict = answer if isinstance(answer, Retry) else self._judge(answer, 1)
         return "" if isinstance(verdict, Delivered) else f"{self._name}: {_reason(verdict)}"
 
-    def _takes_spans(self, now: float) -> bool:
-        since = self._without_traces
-        return self._config.signals != "logs" and (since is None or abs(now - since) >= _ASK_AGAIN)
+    def _asked(self, now: float) -> bool:
+        """Tell whether the receiver is to be given spans."""
+        return self._config.signals != "logs" and self._reception.asked(now)
 
-    def _send_all_as_records(self, batch: Batch, now: float) -> Verdict:
-        """Send a batch to a receiver that takes no spans; one that takes no log records either is none."""
-        known, self._without_traces = self._without_traces is not None, now
-        verdict = self.send(batch)
-        # Beside what can be sent in no form, a request that failed is a part.
-        parts: Iterable[Verdict] = verdict.refused.values() if isinstance(verdict, Partial) else (verdict,)
-        if any(isinstance(part, Retry) for part in parts):
-            self._without_traces = None
-        elif not known:
+    def _has_no_place(self, answer: Answer) -> bool:
+        """Tell whether an answer to spans says that they are to go as log records."""
+        return answer.status in _NO_TRACES and self._config.signals == "both"
+
+    def _learn_no_place(self, now: float) -> None:
+        if not self._reception.refused:
             words = "sink %s: the receiver takes no spans: they go to it as log records"
             _LOG.warning(words, self._name)
+        self._reception.refuses(now)
+
+    def _send_with_spans(self, batch: Batch, now: float) -> Verdict | None:
+        """Send a batch; None: the receiver has no place for its spans."""
+        logs = self._config.signals != "traces"
+        parcel = self._sorter.sort(batch, int(now * 1e9), spans=True, logs=logs)
+        for span in parcel.begun:
+            self._open.begin(span, now, batch.spool)
+        refused = dict(parcel.refused)
+        if parcel.spans:
+            answer = self._post_spans(parcel.ended)
+            if isinstance(answer, Retry):
+                return answer
+            if self._has_no_place(answer):
+                return None
+            verdict = self._judge_spans(answer, len(parcel.spans))
+            if isinstance(verdict, Partial):
+                refused |= parcel.placed(parcel.spans, verdict.refused)
+            elif not isinstance(verdict, Delivered):
+                return verdict
+        if parcel.spans or parcel.begun:
+            self._open.end(parcel.ended)
+        return self._send_records(parcel, refused, len(batch))
+
+    def _send_as_records(self, batch: Batch, now: float) -> Verdict:
+        """Send all of a batch as log records. What ends in it has ended, whatever it goes as."""
+        if self._open:
+            self._open.end(ends_in(batch.lines))
+        parcel = self._sorter.sort(batch, int(now * 1e9), spans=False, logs=True)
+        return self._send_records(parcel, dict(parcel.refused), len(batch))
+
+    def _send_to_no_place(self, batch: Batch, now: float) -> Verdict:
+        """Send a batch to a receiver that takes no spans; one that takes no log records either is none."""
+        verdict = self._send_as_records(batch, now)
+        # Beside what can be sent in no form, a request that failed is a part.
+        parts: Iterable[Verdict] = verdict.refused.values() if isinstance(verdict, Partial) else (verdict,)
+        if not any(isinstance(part, Retry) for part in parts):
+            self._learn_no_place(now)
         return verdict
 
-    def _send_spans(self, parcel: Parcel) -> Verdict | None:
-        """Send the spans; None: the receiver takes none."""
-        answer = self._post_spans(parcel.ended)
-        if isinstance(answer, Retry):
-            return answer
-        if answer.status in _NO_TRACES and self._config.signals == "both":
-            return None
-        verdict = self._judge(answer, len(parcel.spans))
+    def _judge_spans(self, answer: Answer, spans: int) -> Verdict:
+        verdict = self._judge(answer, spans)
         if isinstance(verdict, Delivered | Partial):
-            self._without_traces = None
+            self._reception.takes()
         return verdict
 
     def _post_spans(self, spans: Sequence[Span]) -> Answer | Retry:

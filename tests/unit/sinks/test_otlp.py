@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_se
 from opentelemetry.proto.common.v1 import common_pb2 as common
 from opentelemetry.proto.logs.v1 import logs_pb2 as logs
 from opentelemetry.proto.trace.v1 import trace_pb2 as traces
-from servers.faults import FaultServer, answer
+from servers.faults import Behaviour, Connection, FaultServer, Request, answer
 from servers.otlp import OtlpReceiver, message_unknown, plain
 
 from logferry.handlers import Schema
@@ -369,6 +369,90 @@ def test_a_receiver_that_takes_nothing_teaches_nothing_about_spans(beside: tuple
         assert sink.send(a_batch({})) == Delivered()
         sink.close()
     assert (len(taken.spans), len(taken.records)) == (1, 0)
+
+
+def troubled(troubles: list[Behaviour], taken: Behaviour) -> Behaviour:
+    """Return a receiver that answers as `troubles` say first; more may be added at any time."""
+
+    def act(connection: Connection, request: Request) -> bool:
+        return (troubles.pop(0) if troubles else taken)(connection, request)
+
+    return act
+
+
+def test_what_log_records_meet_teaches_nothing_about_spans(caplog: pytest.LogCaptureFixture) -> None:
+    """That the receiver takes no spans is known, and stays known when its log records are throttled."""
+    now = [1000.0]
+    troubles: list[Behaviour] = []
+    with FaultServer(rest=troubled(troubles, OtlpReceiver(traces=False))) as server:
+        sink = a_sink(server, clock=lambda: now[0])
+        assert sink.send(a_batch({})) == Delivered()
+        for status in (429, 503):
+            now[0] += 301
+            troubles.extend([answer(404), answer(status)])
+            assert isinstance(sink.send(a_batch({})), Retry)
+            assert sink.send(a_batch({})) == Delivered()
+            before = len(server.requests)
+            assert sink.send(a_batch({})) == Delivered()
+            assert [request.path for request in server.requests[before:]] == ["/v1/logs"]
+        sink.close()
+    assert [record.message for record in caplog.records if "takes no spans" in record.message] == [
+        "sink o: the receiver takes no spans: they go to it as log records"
+    ]
+
+
+@pytest.mark.parametrize("logs_too", [False, True])
+def test_a_span_without_an_end_outlives_a_receiver_that_restarts(*, logs_too: bool) -> None:
+    """404 for a moment, at one place or at both: the span is closed when the receiver is back."""
+    now = [1000.0]
+    troubles: list[Behaviour] = []
+    taken = OtlpReceiver(traces=False)
+    with FaultServer(rest=troubled(troubles, taken)) as server:
+        sink = a_sink(server, clock=lambda: now[0], unfinished_after=10.0)
+        assert sink.send(a_batch({"kind": "span_start"})) == Delivered()
+        for _ in range(3):
+            if logs_too:
+                troubles.extend([answer(404), answer(404)])
+            now[0] += 10
+            sink.tick()
+        taken.traces, now[0] = True, now[0] + (1 if logs_too else 301)
+        sink.tick()
+        now[0] += 301
+        sink.tick()
+        sink.close()
+    ((_, span),) = taken.spans.values()
+    assert span.status.message == "unfinished: no end was seen"
+
+
+def test_spans_without_an_end_are_given_up_where_none_are_ever_taken(tmp_path: Path) -> None:
+    """As Loki: who says so twice, minutes apart, is not asked for them for ever."""
+    now = [1000.0]
+    with FaultServer(rest=OtlpReceiver(traces=False)) as server:
+        sink = a_sink(server, tmp_path, lambda: now[0], unfinished_after=10.0)
+        sink.send(a_batch({"kind": "span_start"}))
+        for _ in range(400):
+            now[0] += 2
+            sink.tick()
+        sink.close()
+    assert [request.path for request in server.requests].count("/v1/traces") == 2
+    assert list(tmp_path.glob("open-spans-*")) == []
+
+
+def test_a_span_whose_end_went_as_a_record_is_not_unfinished() -> None:
+    """Its end was seen while the receiver took no spans."""
+    now = [1000.0]
+    taken = OtlpReceiver()
+    with FaultServer(rest=taken) as server:
+        sink = a_sink(server, clock=lambda: now[0], unfinished_after=10.0)
+        for number in (1, 2):
+            sink.send(a_batch({"kind": "span_start", "span_id": f"{number}" * 16}))
+        taken.traces = False
+        for number in (1, 2):
+            assert sink.send(a_batch({"span_id": f"{number}" * 16})) == Delivered()
+        taken.traces, now[0] = True, now[0] + 301
+        sink.tick()
+        sink.close()
+    assert (taken.spans, len(taken.records)) == ({}, 1)
 
 
 def test_each_kind_goes_alone_where_that_is_asked_for() -> None:
