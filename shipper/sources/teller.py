@@ -37,6 +37,7 @@ class Teller:
 
     def __init__(self, fields: Iterable[Told], names: Iterable[str], constants: Mapping[str, str]) -> None:
         self._names = [*names, *constants]
+        self._timed = [*(name for name in self._names if name != "timestamp"), "timestamp"]
         self._alike: dict[str, Scalar] = {name: text for name, text in constants.items() if name in TOLD}
         self._asked = []
         for one in fields:
@@ -51,9 +52,9 @@ class Teller:
 
         `proven` are values that are known already: ASCII and of one length, joined.
         """
-        columns = Columns(len(rows), self._names, dict(self._alike), {}, {}, {})
+        names = self._timed if moment else self._names
+        columns = Columns(len(rows), names, dict(self._alike), {}, {}, {})
         if moment:
-            columns.names[:] = [*(name for name in self._names if name != "timestamp"), "timestamp"]
             columns.alike["timestamp"] = moment
         try:
             for name, codes, attribute in self._asked:
