@@ -245,11 +245,11 @@ class Fields:
 
     def _derive(self, learned: Learned, name: str) -> None:
         """Have a field that follows from others; a line may hold it already."""
-        if name not in learned.names:
+        if name in learned.names and learned.types(name) == {str}:
+            self._add(learned, name, str, UNSET)
+        else:  # lines that hold something else there are none of this shape, others have it nevertheless
             one = Field(f"x{len(self.all)}", name, name, str, False, UNSET, texts=True, varies=True)
             self.all.append(one)
-        elif learned.types(name) == {str}:
-            self._add(learned, name, str, UNSET)
 
     def _take_plain(self, learned: Learned, name: str, declared: FieldType | None) -> None:
         seen = learned.types(name)

@@ -190,6 +190,13 @@ def test_patterns_in_lines_that_say_no_error(level: str) -> None:
     same(dumped(entries))
 
 
+@pytest.mark.parametrize("name", ["error_pattern", "duration_le"])
+def test_what_follows_from_others_where_some_lines_hold_something_else(name: str) -> None:
+    """Lines without it have it, although no text was ever seen there."""
+    lines = [entry(i, level="ERROR", kind="access", **({name: i} if i % 2 else {})) for i in range(80)]
+    same(dumped(lines))
+
+
 PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
 
 
