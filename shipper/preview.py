@@ -7,7 +7,6 @@ options that a kind shares with it. `Case`s of the configuration are tried in th
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from .builder import SourceBuilder
 from .core.filter_nodes import lookup
 from .ports import SourceContext
 from .registry import source_kind
+from .scratch import Scratch
 
 if TYPE_CHECKING:
     from .config.transforms import Case
@@ -82,8 +82,8 @@ def become(spec: SourceSpec, path: Path) -> list[Became]:
 
 def try_lines(spec: SourceSpec, text: str) -> list[Became]:
     """Return what the source makes of each line of a text."""
-    with tempfile.TemporaryDirectory(prefix="logferry-check-") as folder:
-        path = Path(folder) / "input.log"
+    with Scratch("check") as scratch:
+        path = scratch.path / "input.log"
         path.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
         return become(spec, path) if text.strip() else []
 

@@ -11,12 +11,12 @@ import os
 import re
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..mending import MendError, mend, parse_event, pretty, with_value
+from ..scratch import Scratch
 from .codes import UNAVAILABLE, USAGE
 from .common import fail
 from .output import harmless, warn
@@ -109,8 +109,8 @@ def in_editor(letters: Sequence[DeadLetter], builder: EventBuilder) -> Changed:
     known = {_key(letter): letter for letter in letters}
     shown = {key: pretty(letter.event) for key, letter in known.items()}
     text = _HEAD + "".join(_block(letter, shown[key]) for key, letter in known.items())
-    with tempfile.TemporaryDirectory(prefix="logferry-") as place:  # 0700, as what holds the letters
-        path = Path(place) / "letters.json"
+    with Scratch("edit") as scratch:  # 0700, as what holds the letters
+        path = scratch.path / "letters.json"
         while True:
             path.write_text(text, encoding="utf-8")
             _call_editor(path)

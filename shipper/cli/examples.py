@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..scratch import Scratch
 from .output import Output, event_line, harmless
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def show_sample(out: Output, spec: SourceSpec, path: str) -> None:
     if path != "-":
         _show(out, become(spec, Path(path).absolute()))
         return
-    with tempfile.TemporaryDirectory(prefix="logferry-check-") as folder:
-        held = Path(folder) / "stdin"
+    with Scratch("check") as scratch:
+        held = scratch.path / "stdin"
         with held.open("wb") as stream:
             shutil.copyfileobj(sys.stdin.buffer, stream)
         _show(out, become(spec, held))

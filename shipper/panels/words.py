@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
+
+from ..scratch import Scratch
 
 __all__ = ["segmenter"]
 
@@ -32,10 +32,8 @@ def _load() -> Callable[[str], Iterable[str]] | None:
     jieba.setLogLevel(logging.WARNING)
     tokenizer = jieba.Tokenizer()
     # It keeps its dictionary in a file that anybody may put where it is looked for, and loads what is there.
-    tokenizer.tmp_dir = tempfile.mkdtemp(prefix="logferry-words-")
-    try:
+    with Scratch("words") as scratch:
+        tokenizer.tmp_dir = str(scratch.path)
         tokenizer.initialize()
-    finally:
-        shutil.rmtree(tokenizer.tmp_dir, ignore_errors=True)
     cut: Callable[[str], Iterable[str]] = tokenizer.lcut
     return cut

@@ -15,11 +15,8 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +27,7 @@ import orjson
 
 from ..core.filter import Filter, parse
 from ..core.filter_nodes import All, Node, Test, Value
+from ..scratch import Scratch
 from . import topology
 from .layout import Layout, StoreError, locked
 from .moments import as_event_time, parse_moment
@@ -99,7 +97,7 @@ class Store:
         self._connected: tuple[Any, Pieces] | None = None
         self._connecting = threading.Lock()
         self._running: set[Any] = set()
-        self._closed: weakref.finalize[..., Any] | None = None
+        self._scratch: Scratch | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -118,8 +116,8 @@ class Store:
         if self._connected is not None:
             self._connected[0].close()
             self._connected = None
-        if self._closed is not None:
-            self._closed()
+        if self._scratch is not None:
+            self._scratch.close()
 
     def parse(self, text: str) -> Filter:
         """Understand a filter with this store's declared fields. Raises `FilterError`."""
@@ -420,8 +418,8 @@ class Store:
     def _connect(self) -> tuple[Any, Pieces]:
         with self._connecting:
             if self._connected is None:
-                scratch = Path(tempfile.mkdtemp(prefix="logferry-query-"))
-                self._closed = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+                self._scratch = Scratch("query")
+                scratch = self._scratch.path
                 (scratch / "pieces").mkdir()
                 self._connected = self._opened(scratch), Pieces(scratch / "pieces", (duckdb().Error,))
             return self._connected

@@ -11,15 +11,14 @@ Rules
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 import orjson
 
 from ...core.identified import identified
 from ...model import Batch, event_id
+from ...scratch import Scratch
 from ...store.parquet import from_rows, session
 from ...store.rewrite import Rewriter, columns
 from .objects import CHUNK, Piece
@@ -41,14 +40,13 @@ class ParquetMaker:
 
         `rest` is called between small pieces of work.
         """
-        with tempfile.TemporaryDirectory(prefix="logferry-s3-") as name:
-            scratch = Path(name)
-            rows, target = scratch / "rows.ndjson", scratch / "events.parquet"
+        with Scratch("s3") as scratch:
+            rows, target = scratch.path / "rows.ndjson", scratch.path / "events.parquet"
             with rows.open("wb") as file:
                 for at in range(0, len(piece.indexes), CHUNK):
                     file.writelines(self._row(batch, index) for index in piece.indexes[at : at + CHUNK])
                     rest()
-            with session(scratch) as connection:
+            with session(scratch.path) as connection:
                 from_rows(connection, rows, self._columns, target)
             return target.read_bytes()
 
