@@ -5,12 +5,12 @@ What an answer means is each sink's own `verdict`; retries are the worker's.
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Mapping
 
 from .config.http import sent_headers, told_secrets
 from .config.http_options import HttpOptions
+from .core.gzipped import gzipped
 from .model import Retry
 from .transport import Answer, HttpTransport, retry_after
 
@@ -49,7 +49,7 @@ class HttpRequests:
     ) -> Answer | Retry:
         """Send one body, compressed where that is asked for; return the answer, or why there is none."""
         if self._packed:
-            body = gzip.compress(body, compresslevel=1, mtime=0)
+            body = gzipped(body)
         return self._transport.request(method, path, body, {**(headers or {}), **self._packed})
 
     def ask(self, method: str, path: str) -> Answer | Retry:

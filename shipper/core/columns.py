@@ -4,7 +4,8 @@ A source decodes each line to check it. What sinks need from inside a line (time
 writes down with the frame, so that no sink has to decode the line again. Rules:
 
 - Columns never say anything else than the lines: they are made of the same values, stand in the same frame
-  under the same check sum, and are left behind where lines are changed.
+  under the same check sum, and are left behind where lines are changed. Such lines were written by an
+  encoder: they begin with `{` and hold no line break.
 - `names` are all that any line holds. A field that is not among them is in no line; one that is, and has no
   values here, has to be read from the lines.
 - `alike` are fields with one value in all lines; `even` texts of one length each (ASCII), joined; `few` some
@@ -17,7 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Columns", "Scalar", "pack", "unpack"]
+__all__ = ["Columns", "Front", "Scalar", "pack", "unpack", "unpack_front"]
 
 Scalar: TypeAlias = str | int | float | bool | None
 
@@ -38,8 +39,18 @@ class Columns(msgspec.Struct, array_like=True, frozen=True):
         return held or name not in self.names
 
 
+class Front(msgspec.Struct, array_like=True, frozen=True):
+    """The columns without the values that differ in length; these are passed over."""
+
+    count: int
+    names: list[str]
+    alike: dict[str, Scalar]
+    even: dict[str, bytes]
+
+
 pack = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Columns)
+_front_decoder = msgspec.msgpack.Decoder(Front)
 
 
 def unpack(held: bytes) -> Columns | None:
@@ -56,3 +67,13 @@ def unpack(held: bytes) -> Columns | None:
         and all(len(values) == count for values in columns.each.values())
     )
     return columns if sound else None
+
+
+def unpack_front(held: bytes) -> Front | None:
+    """Return the front of what was packed; None: it is nothing that this version understands."""
+    try:
+        front = _front_decoder.decode(held)
+    except msgspec.MsgspecError:
+        return None
+    sound = front.count > 0 and not any(len(texts) % front.count for texts in front.even.values())
+    return front if sound else None

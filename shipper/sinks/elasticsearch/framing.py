@@ -20,7 +20,9 @@ import msgspec
 import orjson
 
 from ....handlers.schema import MISFIT, FieldType, cast
-from ...model import Batch, Rejected, carried_id, uncarried
+from ...core.ended import ended
+from ...model import Batch, Beside, Rejected, carried_id, uncarried
+from .columned import MANY, by_columns
 
 __all__ = ["OVERHEAD", "UNMAPPED", "bulk", "contained_bulk"]
 
@@ -46,24 +48,36 @@ _HEADS: Final = msgspec.json.Decoder(_Head)
 
 def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -> tuple[bytes, Sequence[int]]:
     """Return the body for `batch`, and its events' indexes; note in `refused` what is no event."""
-    frame = _frame(batch.spool)
-    lines, sequences = batch.lines, batch.sequences
-    pieces: list[bytes] = []
-    for at in range(0, len(lines), CHUNK):
+    frame, spool = _frame(batch.spool), batch.spool.encode()
+    sequences, lines, size = batch.sequences, batch.lines, len(batch)
+    bodies: list[bytes] = []
+    at = 0
+    while at < size:
         rest()
-        pieces += [
+        one = _beside(batch.beside, sequences[at])
+        if one is not None:
+            longer = 10 ** len(str(sequences[at]))  # the first sequence with more digits
+            stop = min(size, at + MANY, at + min(one.first + one.size, longer) - sequences[at])
+            body = by_columns(one, sequences[at], ended(lines, at, stop), spool)
+            if body is not None:
+                bodies.append(body)
+                at = stop
+                continue
+        stop = min(size, at + CHUNK)
+        pieces = [
             # The usual beginning: a time stamp of 27 characters, then the rest of the line as it is.
             frame % (sequence, line[14:41], sequence, line[1:])
             if line[:14] == _OPENING and line[40:42] == b'Z"'
             else _odd(frame, line, sequence)
-            for sequence, line in zip(sequences[at : at + CHUNK], lines[at : at + CHUNK], strict=True)
+            for sequence, line in zip(sequences[at:stop], lines[at:stop], strict=True)
         ]
-    if b"" in pieces:
-        indexes = [index for index, piece in enumerate(pieces) if piece]
-        empty = (index for index, piece in enumerate(pieces) if not piece)
-        refused.update((index, Rejected("not a JSON object")) for index in empty)
-        return b"".join(pieces), indexes
-    return b"".join(pieces), range(len(lines))
+        if b"" in pieces:
+            empty = (index for index, piece in enumerate(pieces, at) if not piece)
+            refused.update((index, Rejected("not a JSON object")) for index in empty)
+        bodies += pieces
+        at = stop
+    indexes = [index for index in range(size) if index not in refused] if refused else range(size)
+    return b"".join(bodies), indexes
 
 
 def contained_bulk(
@@ -79,6 +93,14 @@ def contained_bulk(
         pieces.append(orjson.dumps({"create": {"_id": batch.event_id(index)}}) + b"\n" + event + b"\n")
         found.append(index)
     return b"".join(pieces), found
+
+
+def _beside(beside: Sequence[Beside], sequence: int) -> Beside | None:
+    """Return what was written beside an event; None: nothing."""
+    for one in beside:
+        if one.first <= sequence < one.first + one.size:
+            return one
+    return None
 
 
 def _frame(spool: str) -> bytes:

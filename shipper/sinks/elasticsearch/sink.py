@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import orjson
 
+from ...core.gzipped import gzipped
 from ...diagnostics import say
 from ...floor import FLOOR
 from ...model import Batch, Delivered, Limits, Rejected, Retry, Split, Verdict
@@ -31,7 +32,7 @@ from .framing import OVERHEAD, bulk, contained_bulk
 from .install import Installer, ask_server, problem
 from .server import Server
 from .template import Wishes, field_types
-from .verdict import Fold, excerpt, judge_items, judge_request, read_items
+from .verdict import Fold, all_stored, excerpt, judge_items, judge_request, read_items
 
 __all__ = ["ElasticsearchSink"]
 
@@ -143,12 +144,14 @@ class ElasticsearchSink:
         """Send `body` and note what became of its events; a verdict when it is one on all of them."""
         headers = server.bulk
         if self._config.compression == "gzip":
-            body, headers = _gzip(body), {**headers, "Content-Encoding": "gzip"}
+            body, headers = gzipped(body), {**headers, "Content-Encoding": "gzip"}
         answer = self._cluster.request("POST", f"/{quote(self._stream)}{server.bulk_target}", headers, body)
         if isinstance(answer, Retry):
             return answer
         if answer.status != 200:
             return self._judge(answer, len(indexes), attempt)
+        if all_stored(answer.body, len(indexes)):
+            return None
         items = read_items(answer.body, len(indexes))
         if items is not None:
             judge_items(items, indexes, fold)
@@ -174,16 +177,6 @@ class ElasticsearchSink:
             again = verdict if isinstance(verdict, Retry) else Retry(reason)
             fold.refused.update(dict.fromkeys(indexes, again))
         fold.refused.update((index, Rejected(first[index])) for index in fold.unfit)
-
-
-def _gzip(body: bytes) -> bytes:
-    try:
-        from cramjam import gzip
-    except ImportError as missing:
-        raise ImportError(
-            'the elasticsearch sink needs cramjam: pip install "logferry[elasticsearch]"'
-        ) from missing
-    return bytes(gzip.compress(body, level=1))
 
 
 def _headers(config: ElasticsearchConfig) -> dict[str, str]:

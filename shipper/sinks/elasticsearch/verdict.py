@@ -35,7 +35,17 @@ import msgspec
 
 from ...model import Delivered, Partial, Refusal, Rejected, Retry, Split, Verdict
 
-__all__ = ["PATIENCE", "Fold", "Item", "excerpt", "hint", "judge_items", "judge_request", "read_items"]
+__all__ = [
+    "PATIENCE",
+    "Fold",
+    "Item",
+    "all_stored",
+    "excerpt",
+    "hint",
+    "judge_items",
+    "judge_request",
+    "read_items",
+]
 
 PATIENCE: Final = 4
 """Attempts after which a batch that the server is too busy for is halved: it may be above its limit alone."""
@@ -75,14 +85,15 @@ class Item:
     diverted: bool = False
 
 
-_STORED: Final = Item(201)
+def all_stored(body: str, events: int) -> bool:
+    """Say whether an answer is the usual one, that each event was stored: that need not be read further."""
+    usual = body.startswith('{"errors":false,') and body.endswith("}]}") and '"failure_store"' not in body
+    # An item is told by its status alone, and there is one for each.
+    return usual and body.count('"status":2') == events
 
 
 def read_items(body: str, events: int) -> Sequence[Item] | None:
     """Return the items of an answer, in the order of the request; None: no answer to `events` events."""
-    if body.startswith('{"errors":false,') and body.endswith("}]}") and '"failure_store"' not in body:
-        # The usual answer need not be read: an item is told by its status alone, and there is one for each.
-        return [_STORED] * events if body.count('"status":2') == events else None
     try:
         found = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeEncodeError):

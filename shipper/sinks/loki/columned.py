@@ -21,11 +21,11 @@ from operator import add
 from typing import Any, Final
 
 from ...core.columns import Columns, Scalar, unpack
+from ...core.rows import Rows, parted
 from ...model import Beside
 from .loop import column
 from .metadata import frame_pairs, openings
 from .protobuf import field_two, opens
-from .rows import Rows, parted
 
 __all__ = ["TIME", "Columned", "Unfit"]
 

@@ -32,6 +32,7 @@ import msgspec
 
 from ...core.columns import Scalar
 from ...core.ended import ended
+from ...core.rows import Rows
 from ...model import Batch, Beside, carry
 from .columned import TIME, Columned, Unfit
 from .heads import Head
@@ -48,7 +49,6 @@ from .protobuf import (
     second_stamp,
     varint,
 )
-from .rows import Rows
 from .seen import Place, Seen
 from .timestamps import Bounds, parse_timestamp
 
@@ -60,7 +60,6 @@ CHUNK: Final = 125
 _CROWD: Final = 1_024
 _STREAMS: Final = 200
 _TAILS: Final = [b"%03d" % low for low in range(1000)]
-_DIGITS: Final = b"".join(_TAILS) * 2
 _STAMP: Final = 15  # a framed timestamp: tag, length, and 13 bytes
 _OPENING: Final = 3  # what stands before a line of 128 bytes or more
 _ID: Final = "e"  # the attribute of an id that a line brings with it
@@ -195,17 +194,11 @@ class Express:
     def _by_columns(self, columned: Columned, lines: Sequence[bytes], first: int) -> bool:
         """Frame events by their columns; False: that was not possible, and nothing was framed."""
         place, size = first - columned.first, len(lines)
-        thousand, low = divmod(first, 1000)
         rows = Rows()
-        self._times(rows, columned.times(place, place + size), low)
+        self._times(rows, columned.times(place, place + size), first % 1000)
         opening = _event_opening(len(self._spool) + 1 + len(str(first))) + self._spool + "-"
         rows.same(opening.encode())
-        head, more = b"%d" % thousand, low + size - 1000
-        if more <= 0:
-            rows.same(head)
-        else:
-            rows.column(head * (size - more) + b"%d" % (thousand + 1) * more, len(head))
-        rows.column(_DIGITS[3 * low : 3 * (low + size)], 3)
+        rows.numbers(first, size)
         try:
             columned.frame(place, lines, rows, self._put)
         except Unfit:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
+from ...core.gzipped import gzipped
 from .routing import Push
 
 __all__ = ["json_push"]
@@ -20,4 +20,4 @@ def json_push(push: Push, lines: Sequence[bytes], pairs: Callable[[int], dict[st
         for index, second, nanos in push.rows
     ]
     body = orjson.dumps({"streams": [{"stream": push.labels, "values": values}]})
-    return gzip.compress(body, compresslevel=1, mtime=0)
+    return gzipped(body)

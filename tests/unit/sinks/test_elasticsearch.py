@@ -23,7 +23,14 @@ from logferry.shipper.sinks.elasticsearch import ElasticsearchConfig, Elasticsea
 from logferry.shipper.sinks.elasticsearch.framing import OVERHEAD, bulk, contained_bulk
 from logferry.shipper.sinks.elasticsearch.server import Server, read_server
 from logferry.shipper.sinks.elasticsearch.template import Wishes, field_types, fingerprint, index_template
-from logferry.shipper.sinks.elasticsearch.verdict import Fold, Item, judge_items, judge_request, read_items
+from logferry.shipper.sinks.elasticsearch.verdict import (
+    Fold,
+    Item,
+    all_stored,
+    judge_items,
+    judge_request,
+    read_items,
+)
 
 SPOOL = uuid.UUID(int=7).hex
 SCHEMA = Schema("shop", "prod", fields={"order_id": "integer", "amount": "number"})
@@ -193,10 +200,14 @@ def test_a_busy_server_gets_halves_in_the_end() -> None:
 def test_an_answer_is_read_or_it_is_none() -> None:
     """An item for each event, or it is no answer to the request."""
     clean = '{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":200}}]}'
-    assert read_items(clean, 2) == [Item(201)] * 2
+    assert read_items(clean, 2) == [Item(201), Item(200)]
+    assert all_stored(clean, 2)
     assert read_items(clean, 3) is None
+    assert not all_stored(clean, 3)
+    assert not all_stored(clean, 1)
     used = '{"errors":false,"items":[{"create":{"status":201,"failure_store":"used"}}]}'
     assert read_items(used, 1) == [Item(201, diverted=True)]
+    assert not all_stored(used, 1)
     bad = '{"errors":true,"items":[{"create":{"status":400,"error":{"type":"t","reason":"r\\u0007\\nx"}}}]}'
     found = read_items(bad, 1)
     assert found is not None
@@ -214,6 +225,7 @@ def test_an_answer_is_read_or_it_is_none() -> None:
         '{"errors":false,',
     ):
         assert read_items(body, 2) is None, body
+        assert not all_stored(body, 2), body
 
 
 # ── template and server ──

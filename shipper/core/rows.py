@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from struct import Struct
+from typing import Final
 
 __all__ = ["Rows", "parted"]
+
+_LOW: Final = b"".join([b"%03d" % low for low in range(1000)]) * 2
 
 
 class Rows:
@@ -32,6 +35,21 @@ class Rows:
         """Add `width` bytes for each row: they stand `pitch` bytes apart in `held` (0: joined)."""
         self._columns.append((len(self._template), held, width, pitch or width))
         self._template += bytes(width)
+
+    def numbers(self, first: int, count: int) -> None:
+        """Add consecutive numbers from `first` on, of which all have as many digits."""
+        thousand, low = divmod(first, 1000)
+        if not thousand or low + count > 2000:
+            digits = b"".join([b"%d" % number for number in range(first, first + count)])
+            self.column(digits, len(digits) // count)
+            return
+        more = low + count - 1000
+        if more <= 0:
+            self.same(b"%d" % thousand)
+        else:
+            head, after = b"%d" % thousand, b"%d" % (thousand + 1)
+            self.column(head * (count - more) + after * more, len(head))
+        self.column(_LOW[3 * low : 3 * (low + count)], 3)
 
     def made(self, count: int) -> tuple[bytes, ...]:
         """Return `count` rows."""
