@@ -122,7 +122,8 @@ class ElasticsearchServer(SearchServer):
         config.mkdir(parents=True)
         shutil.copy(Path(__file__).parent / "elasticsearch" / "log4j2.properties", config)
         places = {"path.data": str(data / "data"), "path.logs": str(data / "logs")}
-        ports = {"http.port": self.port, "transport.port": free_port()}
+        # Nobody asks for the transport's port: the first free one below those that clients are given.
+        ports = {"http.port": self.port, "transport.port": "20300-20500"}
         # JSON is YAML.
         (config / "elasticsearch.yml").write_text(json.dumps({**_SETTINGS, **places, **ports}))
 

@@ -16,6 +16,7 @@ from typing import Self
 __all__ = ["Process", "java"]
 
 _UNPACKED = "java-tmp"
+_TAKEN = b"address already in use"
 
 
 def java(data: Path, *options: str, program: str = "java") -> list[str]:
@@ -59,8 +60,23 @@ class Process:
         raise NotImplementedError
 
     def start(self, seconds: float = 90) -> Self:
-        """Start and wait until it answers; raises RuntimeError with its last words when it does not."""
+        """Start and wait until it answers; raises RuntimeError with its last words when it does not.
+
+        While it was down its port may have been given to somebody's connection: then it is started again.
+        """
         log = self.data / self.log
+        deadline = time.monotonic() + seconds
+        while True:
+            said = log.stat().st_size if log.exists() else 0
+            if self._answered(log, deadline):
+                return self
+            words = log.read_bytes()[said:]
+            if time.monotonic() > deadline or _TAKEN not in words.lower():
+                raise RuntimeError(f"{self.name} did not start: {words[-3000:].decode(errors='replace')}")
+            time.sleep(0.5)
+
+    def _answered(self, log: Path, deadline: float) -> bool:
+        """Start it once and say whether it answered; it is killed when not."""
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 self.command(),
@@ -70,16 +86,15 @@ class Process:
                 stdout=output,
                 stderr=output,
             )
-        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 if self.answers():
-                    return self
+                    return True
             except OSError:
                 pass
             time.sleep(self.pause)
         self.kill()
-        raise RuntimeError(f"{self.name} did not start: {log.read_text(errors='replace')[-3000:]}")
+        return False
 
     def kill(self) -> None:
         """Kill it as a power cut would; `start` brings it back with its data."""
