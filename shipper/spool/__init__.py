@@ -26,8 +26,8 @@ A segment, version 1 (little endian)
 
 Rules
 - *Appended means it survives the process.* The log call copies the frame into a mapped page (`pwrite` where
-  maps are not to be trusted). It survives the machine after the next `Spool.sync()`, which the delivering
-  thread calls every `sync` seconds; `sync: always` does it within the append.
+  maps are not to be trusted, and in an agent). It survives the machine after the next `Spool.sync()`, which
+  the delivering thread calls every `sync` seconds; `sync: always` does it within the append.
 - *Sequences are the truth.* Every event offered gets one, accepted or refused, without gaps; frames stand
   in the order of their sequences. What a reader finds missing is lost, and it knows why: from the note in
   the segment, from `evicted.json`, or because it saw the damage.

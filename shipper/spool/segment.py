@@ -12,7 +12,7 @@ import mmap
 import os
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple, Protocol
 from zlib import crc32
@@ -48,6 +48,7 @@ SEALED = 1 << 62
 _HEAD = Struct("<8sHHI16sQQQ")
 _HINT = Struct("<QII")
 _ZEROS = bytes(1 << 20)
+_WRITES_PARTS = hasattr(os, "pwritev")
 # Codes on disk: never renumber.
 REASONS = {1: "full", 2: "memory_full", 3: "max_age", 4: "memory_lost"}
 _CODES = {reason: code for code, reason in REASONS.items()}
@@ -211,7 +212,7 @@ class Writable:
         if len(data) > HEADER_SIZE:
             self.buffer[at + HEADER_SIZE : at + len(data)] = data[HEADER_SIZE:]
 
-    def put_all(self, at: int, parts: Iterable[bytes]) -> None:
+    def put_all(self, at: int, parts: Sequence[bytes]) -> None:
         """Copy parts in, one behind the other; the first is a frame's header."""
         for part in parts:
             self.buffer[at : at + len(part)] = part
@@ -288,12 +289,14 @@ class WritableFile(Writable):
             done = os.pwrite(self.fd, data, at)
             data, at = data[done:], at + done
 
-    def put_all(self, at: int, parts: Iterable[bytes]) -> None:
+    def put_all(self, at: int, parts: Sequence[bytes]) -> None:
         """Copy parts into the map, or write them as one."""
         if self.mapped:
             super().put_all(at, parts)
-        else:
-            self.put(at, b"".join(parts))
+            return
+        done = os.pwritev(self.fd, parts, at) if _WRITES_PARTS else 0
+        if done < sum(map(len, parts)):
+            self.put(at + done, b"".join(parts)[done:])
 
     def hint(self, upto: int, reason: str) -> None:
         """Note that everything missing before `upto` was refused for `reason`."""

@@ -14,6 +14,8 @@ Rules
 - What a log call would wait for is done by the thread that prepares: pages that will be written next are
   touched when a segment is made, and again when a sync has written them to the disk; those of filled segments
   are given back, and their files closed.
+- In a process that is nothing else than an agent segments are not mapped: what comes in blocks costs less
+  written. A map would have a fault for each page, and each sync would take each page from both processors.
 - An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes
   over, one line on stderr says so, and the disk is tried again every `RETRY` seconds.
 """
@@ -35,6 +37,7 @@ import msgspec
 from ..core.framing import POSITIONS, encode
 from ..core.segments import Evicted, grown, merged
 from ..diagnostics import say
+from ..floor import FLOOR
 from ..moment import moment
 from .directory import Home, file_name, maps_are_safe
 from .numbers import shares_number, with_free_number
@@ -96,6 +99,11 @@ class Sealed:
     memory: bool
 
 
+def _are_mapped(path: Path) -> bool:
+    """Say whether segments under `path` are mapped, as it is best for single events."""
+    return not FLOOR.shared and maps_are_safe(path)
+
+
 def _drop_salvage(path: Path) -> bool:
     """Delete the oldest copy of damaged bytes: records go before what is left of bad ones."""
     with suppress(OSError):
@@ -114,7 +122,7 @@ class Supply:
         settings: SpoolSettings,
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
-        mapped: Callable[[Path], bool] = maps_are_safe,
+        mapped: Callable[[Path], bool] = _are_mapped,
         allocate: Callable[[int, int], None] = allocate,
         *,
         late: bool = False,
