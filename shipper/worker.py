@@ -217,7 +217,8 @@ class Worker:
                 busy = self._recover(error, failures)
             if ending and not busy:
                 break
-            if not busy:
+            # Asked for since: `_turn` may have cleared the call, and who ends waits.
+            if not busy and self._deadline is None:
                 self._rest(IDLE if self._sink is None else self._sink.limits.max_age)
         self._close()
 

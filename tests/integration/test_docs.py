@@ -70,6 +70,7 @@ PAGES = (
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+Z?")
 NOT_RUN = {"", "text"}  # no language: output, LogQL, layouts on the disk
 NOBODY_LISTENS = "http://localhost:9"
+HERE = {"console", "file", "local"}  # sinks that need nobody: at the end all is delivered, if there is time
 
 # What the queries on the page about the store are to find, in both halves of it.
 SEED = """
@@ -146,11 +147,9 @@ class Reader:
     def yaml(self, snippet: Snippet) -> None:
         """A part of a configuration is made whole with the least that one needs."""
         settings = yaml.safe_load(snippet.text)
-        missing = {
-            "service": "checkout",
-            "sinks": {"out": {"type": "console"}},
-            "shutdown_timeout": "2s",  # nobody listens where most of them point
-        }
+        missing = {"service": "checkout", "sinks": {"out": {"type": "console"}}}
+        here = all(sink["type"] in HERE for sink in settings.get("sinks", missing["sinks"]).values())
+        missing["shutdown_timeout"] = "60s" if here else "2s"
         rest = {name: value for name, value in missing.items() if name not in settings}
         text = re.sub(r"http://localhost:\d+", NOBODY_LISTENS, snippet.text)
         (self.place / (snippet.file or "logferry.yaml")).write_text(text + (yaml.dump(rest) if rest else ""))

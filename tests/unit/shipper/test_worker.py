@@ -355,6 +355,22 @@ def test_stop_delivers_what_is_there(bench: Bench) -> None:
     assert bench.cursor.closed
 
 
+def test_an_end_that_comes_while_the_sink_is_made_is_not_slept_through(bench: Bench) -> None:
+    """A process that ends right after its start, with a sink that rests for long."""
+    making, told = threading.Event(), threading.Event()
+
+    def make() -> MemorySink:
+        making.set()
+        told.wait(10)
+        return MemorySink(limits=Limits(max_age=60.0))
+
+    worker = bench.start(make)
+    assert making.wait(10)
+    worker.stop(30)
+    told.set()
+    assert worker.join(20)
+
+
 def test_spools_take_turns(bench: Bench) -> None:
     """A backlog in one spool does not hold up another, and a drained one is let go."""
     other = FakeCursor(spool="ef" * 16, dead=True)
