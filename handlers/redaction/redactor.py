@@ -17,7 +17,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
@@ -37,6 +37,8 @@ _SCALARS: Final = frozenset({int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 _KNOWN: Final = 8192  # texts of at most _SHORT characters: a megabyte or two
 _SHORT: Final = 160
+_MANY: Final = 64  # texts at once: more than an event has
+_TIMES: Final = 4  # that each of many has to come, on average
 _SHAPES: Final = 2048
 _DEEPEST: Final = 64
 _LISTS: Final = 1024  # combinations of names in containers
@@ -295,7 +297,12 @@ class Redactor:
         """What tells whether some texts are all remembered as clean; it stays the same one."""
         return self._known.issuperset
 
-    def _remember(self, texts: Iterable[str]) -> None:
+    def _remember(self, texts: Collection[str]) -> None:
+        if len(texts) > _MANY:
+            distinct = set(texts)
+            if _TIMES * len(distinct) > len(texts):
+                return
+            texts = distinct
         if len(self._known) >= _KNOWN:
             self._known.clear()
             self._known.add("")

@@ -540,3 +540,18 @@ def test_headers_as_couples() -> None:
         assert "plain" not in redactor.clean_text(line)
     line = "columns ['password', 'email', 'name'] --token-count 5"
     assert redactor.clean_text(line) == line
+
+
+@pytest.mark.skipif(not detecting.has_re2(), reason="without RE2 nothing is found clean at once")
+def test_of_many_texts_those_are_remembered_that_come_again() -> None:
+    """Lines of a file, that is; of an event each text may come again, and a secret never is remembered."""
+    redactor = Redactor()
+    unique = [tuple(f"order {turn} {number}" for number in range(500)) for turn in range(16)]
+    assert all(map(redactor.are_clean, unique))
+    assert not any(redactor.knows(texts[:1]) for texts in unique)
+    often = tuple(f"GET /route/{number % 20}" for number in range(500))
+    assert all(redactor.are_clean((*often, f"once {turn}")) for turn in range(16))
+    assert redactor.knows(often)
+    secret = (*often, "Authorization: Bearer abcdefgh12345678")
+    assert not any(redactor.are_clean(secret) for _ in range(16))
+    assert not redactor.knows(secret)
