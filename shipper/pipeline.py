@@ -182,7 +182,7 @@ class Pipeline:
         self._health: HealthServer | None = None
         self._status: StatusFile | None = None
         self._alarm: Alarm | None = None
-        self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool)
+        self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool.tell)
 
     @property
     def outlet(self) -> Outlet:
@@ -340,7 +340,7 @@ class Pipeline:
                 spools.reclaim(list(self._workers))
 
     def _report(self, adopted: AdoptedSpool) -> None:
-        """Offer the death notice, once however often the spool changes hands.
+        """Tell the death, once however often the spool changes hands, as soon as there is room for it.
 
         Twice, if this process is killed before it is noted: rather so than never.
         """
@@ -356,7 +356,7 @@ class Pipeline:
         }
         text = f"process {death.pid} died without shutdown"
         event = self._builder.compose(level="ERROR", message=text, logger="logferry.death", fields=fields)
-        if self.spool.offer(event):
+        if self.spool.tell(event):
             (adopted.directory / "reported").touch(mode=0o600)
             adopted.told = True
 
@@ -366,9 +366,9 @@ class Pipeline:
         end = "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
         text = f"level of {logger} is {name}{end}"
         fields = {"kind": "level"}
-        self.spool.offer(
-            self._builder.compose(level="INFO", message=text, logger="logferry.level", fields=fields)
-        )
+        event = self._builder.compose(level="INFO", message=text, logger="logferry.level", fields=fields)
+        # What sources have read is given up for nothing.
+        (self.spool.tell if self._sources else self.spool.offer)(event)
 
     # ── what is asked from outside ──
 

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ..handlers.outlet import Outlet
 from ..handlers.record import EventBuilder
 from .model import Account
 from .ports import Cursor
@@ -19,19 +18,19 @@ __all__ = ["WorkerRelay"]
 
 
 class WorkerRelay:
-    """A `Relay` over workers by sink. Notices go to `outlet`."""
+    """A `Relay` over workers by sink. `told` takes notices; False: not now."""
 
     def __init__(
         self,
         workers: Mapping[str, Worker],
         guard: AbstractContextManager[Any],
         builder: EventBuilder,
-        outlet: Outlet,
+        told: Callable[[bytes], bool],
     ) -> None:
         self._workers = workers
         self._guard = guard
         self._builder = builder
-        self._outlet = outlet
+        self._told = told
         self._served: dict[tuple[Path, str], None] = {}
         self._ends: list[Callable[[], None]] = []
 
@@ -61,7 +60,7 @@ class WorkerRelay:
     def tell(self, message: str, fields: Mapping[str, object]) -> bool:
         """Put a notice into the log stream; False: not now."""
         event = self._builder.compose(level="ERROR", message=message, logger="logferry.death", fields=fields)
-        return self._outlet.offer(event)
+        return self._told(event)
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Call `close` when the workers have ended."""

@@ -224,6 +224,12 @@ class Spool:
             self._sleep(0.01)
         return self.successor.offer(event)
 
+    def tell(self, event: bytes) -> bool:
+        """Take an event line that can be told later, if there is room; nothing is given up for it."""
+        with suppress(Full), self._lock:
+            return not self.closed and self._place(EVENT, b"", bytes(event), 1, evict=False) > 0
+        return False
+
     def append(
         self,
         lines: Sequence[bytes],

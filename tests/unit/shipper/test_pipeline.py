@@ -20,6 +20,7 @@ from logferry.shipper.plan import SinkSpec
 from logferry.shipper.ports import SinkContext, SinkKind
 from logferry.shipper.sinks.memory import MemoryConfig, MemorySink
 from logferry.shipper.spool import Spool, SpoolSettings
+from logferry.shipper.spool.share import usage
 
 SCHEMA = Schema("checkout", "test")
 BUILDER = EventBuilder(SCHEMA, None)
@@ -218,3 +219,41 @@ def test_what_another_process_has_yet_to_deliver_is_not_late(
     assert pipeline.accounts()["out"].pending == 1
     assert capfd.readouterr().err == ""
     other.close()
+
+
+def test_a_death_is_told_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of what a source had read, and the path is full of, is given up for the notice."""
+    settings = SpoolSettings(tmp_path / "spool", "checkout", max_bytes=1_000_000)
+    dead = Spool(settings)
+    for number in range(500):
+        dead.append([event(f"{number} {'m' * 1000}")], b"here", "app")
+    dead.close(clean=False)
+    dead.home.close()
+    ballast = tmp_path / "spool" / "ballast"
+    ballast.write_bytes(bytes(1_000_000 - usage(tmp_path / "spool")))
+    tried, report = threading.Event(), Pipeline._report
+
+    def reporting(pipeline: Pipeline, adopted: Any) -> None:
+        report(pipeline, adopted)
+        tried.set()
+
+    monkeypatch.setattr(Pipeline, "_report", reporting)
+    sink = MemorySink()
+    sink.answers.extend([Retry("not now")] * 10_000)
+    pipeline = Pipeline(
+        schema=SCHEMA, spool=settings, sinks=[SinkSpec("mem", kind(sink), MemoryConfig())], builder=BUILDER
+    )
+    pipeline.start()
+    try:
+        assert tried.wait(30)
+        assert pipeline.accounts()["mem"].pending == 500
+        ballast.unlink()
+        sink.answers.clear()
+        deadline = time.monotonic() + 30
+        while len(messages(sink)) <= 500 and time.monotonic() < deadline:
+            pipeline.flush(0.1)
+    finally:
+        pipeline.shutdown(5)
+    assert len(messages(sink)) == 501
+    assert sum(message.endswith("died without shutdown") for message in messages(sink)) == 1
+    assert not pipeline.accounts()["mem"].dropped

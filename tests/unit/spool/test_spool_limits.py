@@ -117,6 +117,32 @@ def test_sources_wait_and_evict_nothing(make_spool: Callable[..., Spool]) -> Non
     assert not cursor.account().dropped
 
 
+def test_what_can_be_told_later_takes_nobodys_room(make_spool: Callable[..., Spool]) -> None:
+    """Neither what a source has read nor anything else goes for it; it is not counted as refused."""
+
+    now = [0.0]
+
+    def full() -> None:
+        now[0] += 1
+        raise TimeoutError
+
+    spool = make_spool(max_bytes=200_000, options={"monotonic": lambda: now[0]})
+    cursor, spools = spool.cursor("a"), SpoolSet(spool.settings, spool)
+    for line in (b"x" * 500, b"x"):
+        with pytest.raises(TimeoutError):  # noqa: PT012 - which append finds no room is not known
+            while True:
+                spool.append([line], b"here", "app", full)
+    accepted = spool.accepted
+    assert not spool.tell(b"notice")
+    assert spool.accepted == accepted
+    assert len(deliver(cursor)) == accepted
+    spools.reclaim(["a"])
+    now[0] += 1
+    assert spool.tell(b"notice")
+    assert deliver(cursor) == [b"notice"]
+    assert not cursor.account().dropped
+
+
 def test_old_segments_expire(make_spool: Callable[..., Spool]) -> None:
     """What is older than `max_age` is given up for that reason, the segment in use included."""
     now = [1000.0]
