@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from logferry.handlers.context import clear
 from logferry.shipper.floor import FLOOR
 from logferry.shipper.sources.blocks import LineBlocks
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What all tests have imported stays to the end: the collector need not go through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
