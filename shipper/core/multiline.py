@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final, Protocol, TypeAlias
 
+from .ended import Ended
 from .lines import CutLine, size
 
 __all__ = ["LANGUAGES", "Group", "Joiner", "TracebackJoiner", "joined"]
@@ -159,8 +160,9 @@ class TracebackJoiner:
         """Whether all are JSON objects, and nothing is held."""
         if self._group:
             return False
+        held, last = (lines.ended, -2) if isinstance(lines, Ended) else (lines, -1)
         try:
-            return set(map(itemgetter(0), lines)) == {123} and set(map(itemgetter(-1), lines)) == {125}
+            return set(map(itemgetter(0), held)) == {123} and set(map(itemgetter(last), held)) == {125}
         except IndexError:  # an empty line
             return False
 

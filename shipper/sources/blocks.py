@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -34,6 +35,7 @@ from ...handlers.outlet import Violation
 from ...handlers.typed import Prover, prover
 from ..builder import SourceBuilder, count_unparsed
 from ..core.block import Block
+from ..core.ended import Ended
 from ..core.lines import CutLine
 from ..core.parse import Parser
 from ..diagnostics import say
@@ -110,26 +112,23 @@ class LineBlocks:
             except ValueError:
                 self._able = False  # what stands in every event must be looked at in every event
 
-    def parts(self, text: bytes, end: int) -> Iterator[tuple[bytes, list[bytes]]]:
+    def parts(self, text: bytes, end: int) -> Iterator[tuple[bytes, Ended]]:
         """Yield parts of `text` that are as large as `blocks` takes at once, and their lines.
 
         Lines end with a line break, the last one before `end`; the parts are without it.
         """
-        at = 0
+        file, at = BytesIO(text), 0
         while at < end:
             left = end - at
             room = int(min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows, _AT_ONCE * self._size))
             count = -(-left // max(1, room - self._size))
-            room = left // count + self._size  # all parts of one size
-            stop = text.rfind(b"\n", at, min(at + room, end)) + 1 or text.index(b"\n", at) + 1
-            part = text[at : stop - 1]
-            lines = part.split(b"\n")
+            lines = file.readlines(-(-left // count))  # all parts of one size, up to a line's end
             if len(lines) > _AT_ONCE:
                 del lines[_AT_ONCE:]
-                stop = at + sum(map(len, lines)) + _AT_ONCE
-                part = text[at : stop - 1]
-            self._size = len(part) // len(lines) + 1
-            yield part, lines
+                file.seek(at + sum(map(len, lines)))
+            stop = file.tell()
+            self._size = (stop - at) // len(lines)
+            yield text[at : stop - 1], Ended(lines)
             at = stop
 
     def blocks(
@@ -143,16 +142,16 @@ class LineBlocks:
         self._single = single
         given, at = lines, 0
         if self._reader is not None:
-            lines, joined, braced = self._understood(self._reader, lines), b"", False
+            lines, joined, braced = self._understood(self._reader, lines[:]), b"", False
         self._braced = braced
         while at < len(lines):
-            part, text = lines[at : at + _AT_ONCE], joined
+            part, text = _some(lines, at, at + _AT_ONCE), joined
             room = min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows)
             if not (text and len(part) == len(lines) and len(text) <= room):
                 text = b""
                 while len(part) > 1 and (size := sum(map(len, part))) > room:
                     part = part[: max(1, int(len(part) * room / size * 0.98))]
-            block = self._block(part, given[at : at + len(part)], text)
+            block = self._block(part, _some(given, at, at + len(part)), text)
             while len(block.payload) > _MAX_BYTES and len(part) > 1:  # all of it made in vain
                 self._grows = 1.1 * len(block.payload) / max(1, sum(map(len, part)))
                 part = part[: len(part) // 2]
@@ -363,6 +362,11 @@ def _rows_singly(lines: Sequence[bytes], shape: JsonShape) -> tuple[list[Any], S
     return rows, places, refused
 
 
+def _some(lines: Sequence[bytes], start: int, stop: int) -> Sequence[bytes]:
+    """Return some of the lines; all of them as they are."""
+    return lines if start == 0 and stop >= len(lines) else lines[start:stop]
+
+
 def _may_be_long(block: bytes) -> bool:
     """Say whether a line is longer than `_LONG`: not if each half as long stretch has a line break."""
     half = _LONG // 2
@@ -412,7 +416,8 @@ class _Parts:
 
     def choose(self, places: Sequence[int]) -> None:
         """Have only some of the lines at hand."""
-        self.lines = [self.lines[place] for place in places]
+        lines = self.lines[:]
+        self.lines = [lines[place] for place in places]
         self.places = [self.places[place] for place in places]
         self.block = b"\n".join(self.lines)
 

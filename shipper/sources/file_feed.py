@@ -79,7 +79,7 @@ class Feed:
         for part, lines in self._blocks.parts(text, end):
             braced = self.joiner is not None and self.joiner.passes(lines)
             if self.joiner is not None and not braced:
-                yield from self._blocks_of(self.joiner.feed_all(lines))
+                yield from self._blocks_of(self.joiner.feed_all(lines[:]))
                 continue
             at = 0
             for block, count in self._blocks.blocks(lines, single=True, joined=part, braced=braced):
