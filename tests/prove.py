@@ -1,12 +1,14 @@
 """The proof, and its table: everything at full size, or a table of what was tried.
 
-    python tests/prove.py run [--effort 10] [--minutes 60] [--most 180] [--only WORD...] [--json FILE]
+    python tests/prove.py run [--effort 10] [--minutes 60] [--most 180] [--only WORD...] [--also COMMIT...]
+                              [--json FILE]
     python tests/prove.py table EVIDENCE [--json FILE]      # of lines that the fixture `evidence` wrote
     python tests/prove.py docs build/prove.json             # puts it into docs/reliability.md
     python tests/prove.py matrix EVIDENCE                   # puts the matrix of sinks and faults alone there
 
 `run` runs all tests with LOGFERRY_EFFORT set, and the soak. It fails when anything fails or a record is lost.
 It takes some hours: what has passed is kept for its commit, and the same command again goes on with the rest.
+`--also` takes what was not run at this commit from another one; the table says which parts those are.
 """
 
 from __future__ import annotations
@@ -124,8 +126,9 @@ def markdown(made: dict[str, Any]) -> str:
         how += f", soak of {made['minutes']:g} minutes"
     if made.get("commit"):
         how += f", commit {made['commit']}"
-    missing = len(made.get("left", ())) + len(made.get("failed", ()))
-    rest = f" {missing} parts of `make prove` had not passed for this commit yet." if missing else ""
+    rest = "".join(f" Of {commit}: {', '.join(names)}." for commit, names in made.get("earlier", {}).items())
+    if missing := len(made.get("left", ())) + len(made.get("failed", ())):
+        rest += f" {missing} parts of `make prove` had not passed yet."
     lines = [
         f"Made on {made['made']} ({machine}), {how}.{rest}",
         "",
@@ -202,27 +205,50 @@ def _commit() -> str:
     return name if name and not git("status", "--porcelain", "--untracked-files=no") else "changed"
 
 
-def run(effort: float, minutes: float, target: Path, most: float, only: Sequence[str] = ()) -> int:
+def _earlier(kept: Path, name: str, also: Sequence[str]) -> tuple[str, Path] | None:
+    """Return where a part has passed at another commit, and that commit's name."""
+    size = kept.name.partition("-")[2]
+    places = [(commit, kept.with_name(f"{commit}-{size}") / _shown(name)) for commit in also]
+    return next((place for place in places if place[1].exists()), None)
+
+
+def _shown(part: str) -> str:
+    return f"{part.replace('/', '.')}.jsonl"
+
+
+def run(
+    effort: float,
+    minutes: float,
+    target: Path,
+    most: float,
+    only: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> int:
     """Run what did not pass yet, one part after the other, for at most `most` minutes; return the exit code.
 
     What a part that passed has shown is kept under the name of the commit beside `target`: a proof that was
     interrupted, or a part that failed on a busy machine, is taken up by the same command. `only` begins those
-    parts whose names hold one of these words; the table is of all that has passed.
+    parts whose names hold one of these words; the table is of all that has passed. A part that was not begun
+    counts as it passed at the first of the commits `also` that has it.
     """
     begun, commit = time.monotonic(), _commit()
     kept = target.parent / "prove" / f"{commit}-{effort:g}-{minutes:g}"
     if commit == "changed":
         shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True, exist_ok=True)
-    took: dict[str, float] = {}
+    passed: list[Path] = []
     failed, left = [], []
+    earlier: dict[str, list[str]] = {}
     for name, command in parts(effort, minutes):
-        shown = kept / f"{name.replace('/', '.')}.jsonl"
-        times = shown.with_suffix(".seconds")
+        shown = kept / _shown(name)
         if not shown.exists():
             since = time.monotonic()
             if since - begun > most * 60 or (only and not any(word in name for word in only)):
-                left.append(name)
+                if then := _earlier(kept, name, also):
+                    earlier.setdefault(then[0], []).append(name)
+                    passed.append(then[1])
+                else:
+                    left.append(name)
                 continue
             print(f"· {name}, effort {effort:g}, {since - begun:.0f} s so far", flush=True)
             trying = shown.with_suffix(".trying")
@@ -232,17 +258,18 @@ def run(effort: float, minutes: float, target: Path, most: float, only: Sequence
             if subprocess.run(command, cwd=ROOT, env=environment | path, check=False).returncode:
                 failed.append(name)
                 continue
-            times.write_text(f"{time.monotonic() - since:.1f}")
+            shown.with_suffix(".seconds").write_text(f"{time.monotonic() - since:.1f}")
             trying.rename(shown)
-        took[name] = float(times.read_text())
+        passed.append(shown)
     evidence = kept / "evidence"
-    evidence.write_text("".join(shown.read_text() for shown in sorted(kept.glob("*.jsonl"))))
+    evidence.write_text("".join(shown.read_text() for shown in sorted(passed)))
     found, matrix = rows(evidence), cells(evidence)
-    facts = {"effort": effort, "minutes": minutes, "commit": commit, "seconds": round(sum(took.values()))}
+    seconds = round(sum(float(shown.with_suffix(".seconds").read_text()) for shown in passed))
+    facts = {"effort": effort, "minutes": minutes, "commit": commit, "earlier": earlier, "seconds": seconds}
     target.write_text(json.dumps(result(found, matrix, **facts, failed=failed, left=left), indent=1))
     print(table(found))
-    print(f"{facts['seconds']} s in all, {len(took)} parts passed; as JSON: {target}")
-    for what, names in (("FAILED", failed), ("not run yet", left)):
+    print(f"{seconds} s in all, {len(passed)} parts passed; as JSON: {target}")
+    for what, names in (*earlier.items(), ("FAILED", failed), ("not run yet", left)):
         if names:
             print(f"{what}: {', '.join(names)}")
     return 1 if failed or left or any(row.lost for row in found) else 0
@@ -257,6 +284,7 @@ def main() -> int:
     full.add_argument("--minutes", type=float, default=60)
     full.add_argument("--most", type=float, default=math.inf, help="begin no part after so many minutes")
     full.add_argument("--only", nargs="+", default=[], metavar="WORD", help="begin these parts alone")
+    full.add_argument("--also", nargs="+", default=[], metavar="COMMIT", help="what has passed there counts")
     full.add_argument("--json", type=Path, default=ROOT / "build" / "prove.json")
     short = commands.add_parser("table")
     short.add_argument("evidence", type=Path)
@@ -268,7 +296,7 @@ def main() -> int:
     alone.add_argument("evidence", type=Path)
     options = parser.parse_args()
     if options.command == "run":
-        return run(options.effort, options.minutes, options.json, options.most, options.only)
+        return run(options.effort, options.minutes, options.json, options.most, options.only, options.also)
     if options.command == "docs":
         write_docs(json.loads(options.json.read_text()))
         return 0

@@ -107,6 +107,12 @@ sys.exit(sys.argv[1] == "b" and open({str(ran)!r}).read().count("b") == 1)
     assert prove.run(1, 0, target, most=math.inf) == 0
     made = json.loads(target.read_text())
     assert (ran.read_text(), made["failed"], made["rows"][0]["tried"]) == ("cabb", [], 15)
+    monkeypatch.setattr(prove, "_commit", lambda: "4567def")
+    assert prove.run(1, 0, target, most=math.inf, only=["a"], also=["89ab012", "0123abc"]) == 0
+    made = json.loads(target.read_text())
+    assert (ran.read_text(), made["earlier"]) == ("cabba", {"0123abc": ["b", "c"]})
+    assert "commit 4567def. Of 0123abc: b, c.\n" in prove.markdown(made)
+    ran.write_text("cabb")
     monkeypatch.setattr(prove, "_commit", lambda: "changed")
     for _ in range(2):
         assert prove.run(1, 0, target, most=math.inf) == 0
