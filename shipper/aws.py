@@ -166,8 +166,8 @@ class AwsClient:
         `body` is the whole request, encoded already, for services that speak JSON; `parameters` then need
         to name nothing.
         """
+        import urllib3  # before any part of it, as in `transport`
         from botocore.exceptions import BotoCoreError, ClientError
-        from urllib3.exceptions import HTTPError
 
         try:
             if self._client is None:
@@ -180,7 +180,7 @@ class AwsClient:
             return self._broken(error)
         except _RedirectError as error:
             return Failure(UNUSABLE, f"{self.address}: {error}")
-        except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             self.close()
             return Failure(UNANSWERED, f"{self.address}: {why(error, self._access.timeout)}")
         finally:

@@ -105,7 +105,7 @@ class HttpTransport:
     ) -> Answer | Retry:
         """Send one request to `path` (below the url's own path); return its answer, or why there is none."""
         try:
-            from urllib3.exceptions import HTTPError
+            import urllib3  # before any part of it: another sink's thread may be in the middle of it
         except ImportError as missing:
             raise ImportError(f'this sink needs urllib3: pip install "logferry[{self.extra}]"') from missing
         parts = urlsplit(self.url)
@@ -117,7 +117,7 @@ class HttpTransport:
             reply = self._line.request(method, target, sent, body, self.timeout, self.body_bytes)
             said = self.masked(reply.body.decode("utf-8", "replace"))
             return Answer(reply.status, said, reply.headers, reply.body)
-        except (HTTPError, http.client.HTTPException, OSError, ValueError) as problem:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as problem:
             self.close()
             return Retry(f"{where}: {why(problem, self.timeout)}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,3 +139,36 @@ def test_a_line_break_in_a_header_is_not_sent() -> None:
     """It would be another header, or another request."""
     with serving(lambda _connection, _number: None) as port, pytest.raises(ValueError, match="line break"):
         Line("127.0.0.1", port, None).request("POST", "/", {"X": "a\r\nY: b"}, b"", 10, 100)
+
+
+IMPORTING = """
+import sys, threading, time
+from logferry.shipper.transport import HttpTransport
+
+first, other = threading.current_thread(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "urllib3.connectionpool" and threading.current_thread() is not first:
+            other.wait(0.5)
+        if name == "urllib3.connection" and threading.current_thread() is first:
+            other.set()
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: HttpTransport("http://127.0.0.1:9", {}).request("GET", "/"))
+thread.start()
+while "urllib3.exceptions" not in sys.modules:
+    time.sleep(0.001)
+print(HttpTransport("http://127.0.0.1:9", {}).request("GET", "/").reason)
+thread.join()
+"""
+
+
+def test_two_sinks_may_begin_at_once() -> None:
+    """Whoever asks for a part of urllib3 while another thread imports it would have it left in pieces."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "refused" in done.stdout
+    assert "Traceback" not in done.stderr
