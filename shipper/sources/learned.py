@@ -52,7 +52,10 @@ class Learned:
                     values.add(value)
 
     def merge(self, other: Learned) -> None:
-        """Add what another has seen."""
+        """Add what another has seen; together they would have too many names: be as that one is."""
+        if len(self.names.keys() | other.names.keys()) > 2 * MAX_NAMES:
+            self.lines, self.names, self._values = other.lines, other.names, other._values
+            return
         self.lines += other.lines
         for name, types in other.names.items():
             mine = self.names.setdefault(name, {})

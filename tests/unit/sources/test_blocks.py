@@ -25,6 +25,7 @@ from logferry.shipper.sources import blocks as blocks_module
 from logferry.shipper.sources.blocks import LineBlocks
 from logferry.shipper.sources.decoded import getter
 from logferry.shipper.sources.foreign import event_of
+from logferry.shipper.sources.learned import MAX_NAMES
 from logferry.shipper.sources.parsers import Reader, parser_config
 
 EXTRA = {"log_file": "/var/log/app.log"}
@@ -195,6 +196,15 @@ def test_what_follows_from_others_where_some_lines_hold_something_else(name: str
     """Lines without it have it, although no text was ever seen there."""
     lines = [entry(i, level="ERROR", kind="access", **({name: i} if i % 2 else {})) for i in range(80)]
     same(dumped(lines))
+
+
+def test_names_without_end_are_forgotten() -> None:
+    """What is known of lines stays small, whatever names come, also such as no shape has."""
+    way = LineBlocks(BUILDER, "json", EXTRA)
+    for number in range(8):
+        odd = [b'{"message":"m","error.%d":1}' % place for place in range(number * 250, number * 250 + 250)]
+        list(way.blocks([*odd, *[b'{"message":"m"}'] * 300]))
+    assert len(way._learned.names) <= 2 * MAX_NAMES
 
 
 PARSERS: tuple[Parser, ...] = ("auto", "json", "text")
