@@ -121,7 +121,10 @@ class _Courier:
             time.sleep(LOOK)
 
     def _is_over(self, pipeline: Pipeline, now: float, living: int) -> bool:
-        pending = 0 if living else sum(account.pending for account in pipeline.accounts().values())
+        pending = 0
+        if not living:
+            untold = self._source.untold if self._source else 0  # a death is news like any other
+            pending = untold + sum(account.pending for account in pipeline.accounts().values())
         return self.stay.over(now, living=living, pending=pending)
 
     def _tell(self, pipeline: Pipeline, now: float) -> None:

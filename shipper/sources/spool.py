@@ -63,6 +63,11 @@ class SpoolSource:
         """How many owners of spools that are read here live."""
         return sum(spools.living for spools in list(self._served.values()))
 
+    @property
+    def untold(self) -> int:
+        """How many owners have died whose death is yet to be told."""
+        return sum(spools.untold for spools in list(self._served.values()))
+
     def serve(self, service: str, claim: Claim) -> None:
         """Read the spools of `service`, whose claim this process holds already."""
         relay = self._relay()

@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.framing import EVENT, MANY, SHUTDOWN, beside
 from .directory import Home
-from .scan import frames
+from .scan import first_of, frames
 
 __all__ = ["DeathNotice", "death_of"]
 
@@ -70,13 +70,18 @@ def _newest(home: Home, limit: int) -> list[int]:
 
 
 def death_of(home: Home, limit: int = BYTES) -> DeathNotice | None:
-    """Return the notice for a dead owner's spool; None when it was shut down or never held an event."""
+    """Return the notice for a dead owner's spool; None when it was shut down or never held an event.
+
+    Nor of one that was no application: a late spool is no process of its own, and a delivery process's own
+    spool holds the deaths of others.
+    """
     owner = home.owner
-    if owner.late:
+    if owner.late or owner.delivery == "courier":
         return None
     open_requests: dict[str, None] = {}
     last, seen = "", False
     for number in _newest(home, limit):
+        seen = seen or first_of(home, number) > 1  # those before are delivered, and their segments gone
         for frame, block, _ in frames(home, number):
             if frame.kind == SHUTDOWN:
                 return None

@@ -17,13 +17,12 @@ import stat
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 
 from ..core.segments import deletable
 from .books import Books, read_books
 from .claim import Claim
-from .death import DeathNotice, death_of
+from .death import death_of
 from .directory import Home, name_of, spool_directories
 from .ledger import fold, read_ledger
 from .scan import last_of
@@ -67,11 +66,6 @@ class LeftSpool(AdoptedSpool):
         """Whether its owner may still write."""
         return self.home.lock_fd < 0
 
-    @cached_property
-    def death(self) -> DeathNotice | None:
-        """The notice, when an application was killed; None when it shut down, or was a delivery process."""
-        return None if self.home.owner.delivery == "courier" else death_of(self.home)
-
     @property
     def accepted(self) -> int:
         """How many sequences the owner gave out, as far as it is known."""
@@ -112,6 +106,11 @@ class LeftSpools(SpoolSet):
     def living(self) -> int:
         """How many owners live."""
         return sum(spool.live for spool in self.held)
+
+    @property
+    def untold(self) -> int:
+        """How many owners are dead, and that is yet to be told."""
+        return sum(not spool.live and not spool.told for spool in self.held)
 
     def meet(self, sinks: Collection[str]) -> list[LeftSpool]:
         """Take spools that were not met before, and the locks of owners who died; return the former."""

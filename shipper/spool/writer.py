@@ -225,9 +225,14 @@ class Spool:
         return self.successor.offer(event)
 
     def tell(self, event: bytes) -> bool:
-        """Take an event line that can be told later, if there is room; nothing is given up for it."""
+        """Take an event line that can be told later, if there is room; nothing is given up for it.
+
+        Not where memory stands in for the disk: who tells it notes that it was told, and is killed then.
+        """
         with suppress(Full), self._lock:
-            return not self.closed and self._place(EVENT, b"", bytes(event), 1, evict=False) > 0
+            if not self.closed and self.state != "degraded":
+                self._place(EVENT, b"", bytes(event), 1, evict=False)
+                return self.state != "degraded"
         return False
 
     def append(
