@@ -13,12 +13,16 @@ from typing import overload
 __all__ = ["Ended", "cut", "ended"]
 
 
-def cut(joined: bytes) -> list[bytes]:
-    r"""Return lines that are joined by `\n`, each with one behind it."""
-    found = BytesIO(joined).readlines()
-    if not found or found[-1][-1:] == b"\n":
-        found.append(b"")
-    found[-1] += b"\n"
+def cut(block: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
+    r"""Return lines that are joined by `\n` in a part of `block`, each with one behind it."""
+    stop = len(block) if stop is None else stop
+    if start == stop:
+        return [b"\n"]
+    file = BytesIO(block)
+    file.seek(start)
+    found = file.readlines(stop - start)  # the last one to its break, wherever in the block that is
+    begin = block.rfind(b"\n", start, stop) + 1 or start
+    found[len(found) - (begin < stop) :] = [block[begin:stop] + b"\n"]
     return found
 
 

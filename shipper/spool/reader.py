@@ -64,6 +64,7 @@ __all__ = ["FILTERED", "LEFT_OUT", "Gap", "Place", "Reader"]
 # The hot path holds these as literals.
 assert (HEADER_SIZE, EVENT_WORD, PRIME) == (24, 0x011E, 0xFFFFFFFB)
 _STARTS = 4096
+_USUAL = 200_000  # bytes of a frame's lines
 LEFT_OUT = "transforms"
 FILTERED = frozenset({"before", LEFT_OUT})  # reasons of gaps that are no loss
 
@@ -128,8 +129,9 @@ class Reader:
         self._block = b""
         self._at = 0  # offset in the block
         self._frame: Frame | None = None  # the block's first frame
-        # The rest of a frame of many lines, the next one last; these have their breaks (`core/ended.py`).
+        # A frame of many lines from `_from` on, with their breaks (`core/ended.py`); at most so many bytes.
         self._carry: list[bytes] = []
+        self._from = self._carried = 0
         self._ended = 0  # lines of the last `read` that have them
         self._marked: dict[int, str] = {}  # of those carried, the ones that broke the schema
         self._left_out = 0  # up to this sequence its frame holds no lines, behind those carried
@@ -187,7 +189,7 @@ class Reader:
         """Let go of the segment's file and of what was read from it."""
         self._close()
         self._base, self._at, self._block = self._base + self._at, 0, b""
-        self._frame, self._carry, self._left_out, self._marked = None, [], 0, {}
+        self._frame, self._carry, self._from, self._left_out, self._marked = None, [], 0, 0, {}
 
     def _close(self) -> None:
         segment = getattr(self, "_segment", None)
@@ -197,21 +199,30 @@ class Reader:
 
     def _take_carried(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int:
         """Take lines of a frame of many; return the bytes left, less than 0 when the batch is complete."""
-        run, beyond = self._carry[len(lines) - max_events :][::-1], overhead - 1
-        sizes = list(map(len, run))
-        left = room - sum(sizes) - beyond * len(run)
-        if left < 0:
-            ends = list(accumulate(size + beyond for size in sizes))
-            run = run[: bisect(ends, room) or not lines]
-            left = -1
+        run, size, beyond = self._carry, self._carried, overhead - 1
+        if self._from:
+            run = run[self._from :]
+        left = room - size - beyond * len(run)
+        if left < 0 or len(run) > max_events - len(lines):
+            run = run[: max_events - len(lines)]
+            ends = list(accumulate(len(line) + beyond for line in run))
+            left = room - ends[-1]
+            if left < 0:
+                run = run[: bisect(ends, room) or not lines]
+                left = -1
+            size = sum(map(len, run))
         if run:
-            del self._carry[-len(run) :]
             lines += run
+            self._from += len(run)
+            self._carried -= size
+            if self._from == len(self._carry):
+                self._carry, self._from = [], 0
             for sequence in [one for one in self._marked if one < self.next + len(run)]:
                 self.violations[sequence] = self._marked.pop(sequence)
             self.next += len(run)
             self._ended += len(run)
-            self.longest = max(self.longest, max(sizes[: len(run)]) - 1)
+            # All sinks take a line that is as long as a usual frame's lines together.
+            self.longest = max(self.longest, size if size < _USUAL else max(map(len, run)) - 1)
         return left
 
     def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
@@ -303,8 +314,7 @@ class Reader:
             )
             if source or position:
                 self.positions[source] = position
-            held = self._block[body : frame.stop]
-            fresh = cut(held) if held else []
+            fresh = cut(self._block, body, frame.stop) if body < frame.stop else []
             if frame.sequence < self.next:  # some of them were read before
                 del fresh[: self.next - frame.sequence]
             behind = frame.sequence + frame.events
@@ -314,8 +324,7 @@ class Reader:
                 self._left_out = behind
             if frame.kind == SIFTED:
                 self._unmark(fresh)
-            fresh.reverse()
-            self._carry = fresh
+            self._carry, self._from, self._carried = fresh, 0, frame.stop - body + 1
         elif frame.kind == POSITIONS:
             payload = self._block[frame.start : frame.stop]
             with suppress(msgspec.MsgspecError):

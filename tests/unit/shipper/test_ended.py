@@ -20,4 +20,7 @@ def test_they_are_the_lines_that_were_joined(held: bytes, start: int, stop: int)
     assert lines == plain == list(lines)
     assert lines[start:stop] == plain[start:stop]
     assert lines != [*plain, b""]
+    for before, behind in ((b"", b""), (b"\x1e\n", b"\x1e"), (b"x", b"\n\n"), (b"", b"line\nx")):
+        block = before + held + behind
+        assert cut(block, len(before), len(before) + len(held)) == cut(held)
     assert ended(lines, start, stop) == ended(plain, start, stop) == cut(held)[start:stop]
