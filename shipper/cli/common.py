@@ -95,7 +95,7 @@ def open_store(store_path: str | None, config_path: str | None, *, awaited: bool
     """Return the local store that is named, or the one of the configuration's local sink.
 
     `awaited`: who waits for events may come before the first one. The configuration's store is made then; one
-    that is named must be there, for its name may be mistyped.
+    that is named must be there, for its name may be mistyped. It is closed when the command ends.
     """
     if store_path is None:
         config = load_config(config_path)
@@ -111,7 +111,9 @@ def open_store(store_path: str | None, config_path: str | None, *, awaited: bool
         fail(f"there is no store at {path}: nothing has been delivered to it yet", UNAVAILABLE)
     from ..store import Store
 
-    return Store(path)
+    store = Store(path)
+    click.get_current_context().call_on_close(store.close)
+    return store
 
 
 def _make(path: Path) -> None:

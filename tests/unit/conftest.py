@@ -23,6 +23,11 @@ def pytest_collection() -> Iterator[object]:
         gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let all of it go at the end: DuckDB says of what is left then that it was leaked."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_bound() -> None:
     """Begin with an empty context, no agent, and defects to be seen, whatever ran before in this worker."""

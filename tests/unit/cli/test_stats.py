@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_a_pipe_gets_one_json_line_for_each_row(run: Callable[..., Result]) -> N
     assert sum(row["count"] for row in rows if row["panel"] == "volume") == 8
     (call,) = [row for row in rows if row["panel"] == "calls"]
     assert (call["service"], call["peer"], call["calls"], call["rate"]) == ("shop", "bank.example", 1, 0.0)
+
+
+def test_the_store_is_closed_with_the_command(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when somebody lets go of what the command has left: its exit keeps the store."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    result = run()
+    assert result.exit_code == 0
+    assert not list(tmp_path.glob("logferry-query-*"))
 
 
 def test_panels_and_filters_narrow(run: Callable[..., Result]) -> None:
