@@ -17,6 +17,7 @@ would cost more to keep than to look at.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -64,7 +65,9 @@ def _options(re2: Any) -> Any:
     return options
 
 
-def _matcher(re2: Any, sources: Iterable[str]) -> Callable[[bytes], list[int] | None]:
+# Redactors of one process mostly ask for the same: one automaton does for all, and none is compiled twice.
+@functools.lru_cache(maxsize=4)
+def _matcher(re2: Any, sources: tuple[str, ...]) -> Callable[[bytes], list[int] | None]:
     """Return what tells whether any of the `sources` matches: None when not. Raises re2.error."""
     # A set of one: its Match costs less per call than a compiled expression's search, which builds spans.
     whole = re2.Set.SearchSet(_options(re2))
@@ -74,6 +77,7 @@ def _matcher(re2: Any, sources: Iterable[str]) -> Callable[[bytes], list[int] | 
     return apart_from_forks(match)
 
 
+@functools.lru_cache(maxsize=64)
 def blurred(source: str) -> str:
     """Return an RE2 expression that hits a text of zeros for digits when `source` hits it with any digits."""
     return "".join(map(_blurred, _PARTS.findall(source)))
@@ -125,7 +129,7 @@ def detector(sources: Iterable[str], patterns: Sequence[str]) -> Callable[[Seque
     sources = tuple(sources)
     try:
         match = _matcher(re2, sources)
-        seen = _Blurred(_matcher(re2, [blurred(source) for source in sources]))
+        seen = _Blurred(_matcher(re2, tuple(blurred(source) for source in sources)))
     except re2.error:
         return lambda _texts: True
 
