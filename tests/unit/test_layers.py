@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import pkgutil
 from pathlib import Path
@@ -37,7 +38,8 @@ def name_of(path: Path) -> str:
     return ".".join(("logferry", *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Return the absolute names of all modules that `path` imports, wherever the statement stands."""
     package = name_of(path).split(".")
     if path.name != "__init__.py":
@@ -50,7 +52,7 @@ def imports(path: Path) -> set[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             stem = ".".join([*base, *([node.module] if node.module else [])])
             found |= {stem} | {f"{stem}.{alias.name}" for alias in node.names if node.level}
-    return found
+    return frozenset(found)
 
 
 def layer(module: str) -> str:

@@ -484,10 +484,10 @@ ADVERSARIAL = (
 )
 
 
-def slow_time(redactor: Redactor, text: str) -> float:
-    """Return the CPU time of the slow way, the better of two."""
+def slow_time(redactor: Redactor, text: str, looks: int = 2) -> float:
+    """Return the CPU time of the slow way, the best of some looks."""
     times = []
-    for _ in range(2):
+    for _ in range(looks):
         redactor._known = {""}
         started = time.process_time()
         redactor._slow(text)
@@ -500,9 +500,13 @@ def test_time_is_linear(piece: str) -> None:
     """Four times the text takes four times as long, not sixteen; CPU time of the slow way, all finders."""
     redactor = Redactor(emails=True)
     size = int(os.environ.get("LOGFERRY_HOSTILE_SIZE", "10000"))
-    one, four = (slow_time(redactor, "password=x " + piece * (n * size // len(piece))) for n in (1, 4))
+    short, long = ("password=x " + piece * (n * size // len(piece)) for n in (1, 4))
     # Quadratic would be 16; what takes next to no time says nothing.
-    assert four < 9 * max(one, 0.002), (one, four)
+    bound = 9 * max(slow_time(redactor, short), 0.002)
+    four = slow_time(redactor, long, 1)
+    if four >= bound:  # something came in between, or it is so
+        four = min(four, slow_time(redactor, long))
+    assert four < bound, (bound / 9, four)
 
 
 def test_import_does_not_need_re2() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
+from effort import effort
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -113,7 +114,7 @@ def _dump(event: dict[str, Any]) -> bytes:
     return msgspec.json.encode(event)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=effort(50), deadline=None)
 @given(
     st.lists(st.lists(usual, min_size=1, max_size=30), min_size=1, max_size=4),
     st.integers(1000, 10**18) | st.integers(1000, 1300),
@@ -139,7 +140,7 @@ def test_one_pass_gives_what_the_plain_way_gives(
             used._express._wait = 0  # the strict plan from here on
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=effort(40), deadline=None)
 @given(st.lists(usual, max_size=5), st.lists(usual, max_size=5), unusual)
 @example([{"status_code": 1}], [{"status_code": 1}], {"status_code": True})
 def test_what_is_not_usual_is_left_to_the_plain_way(

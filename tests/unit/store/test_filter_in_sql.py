@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from effort import effort
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -188,7 +189,9 @@ nodes: st.SearchStrategy[Node] = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=effort(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(node=nodes)
 def test_predicate_and_sql_agree(table: Any, node: Node) -> None:
     """Over events with every kind of value, both ways pick the same ones."""
