@@ -429,7 +429,11 @@ class Reader:
                 if frame.kind != POSITIONS:
                     return True
                 at += frame.stop
-            return resync(block, 0, salt) >= 0
+            if resync(block, 0, salt) >= 0:
+                return True
+            # Of one made ahead, which says so, a page is enough: it is looked at whenever nothing is new.
+            told = parse_header(segment.read(0, DATA))
+            return (told is None or told.first > 0) and search(segment, at, salt) >= 0
         finally:
             segment.close()
 

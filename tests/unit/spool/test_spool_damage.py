@@ -16,6 +16,7 @@ from logferry.shipper.core.framing import EVENT, HEADER_SIZE, encode, parse, res
 from logferry.shipper.core.segments import Evicted
 from logferry.shipper.ports import Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit, repair, verify
+from logferry.shipper.spool.reader import Reader
 from logferry.shipper.spool.scan import frames
 
 
@@ -189,6 +190,23 @@ def test_a_bad_frame_of_a_living_owner_is_waited_for_and_then_passed(tmp_path: P
     cursor.commit(len(EVENTS), Outcome(delivered=len(EVENTS) - 1))
     assert cursor.account().dropped == {"damaged": 1}
     assert cursor.account().balance == 0
+
+
+def test_a_lost_page_of_a_living_owner_costs_what_was_on_it(tmp_path: Path) -> None:
+    """A segment that begins with zeros has not been made in vain where sound frames lie behind them."""
+    spool = Spool(SpoolSettings(tmp_path, "shop"))
+    lines = [b'{"n":%d,"x":"%s"}' % (n, b"x" * 1000) for n in range(200)]
+    for line in lines:
+        spool.offer(line)
+    assert len(spool.numbers()) > 1
+    with (spool.home.path / "00000001.seg").open("r+b") as file:
+        file.write(bytes(4096))
+    reader = Reader(spool, patience=0.0)
+    found: list[bytes] = []
+    for _ in range(20):
+        found += reader.read(1000, 1 << 20)[1]
+    assert found == lines[4:]
+    spool.close()
 
 
 def changes(whole: bytes) -> Iterator[tuple[int, bytes]]:
