@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["LineBlocks"]
 
 _LONG: Final = 64 * 1024  # in longer lines what is bounded per event has to be looked at
-_AT_ONCE: Final = 500  # lines: enough that a call for all of them costs little for each
-_BYTES_AT_ONCE: Final = 160 * 1024
-_MAX_BYTES: Final = 256 * 1024  # a frame: its cost vanishes, and it fits the smallest spool
+_AT_ONCE: Final = 1000  # lines: enough that a call for all of them costs little for each
+_BYTES_AT_ONCE: Final = 320 * 1024  # what a file's chunk completes, in one block
+_MAX_BYTES: Final = 384 * 1024  # a frame: its cost vanishes, and the smallest spool has room for two
 _FIRST: Final = 32  # lines to learn from
 _AGAIN: Final = 16  # refused lines after which it learns anew, and then twice as many
 _RARELY: Final = 256  # learning costs what some fifty lines cost that go the line way

@@ -65,8 +65,8 @@ def test_chunks_of_any_size(kind: str, longest: int, taken: list[bytes]) -> None
         fed += len(chunk)
         for block, size in feed.feed(chunk):
             lines = list(block)
-            assert len(lines) == len(block) <= 500
-            assert len(block.payload) <= 256 << 10 or len(lines) == 1
+            assert len(lines) == len(block) <= 1000
+            assert len(block.payload) <= 384 << 10 or len(lines) == 1
             found += lines
             took += size
             if kind != "odd":  # where a traceback is one record, and a blank line none

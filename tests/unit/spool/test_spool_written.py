@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from logferry.shipper.core.block import Block
 from logferry.shipper.floor import FLOOR
-from logferry.shipper.spool import Spool
+from logferry.shipper.ports import Outcome
+from logferry.shipper.spool import Spool, SpoolSet
 
 
 def _maps_of_segments() -> list[str]:
@@ -59,3 +61,26 @@ def test_a_disk_that_takes_a_part_gets_the_rest(
     expected = [(b'{"n":%d}' % number, b'{"m":%d}' % number) for number in range(3)]
     assert list(batch.lines) == [line for pair in expected for line in pair]
     assert [one.columns for one in batch.beside] == [b"told" * 9] * 3
+
+
+def test_the_smallest_spool_has_room_for_the_largest_blocks(make_spool: Callable[..., Spool]) -> None:
+    """One after the other, as a sink takes them: no frame waits for room that there never will be."""
+    spool = make_spool(max_bytes=1 << 20, when_full="block")
+    cursor, spools = spool.own_cursor("a"), SpoolSet(spool.settings, spool)
+    line = b'{"note":"%s"}' % (b"x" * 370)
+    count = 384 * 1024 // (len(line) + 1)
+    taken: list[int] = []
+    until = time.monotonic() + 20
+
+    def take() -> None:
+        while (batch := cursor.read(5_000, 8 << 20)) is not None:
+            taken.extend(batch.sequences)
+            cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+        spools.reclaim(["a"])
+        assert time.monotonic() < until, "the spool is full, and all of it is taken"
+        time.sleep(0.01)
+
+    for _ in range(6):
+        spool.append(Block(b"\n".join([line] * count), count), b"position", "app", take)
+    take()
+    assert len(taken) == 6 * count
