@@ -230,10 +230,14 @@ class Spool:
         Not where memory stands in for the disk: who tells it notes that it was told, and is killed then.
         """
         with suppress(Full), self._lock:
-            if not self.closed and self.state != "degraded":
+            if not self.closed and not self._stands_in():
                 self._place(EVENT, b"", bytes(event), 1, evict=False)
-                return self.state != "degraded"
+                return not self._stands_in()
         return False
+
+    def _stands_in(self) -> bool:
+        """Say whether memory stands in for the disk."""
+        return self.state == "degraded"
 
     def append(
         self,
