@@ -9,7 +9,7 @@ them. It gives byte for byte what the plain way gives, or raises `Unfit`; then t
 - What has one length in all events is one piece, from the timestamp on (`rows`): texts of one length, and
   what all have alike. Behind the first field that varies: a field with few values by a table of framed pairs;
   numbers as `loop` writes them; other texts one by one, as long as they are short.
-- Lines are from 128 to some 4000 bytes long: then what opens them is found in a table.
+- Entries are at most some 4000 bytes long: then what opens them and their lines is found in a table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...core.rows import Rows, parted
 from ...model import Beside
 from .loop import column
 from .metadata import frame_pairs, openings
-from .protobuf import field_two, opens
+from .protobuf import field_two
 
 __all__ = ["TIME", "Columned", "Unfit"]
 
@@ -36,8 +36,8 @@ _TYPES: Final[Mapping[str, frozenset[type]]] = {
     "boolean": frozenset((bool, _NONE)),
     "number": frozenset((int, float, _NONE)),
 }
-_SHORTEST: Final = 128
-_OPENING: Final = 3  # what stands before a line of 128 bytes or more
+_UNIT: Final = 1 << 24  # more than the bytes of any line
+_KEPT: Final = 8192
 TIME: Final = 27
 """The length of a time."""
 
@@ -50,7 +50,7 @@ class _Pieces:
     """The pieces of entries behind the line: bytes that all have, or one piece for each.
 
     Up to the first that varies in length they are one: a row. `size` is what all have beside it, `sizes` are
-    what varies.
+    what varies, times `_UNIT`.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -85,7 +85,7 @@ class _Pieces:
         if sizes.count(sizes[0]) == len(sizes):
             self.size += sizes[0]
         else:
-            self.sizes.append(map(sizes.__getitem__, codes))
+            self.sizes.append(map([size * _UNIT for size in sizes].__getitem__, codes))
         self.made.append(list(map(framed.__getitem__, codes)))
 
     def uneven(self, sizes: Iterable[int], *pieces: Sequence[bytes]) -> None:
@@ -130,10 +130,10 @@ class Columned:
         count, lengths = len(lines), list(map(len, lines))
         try:
             pieces = self._pieces(rows, start, start + count)
-            opening = _opening(lengths, rows.size + pieces.size, pieces.sizes)
+            openings = _openings_of(lengths, rows.size + pieces.size, pieces.sizes)
         except IndexError:
             raise Unfit from None
-        parts = [*opening, lines, rows.made(count), *pieces.made]
+        parts = [openings, lines, rows.made(count), *pieces.made]
         keys = [self._values(name, start, start + count) for name in self._labels]
         if all(isinstance(key, repeat) for key in keys):
             put(tuple([next(iter(key)) for key in keys]), count, _joined(parts, count))
@@ -173,33 +173,33 @@ class Columned:
         return pieces
 
 
-def _opening(lengths: Sequence[int], size: int, sizes: Sequence[Iterable[int]]) -> list[Sequence[bytes]]:
+def _openings_of(lengths: Sequence[int], size: int, sizes: Sequence[Iterable[int]]) -> list[bytes]:
     """Return what opens entries and their lines, of these lengths with their breaks. Raises IndexError.
 
     An entry has `size` bytes more than its line, and what `sizes` say.
     """
-    if not sizes:
-        return [list(map(_heads(size).__getitem__, lengths))]
-    if min(lengths) <= _SHORTEST:
-        raise IndexError
     wholes: Iterable[int] = lengths
     for more in sizes:
         wholes = map(add, wholes, more)
-    return [
-        list(map(opens(_OPENING + size).__getitem__, wholes)),
-        list(map(_begins().__getitem__, lengths)),
-    ]
+    return list(map(_heads(size).__getitem__, wholes))
 
 
 class _Heads(dict[int, bytes]):
-    """What opens an entry and its line, by the line's length with its break; `size` as for `_opening`."""
+    """What opens an entry and its line, by the line's length with its break and, times `_UNIT`, what varies.
+
+    `size` as for `_openings_of`.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def __missing__(self, length: int) -> bytes:
+    def __missing__(self, whole: int) -> bytes:
+        more, length = divmod(whole, _UNIT)
         begin = _begins()[length]
-        head = self[length] = field_two()[len(begin) + length + self._size] + begin
+        head = field_two()[len(begin) + length + self._size + more] + begin
+        if len(self) >= _KEPT:
+            self.clear()
+        self[whole] = head
         return head
 
 
@@ -246,9 +246,12 @@ def _write(pieces: _Pieces, name: str, type_: str, values: Sequence[Any]) -> Non
 
 @lru_cache(256)
 def _openings(name: str) -> tuple[Sequence[bytes], Sequence[int]]:
-    """Return what stands before a value of each short length, and how long the pair is; of none: nothing."""
+    """Return what stands before a value of each short length, and how long the pair is (times `_UNIT`).
+
+    Of none: nothing.
+    """
     before = [b"", *(text.encode() for text in openings(name)[1:])]
-    return before, [0, *(len(text) + length for length, text in enumerate(before[1:], 1))]
+    return before, [0, *((len(text) + length) * _UNIT for length, text in enumerate(before[1:], 1))]
 
 
 def _fits(columns: Columns, labels: Sequence[str], metadata: Sequence[str], types: Mapping[str, str]) -> bool:
@@ -264,7 +267,7 @@ def _fits(columns: Columns, labels: Sequence[str], metadata: Sequence[str], type
         if name in columns.even:
             if str not in kinds:
                 return False
-        else:
+        elif name not in columns.each or name in labels or str in kinds:  # numbers' texts are right for any
             values = columns.few[name][0] if name in columns.few else columns.each.get(name)
             if not kinds.issuperset(map(type, (columns.alike.get(name),) if values is None else values)):
                 return False

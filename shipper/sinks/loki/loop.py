@@ -94,13 +94,13 @@ class Plan:
 
 
 def column(values: Sequence[Any]) -> list[bytes]:
-    """Return numbers (floats below 1e16, or None) as `text_of` writes them."""
+    """Return numbers, or None, as `text_of` writes them; anything else as well."""
     try:
         text = orjson.dumps(values)
     except TypeError:  # a whole number of more than 64 bits
         return [text_of(value).encode() for value in values]
     # JSON's text is Python's, but for exponents and what is less than 0.0001.
-    if b"e" in text or b"0.0000" in text:
+    if b"e" in text or b'"' in text or b"0.0000" in text:  # true and false have an e
         return [text_of(value).encode() for value in values]
     found = text[1:-1].split(b",")
     return [b"" if number == b"null" else number for number in found] if b"n" in text else found

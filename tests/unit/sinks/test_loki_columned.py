@@ -16,6 +16,7 @@ from logferry.handlers.schema import FIELDS
 from logferry.shipper.core.columns import Columns, pack, unpack
 from logferry.shipper.core.ended import Ended, cut
 from logferry.shipper.model import Batch, Beside
+from logferry.shipper.sinks.loki.columned import Columned
 from logferry.shipper.sinks.loki.express import Express
 from logferry.shipper.sinks.loki.labels import LabelGuard
 from logferry.shipper.sinks.loki.protobuf import push_request
@@ -177,6 +178,24 @@ def test_usual_events_are_not_decoded(first: int, seconds: int, framed: list[int
     assert sum(framed) == 1100
 
 
+@pytest.mark.parametrize(
+    "odd", [True, False, "", "x", "1,2", 'é"', 1, -(2**63), 1e300, 1e-7, "m" * 200], ids=str
+)
+def test_numbers_that_are_none_are_written_as_they_are(odd: Any, framed: list[int]) -> None:
+    """A value of another type among a field's numbers, as the plain way has it, or left to others."""
+    chance = random.Random(2)
+    events = [request(number, chance) for number in range(20)]
+    events[9]["duration_ms"] = odd
+    columns = columns_of(events)
+    columns.few.pop("duration_ms", None)
+    columns.each["duration_ms"] = [event["duration_ms"] for event in events]
+    lines = [orjson.dumps(event) for event in events]
+    batch = Batch(SPOOL, range(1000, 1020), lines, beside=[Beside(1000, 20, pack(columns))])
+    found = fast(router(), batch)
+    assert found is None or found == plain(batch)
+    assert sum(framed) == (0 if len(str(odd)) > 99 and isinstance(odd, str) else 20)
+
+
 WRONG: dict[str, Any] = {
     "a type that is not the field's": {"status_code": 200.0},
     "true for a number": {"status_code": True},
@@ -187,30 +206,45 @@ WRONG: dict[str, Any] = {
 }
 
 
+def test_a_label_has_the_type_of_its_field() -> None:
+    """1 and true are equal and have different texts: a stream's text is found by its labels' values."""
+    columns = Columns(2, ["timestamp", "status_code"], {}, {}, {}, {"status_code": [1, True]})
+    columns.alike["timestamp"] = stamp(0, 5)
+    beside, types = Beside(1000, 2, pack(columns)), {"status_code": "integer"}
+    assert not Columned(beside, ("status_code",), (), types).fits
+    assert Columned(beside, (), ("status_code",), types).fits
+
+
+@pytest.mark.parametrize("way", ["usual", "each"])
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_not_usual_is_left_to_others(wrong: str, framed: list[int]) -> None:
+def test_what_is_not_usual_is_left_to_others(wrong: str, way: str, framed: list[int]) -> None:
     """One such event among a frame's: none of the frame is framed by its columns."""
     chance = random.Random(2)
     events = [request(number, chance) | {"timestamp": stamp(0, 7)} for number in range(20)]
     events[9] |= WRONG[wrong]
-    packed = pack(columns_of(events))
+    columns = columns_of(events)
+    name = next(iter(WRONG[wrong]))
+    if way == "each" and columns.few.pop(name, None):
+        columns.each[name] = [event.get(name) for event in events]
+    packed = pack(columns)
     lines = [orjson.dumps(event) for event in events]
     batch = Batch(SPOOL, range(1000, 1020), lines, beside=[Beside(1000, 20, packed)])
     found = fast(router(), batch)
     assert found is None or found == plain(batch)
-    assert not sum(framed)
+    # A number's text is what it is, whatever its field's type.
+    assert sum(framed) == (20 if way == "each" and name == "status_code" else 0)
 
 
-@pytest.mark.parametrize("size", [0, 4100])
-def test_lines_without_a_table_are_decoded(size: int, framed: list[int]) -> None:
-    """One short line among a frame's, or a long one."""
+@pytest.mark.parametrize(("size", "by_columns"), [(0, 20), (4100, 0)])
+def test_lines_without_a_table_are_decoded(size: int, by_columns: int, framed: list[int]) -> None:
+    """One long line among a frame's; a short one has its place in the table."""
     events = [request(number, random.Random(4)) for number in range(20)]
     events[9] = {"timestamp": stamp(0, 9), "level": "INFO", "message": "m" * size}
     lines = [orjson.dumps(event) for event in events]
     beside = [Beside(1000, 20, pack(columns_of(events)))]
     batch = Batch(SPOOL, range(1000, 1020), lines, beside=beside)
     assert fast(router(), batch) == plain(batch)
-    assert framed == [0]
+    assert framed == [by_columns]
 
 
 def test_columns_that_are_not_whole_are_not_believed(framed: list[int]) -> None:
