@@ -15,14 +15,15 @@ Rules
   It is tried first, kept with the place, and says None when it is not certain of a record.
 - Redaction sees the assembled event in plain JSON types, before the size is bounded: a secret cannot hide in
   a cut.
-- Levels are the standard five, by number, whatever `addLevelName` did: the nearest one below.
+- Levels are the standard five, by number, whatever `addLevelName` did: the nearest one below (`severity.py`).
+- What is not as usual of a record is taken from it by `handlers/parts.py`; of one whose parts raise,
+  `handlers/last_resort.py` says what can still be said.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Mapping
 from itertools import islice
 from types import MappingProxyType
@@ -37,13 +38,15 @@ from .context import OTEL, current, raw
 from .encoding import MAX_EVENT, encode, normalise, normalise_marked, shrink
 from .failure import describe, describe_text
 from .filters import untouched
+from .last_resort import emergency, plainly, torn
 from .outlet import Violation
+from .parts import NOT_EXTRAS, STANDARD, THROUGH, message_of, not_formatted
 from .pattern import FAILS, error_pattern
-from .plain import clean_text, safe_repr
+from .plain import safe_repr
 from .schema import Schema
+from .severity import BY_NAME, BY_NUMBER, level_name
 from .shape import Shape, make_shape
 from .typed import Held, Line, Misfit, Place, compile_line, make_place, prover
-from .unformatted import unformatted
 
 __all__ = ["EventBuilder", "Redaction", "level_name"]
 
@@ -61,13 +64,10 @@ class _Mark:
     __slots__ = ()
 
 
-_STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
 # What follows in a key. Not text, so that no name can be mistaken for one.
 _RECORD: Final = _Mark()
 _FIELDS: Final = _Mark()
 _ORIGIN: Final = _Mark()
-# Not extras (makeRecord refuses them): other handlers' formatters leave them in the record.
-_NOT_EXTRAS: Final = _STANDARD | {"message", "asctime"}
 _MAX_PLANS: Final = 1_024
 # A shape gets its own code when it has come this often: names that are different each time never cost that.
 _WORTH_CODE: Final = 8
@@ -78,32 +78,10 @@ _MAX_PLACES: Final = 4_096
 _EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
 # A name of this module: found in one step where `logging.LogRecord` takes two.
 _PLAIN_RECORD: Final = logging.LogRecord
-_HAS_TASK_NAME: Final = "taskName" in _STANDARD
-_OWN: Final = len(_STANDARD)
-
-_BY_NUMBER: Final = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
-_BY_NAME: Final = {
-    "TRACE": "DEBUG",
-    "DEBUG": "DEBUG",
-    "NOTSET": "DEBUG",
-    "INFO": "INFO",
-    "SUCCESS": "INFO",
-    "NOTICE": "INFO",
-    "WARN": "WARNING",
-    "WARNING": "WARNING",
-    "ERR": "ERROR",
-    "ERROR": "ERROR",
-    "EXCEPTION": "ERROR",
-    "CRITICAL": "CRITICAL",
-    "FATAL": "CRITICAL",
-    "EMERG": "CRITICAL",
-    "ALERT": "CRITICAL",
-    "PANIC": "CRITICAL",
-}
-
+_HAS_TASK_NAME: Final = "taskName" in STANDARD
+_OWN: Final = len(STANDARD)
 
 _modules: Final = sys.modules
-_THROUGH: Final = (KeyboardInterrupt, SystemExit)
 
 
 class Redaction(Protocol):
@@ -118,15 +96,6 @@ class Redaction(Protocol):
         decided about names can be kept.
         """
         ...
-
-
-def level_name(level: object) -> str:
-    """Return the standard name of a level given by number (the nearest below; under 10: DEBUG) or by name."""
-    if isinstance(level, str):
-        return _BY_NAME.get(level.strip().upper(), "INFO")
-    if isinstance(level, (int, float)) and level == level:  # noqa: PLR0124 - is not NaN
-        return _BY_NUMBER[max(10, min(50, int(min(max(level, 0), 50)) // 10 * 10))]
-    return "INFO"
 
 
 class _Plan:
@@ -191,12 +160,12 @@ class EventBuilder:
             message = own["msg"]
             arguments = own["args"]
             if type(message) is not str or type(record) is not _PLAIN_RECORD:
-                message = _message(record)
+                message = message_of(record)
             elif arguments:
                 try:
                     message = message % arguments
                 except BaseException as failed:  # noqa: BLE001 - arguments may raise anything when formatted
-                    message = _unformatted(message, arguments, failed)
+                    message = not_formatted(message, arguments, failed)
             created = own["created"]
             try:
                 second, text = LAST[0]
@@ -225,12 +194,12 @@ class EventBuilder:
             own_record = untouched(record)
             if own_record is not record:
                 tried = None
-            level = _BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
+            level = BY_NUMBER.get(own["levelno"]) or level_name(own["levelno"])
             return self._build(own_record, context, (moment, level, message), (task, error), tried)
-        except _THROUGH:
+        except THROUGH:
             raise
         except BaseException as failed:  # noqa: BLE001 - a record that was taken apart: its words still arrive
-            return self._last_resort(record, failed)
+            return self._repaired(*torn(record), failed)
 
     def _build(
         self,
@@ -292,7 +261,7 @@ class EventBuilder:
                 context = self._context()
             except Exception:  # noqa: BLE001 - a context provider of the application's
                 context = _EMPTY
-            name = _BY_NAME.get(level) or level_name(level)
+            name = BY_NAME.get(level) or level_name(level)
             text = message if type(message) is str else safe_repr(message, str)
             moment = stamp(timestamp)
             error = describe(exc_info) if exc_info else None
@@ -310,11 +279,11 @@ class EventBuilder:
                 pass
             parts = {"context": context, "fields": given, "origin": origin}
             return self._compose((moment, name, text), logger, parts, error, (where, tried))
-        except _THROUGH:
+        except THROUGH:
             raise
         except BaseException as failed:  # noqa: BLE001 - a mapping that misbehaves: what it holds still arrives
             head = (level, message, timestamp)
-            return self._repaired(head, given, {**_plainly(origin), "logger": logger}, exc_info, failed)
+            return self._repaired(head, given, {**plainly(origin), "logger": logger}, exc_info, failed)
 
     def _compose(
         self,
@@ -464,7 +433,7 @@ class EventBuilder:
         return plan
 
     def _record_shape(self, context: Mapping[str, object], own: Mapping[str, object]) -> Shape:
-        return make_shape(self.schema, context, [name for name in own if name not in _NOT_EXTRAS])
+        return make_shape(self.schema, context, [name for name in own if name not in NOT_EXTRAS])
 
     def _keep(self, key: tuple[object, ...], plan: _Plan) -> _Plan:
         # 1, 1.0 and True are equal keys with different names: only text (and our marks) are kept.
@@ -473,17 +442,6 @@ class EventBuilder:
                 self._plans.clear()
             self._plans[key] = plan
         return plan
-
-    def _last_resort(self, record: object, failed: BaseException) -> bytes:
-        """Return what can still be said of a record that lacks attributes, or whose attributes misbehave."""
-        own: dict[str, Any] = getattr(record, "__dict__", {})
-        message = _formatted(own.get("msg", ""), own.get("args"))
-        fields = {name: value for name, value in own.items() if name not in _NOT_EXTRAS}
-        origin = {name: own.get(key) for name, key in RECORD.items()}
-        origin |= {"logger": own.get("name", ""), "task": own.get("taskName")}
-        origin["stack_info"] = own.get("stack_info")
-        head = (own.get("levelno", 20), message, own.get("created"))
-        return self._repaired(head, fields, _plainly(origin), own.get("exc_info"), failed)
 
     def _repaired(
         self,
@@ -498,13 +456,13 @@ class EventBuilder:
         message = head[1] if type(head[1]) is str else safe_repr(head[1], str)
         try:
             try:
-                context = _plainly(self._context())
+                context = plainly(self._context())
             except Exception:  # noqa: BLE001 - a context provider of the application's
                 context = {}
-            plain = _plainly(fields)
+            plain = plainly(fields)
             try:
                 error = describe(exc_info) if exc_info else None
-            except _THROUGH:
+            except THROUGH:
                 raise
             except BaseException:  # noqa: BLE001 - its truth or its type raises
                 error = None
@@ -516,59 +474,7 @@ class EventBuilder:
                 make_shape(self.schema, context, plain), (moment, level, message), parts, made
             )
         except Exception:  # noqa: BLE001 - nothing that is logged may fail
-            return self._emergency(level, message, failed)
-
-    def _emergency(self, level: str, message: str, error: BaseException) -> bytes:
-        schema = self.schema
-        event = {
-            "timestamp": stamp(time.time()),
-            "level": level,
-            "service": schema.service,
-            "trace_id": "",
-            "span_id": "",
-            "message": message,
-            "environment": schema.environment,
-            "host": schema.host,
-            "extra": {"record_error": safe_repr(error)},
-        }
-        try:
-            return encode(event if self._clean is None else self._clean(event, ()))
-        except Exception:  # noqa: BLE001 - a redactor that raises must not let the message through
-            return encode({**event, "message": "<not shown: redaction failed>", "extra": {}})
-
-
-def _plainly(mapping: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return what a mapping holds, made plain; nothing when it is no mapping at all."""
-    plain = normalise(mapping)
-    return plain if type(plain) is dict else {}
-
-
-def _message(record: logging.LogRecord) -> str:
-    """Return the record's message; what cannot be formatted is shown with its arguments."""
-    if type(record) is logging.LogRecord:
-        return _formatted(record.msg, record.args)
-    try:
-        text: object = record.getMessage()  # a record of the application's own kind may format in its own way
-        return clean_text(text if isinstance(text, str) else str(text))
-    except _THROUGH:
-        raise
-    except BaseException:  # noqa: BLE001 - whatever it raises: its parts are shown
-        return _formatted(record.msg, record.args)
-
-
-def _formatted(message: object, arguments: object) -> str:
-    try:
-        text = message if type(message) is str else clean_text(str(message))
-        return text % arguments if arguments else text
-    except BaseException as failed:  # noqa: BLE001 - arguments may raise anything when formatted
-        return _unformatted(message, arguments, failed)
-
-
-def _unformatted(message: object, arguments: object, failed: BaseException) -> str:
-    """Return the parts of a message that could not be formatted, and why; an interrupt goes on."""
-    if isinstance(failed, _THROUGH):
-        raise failed
-    return unformatted(message, arguments, failed)
+            return emergency(self.schema, self._clean, level, message, failed)
 
 
 def _failure(record: logging.LogRecord) -> dict[str, Any] | None:
