@@ -12,24 +12,28 @@ _NONE: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 class Block(Sequence[bytes]):
-    r"""Lines joined by `\n` (none at the end), and their number. Splits only for who looks at a line.
+    r"""Lines joined by `\n`, and their number. Splits only for who looks at a line.
 
+    `ended`: the last line has a break, too; encoders leave one, and cutting it off would copy them all.
     `left_out` counts lines that transforms left out: a block of nothing else is still to be appended, for the
     books, and is therefore true. `violations` are reasons by the place of the line that broke the schema.
     `columns` (packed, see `columns.py`) say by field what the lines hold; empty: nobody has written it down.
     """
 
-    __slots__ = ("_count", "columns", "left_out", "payload", "violations")
+    __slots__ = ("_count", "_text", "columns", "left_out", "size", "violations")
 
     def __init__(
         self,
-        payload: bytes,
+        text: bytes,
         count: int,
         left_out: int = 0,
         violations: Mapping[int, str] = _NONE,
         columns: bytes = b"",
+        *,
+        ended: bool = False,
     ) -> None:
-        self.payload = payload
+        self.size = len(text) - ended
+        self._text = text
         self.left_out = left_out
         self.violations = violations
         self.columns = columns
@@ -52,5 +56,10 @@ class Block(Sequence[bytes]):
         """Return a line, or a list of them."""
         return self._lines()[index]
 
+    @property
+    def payload(self) -> bytes | memoryview:
+        """The lines as they stand in a frame."""
+        return self._text if self.size == len(self._text) else memoryview(self._text)[: self.size]
+
     def _lines(self) -> list[bytes]:
-        return self.payload.split(b"\n") if self._count else []
+        return self._text[: self.size].split(b"\n") if self._count else []

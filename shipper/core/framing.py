@@ -51,6 +51,7 @@ __all__ = [
     "SHUTDOWN",
     "SIFTED",
     "VIOLATION",
+    "Buffer",
     "Frame",
     "beside",
     "checksum",
@@ -66,6 +67,7 @@ __all__ = [
 ]
 
 Buffer: TypeAlias = "bytes | memoryview"
+"""What is only read."""
 
 MARKER = 0x1E
 HEADER = Struct("<BBHIQII")
@@ -121,7 +123,7 @@ def _start(salt: int, kind: int, prefix: int, length: int, sequence: int, count:
 
 
 def header(
-    salt: int, kind: int, prefix: bytes, rest: bytes, sequence: int, count: int, told: bytes = b""
+    salt: int, kind: int, prefix: bytes, rest: Buffer, sequence: int, count: int, told: bytes = b""
 ) -> bytes:
     """Return the header of a frame of `prefix`, `told` and `rest`; these are not joined for it."""
     length = len(prefix) + len(told) + len(rest)

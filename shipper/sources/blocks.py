@@ -152,8 +152,8 @@ class LineBlocks:
                 while len(part) > 1 and (size := sum(map(len, part))) > room:
                     part = part[: max(1, int(len(part) * room / size * 0.98))]
             block = self._block(part, _some(given, at, at + len(part)), text)
-            while len(block.payload) > _MAX_BYTES and len(part) > 1:  # all of it made in vain
-                self._grows = 1.1 * len(block.payload) / max(1, sum(map(len, part)))
+            while block.size > _MAX_BYTES and len(part) > 1:  # all of it made in vain
+                self._grows = 1.1 * block.size / max(1, sum(map(len, part)))
                 part = part[: len(part) // 2]
                 block = self._block(part, given[at : at + len(part)])
             at += len(part)
@@ -438,7 +438,7 @@ class _Parts:
             return
         stay = set(left)
         taken = [place for at, place in enumerate(self.places) if at not in stay]
-        self._events.update(zip(taken, block.split(b"\n") if taken else (), strict=True))
+        self._events.update(zip(taken, block[:-1].split(b"\n") if taken else (), strict=True))
         self.choose(left)
 
     def others(self) -> None:
@@ -449,7 +449,7 @@ class _Parts:
     def result(self, line_way: Callable[[int, bytes], bytes | None]) -> Block:
         """Return the events of all lines; those that have none yet are asked for."""
         if self._whole is not None:
-            return Block(self._whole, len(self._all), columns=self._columns)
+            return Block(self._whole, len(self._all), columns=self._columns, ended=True)
         made = []
         for place, line in enumerate(self._all):
             event = self._events.get(place)

@@ -125,7 +125,7 @@ class JsonShape:
         return not self._nested or set(map(_LAST, lines)) == _END
 
     def take(self, rows: list[Any]) -> tuple[bytes, list[int], bytes]:
-        """Return the events of decoded `rows` as one block, and the places of lines that are left out.
+        """Return the events of decoded `rows`, a line break behind each, and the places of lines left out.
 
         When none is left out, the events' columns come third.
         """
@@ -147,7 +147,7 @@ class JsonShape:
             for row in rows:
                 row.__class__ = written
         columns = b"" if left else self._teller.tell(decoded, proven, moment)
-        return self._encode(rows)[:-1], left, columns
+        return self._encode(rows), left, columns
 
     def _check(self, decoded: Decoded, odd: set[int]) -> dict[str, bytes]:
         """Make of values what events have. `odd` gets what others must do.

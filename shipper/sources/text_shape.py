@@ -72,7 +72,7 @@ class TextShape:
         self._encode = msgspec.json.Encoder().encode_lines
 
     def take(self, lines: Sequence[bytes], block: bytes) -> tuple[bytes, list[int]]:
-        """Return the events of `lines` as one block, and the places of lines that are left out.
+        """Return the events of `lines`, a line break behind each, and the places of lines that are left out.
 
         None of the lines is blank, ends with white space or holds a line break; `block` is them, joined.
         """
@@ -103,7 +103,7 @@ class TextShape:
             if level in FAILS:
                 text = texts[place]
                 rows[place] = _Failed(front, times[place], level, text, error_pattern(text, None))
-        return self._encode(rows)[:-1], left
+        return self._encode(rows), left
 
     def _levels(self, texts: Sequence[str], begin: int) -> list[str]:
         """Return the levels. Up to `begin` (unless 0) every text is a time and nothing else.

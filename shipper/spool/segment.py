@@ -17,7 +17,7 @@ from struct import Struct
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
-from ..core.framing import COUNT_FACTOR, EVENT, HEADER_SIZE, KIND_FACTOR, PRIME, SEAL, encode, salt_of
+from ..core.framing import COUNT_FACTOR, EVENT, HEADER_SIZE, KIND_FACTOR, PRIME, SEAL, Buffer, encode, salt_of
 from .pages import let_go, touch
 
 __all__ = [
@@ -212,7 +212,7 @@ class Writable:
         if len(data) > HEADER_SIZE:
             self.buffer[at + HEADER_SIZE : at + len(data)] = data[HEADER_SIZE:]
 
-    def put_all(self, at: int, parts: Sequence[bytes]) -> None:
+    def put_all(self, at: int, parts: Sequence[Buffer]) -> None:
         """Copy parts in, one behind the other; the first is a frame's header."""
         for part in parts:
             self.buffer[at : at + len(part)] = part
@@ -289,7 +289,7 @@ class WritableFile(Writable):
             done = os.pwrite(self.fd, data, at)
             data, at = data[done:], at + done
 
-    def put_all(self, at: int, parts: Sequence[bytes]) -> None:
+    def put_all(self, at: int, parts: Sequence[Buffer]) -> None:
         """Copy parts into the map, or write them as one."""
         if self.mapped:
             super().put_all(at, parts)

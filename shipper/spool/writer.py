@@ -46,6 +46,7 @@ from ..core.framing import (
     SHUTDOWN,
     SIFTED,
     VIOLATION,
+    Buffer,
     columned,
     header,
     mark,
@@ -256,8 +257,6 @@ class Spool:
             return self._next
         given = lines
         lines, payload, left_out, marked = _sifted(lines)
-        if not isinstance(lines, Block) and lines and payload.count(b"\n") != len(lines) - 1:
-            payload = b"\n".join(line.replace(b"\n", b" ") for line in lines)
         kind, told = SIFTED if left_out or marked else LINES, b""
         if kind == LINES and isinstance(given, Block) and given.columns:
             kind, told = COLUMNED, columned(given.columns)
@@ -294,12 +293,17 @@ class Spool:
         held = self._supply.positions.get(source)
         return held if held is not None else self._before().get(source, b"")
 
+    def look_again(self) -> None:
+        """Look anew for the positions of those before it: one of them has ended only now."""
+        self._past = None
+
     def _before(self) -> dict[str, bytes]:
         """Return the positions that were known when they were first asked for."""
-        if self._past is None:
+        past = self._past
+        if past is None:
             path = self.settings.path
-            self._past = known_positions(path / file_name(self.settings.service)) if path else {}
-        return self._past
+            past = self._past = known_positions(path / file_name(self.settings.service)) if path else {}
+        return past
 
     def positions(self, source: str) -> dict[str, bytes]:
         """Return the newest position of each part of `source`, of this process or of those before it."""
@@ -315,7 +319,7 @@ class Spool:
         return SourceAppender(self, source)
 
     def _place(
-        self, kind: int, prefix: bytes, rest: bytes, count: int, *, evict: bool, told: bytes = b""
+        self, kind: int, prefix: bytes, rest: Buffer, count: int, *, evict: bool, told: bytes = b""
     ) -> int:
         """Write one frame and return its first sequence. Raises Full. The lock is held."""
         size = HEADER_SIZE + len(prefix) + len(told) + len(rest)
@@ -507,7 +511,7 @@ class Spool:
         self.closed = was_closed
 
 
-def _sifted(lines: Sequence[bytes]) -> tuple[Sequence[bytes], bytes, int, bool]:
+def _sifted(lines: Sequence[bytes]) -> tuple[Sequence[bytes], Buffer, int, bool]:
     """Return lines as they go into a frame, joined too, the number left out, whether some are marked."""
     if isinstance(lines, Block):
         if not lines.violations:
@@ -520,7 +524,10 @@ def _sifted(lines: Sequence[bytes]) -> tuple[Sequence[bytes], bytes, int, bool]:
         violations = {at: line.reason for at, line in enumerate(held) if isinstance(line, Violation)}
     for at, reason in violations.items():
         held[at] = mark(held[at], reason)
-    return held, b"\n".join(held), left_out, bool(violations)
+    payload = b"\n".join(held)
+    if held and payload.count(b"\n") != len(held) - 1:
+        payload = b"\n".join(line.replace(b"\n", b" ") for line in held)
+    return held, payload, left_out, bool(violations)
 
 
 class SourceAppender:
