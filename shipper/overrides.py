@@ -23,7 +23,8 @@ import msgspec
 
 from ..handlers import levels
 from .moment import moment
-from .spool.directory import file_name, open_private, prepare_directory, replace_file
+from .spool.directory import file_name
+from .spool.private import open_private, prepare_directory, replace_file
 
 __all__ = ["LONGEST", "Override", "Overrides", "change", "read"]
 

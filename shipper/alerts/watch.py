@@ -14,7 +14,7 @@ import msgspec
 from ...handlers.forward import suppress_thread
 from ..diagnostics import say
 from ..moment import moment
-from ..spool.directory import open_private, replace_file
+from ..spool.private import open_private, replace_file
 from .conditions import Alert, Conditions
 from .counting import Counting
 from .groups import Groups, Notice

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..spool.directory import maps_are_safe
+from ..spool.mounts import maps_are_safe
 
 if TYPE_CHECKING:
     from inotify_simple import INotify

@@ -18,7 +18,8 @@ from zlib import crc32
 import msgspec
 
 from ..model import Account
-from .directory import Home, file_name, prepare_directory
+from .directory import Home, file_name
+from .private import prepare_directory
 from .scan import last_of
 from .segment import allocate
 

@@ -1,9 +1,7 @@
 """One spool's directory: made privately, locked by its owner, read by anybody who may.
 
 Rules
-- Directories on the way are opened without following links, and must belong to this user (the topmost one
-  may belong to root): a spool in a place that strangers can prepare is refused with `PermissionError`.
-- Modes are set on the open descriptor, whatever the umask: 0700 and 0600, with a group 2750 and 0640.
+- All on the way to it, and in it, is private (`private.py`).
 - The lock is a `flock` on the file `lock`. Whoever can take it may treat the owner as dead. The descriptor
   is never inherited by programs; a forked child closes its copy and never unlocks.
 - Making a directory races with adopters: after `flock` the creator looks whether its lock file is still
@@ -15,11 +13,9 @@ Rules
 from __future__ import annotations
 
 import fcntl
-import grp
 import os
 import re
 import stat
-import sys
 import threading
 import time
 import weakref
@@ -35,6 +31,7 @@ from ..core.segments import Evicted, merged
 from ..moment import moment
 from .checked import pack, unpack
 from .claim import prepare_claim
+from .private import group_id, let_group_in, open_private, prepare_directory, replace_file, restrict
 from .segment import MemorySegment, Readable, SegmentFile, segment_name
 
 __all__ = [
@@ -42,23 +39,14 @@ __all__ = [
     "Owner",
     "Shelf",
     "file_name",
-    "group_id",
     "is_directory",
     "is_spool",
-    "maps_are_safe",
     "name_of",
-    "open_private",
-    "prepare_directory",
-    "replace_file",
     "spool_directories",
 ]
 
 _SEGMENT = re.compile(r"(\d{8,})\.seg")
 _SPOOL = re.compile(r"[0-9a-f]{32}")
-# File systems whose maps and writes are coherent and whose pages do not vanish with a server.
-_LOCAL = frozenset(
-    ("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "overlay", "zfs", "f2fs", "bcachefs", "jfs")
-)
 
 
 class Shelf(Protocol):
@@ -124,114 +112,6 @@ def is_spool(name: str) -> bool:
     return _SPOOL.fullmatch(name) is not None
 
 
-def maps_are_safe(path: Path, mountinfo: str | None = None) -> bool:
-    """Say whether files under `path` may be mapped: known local file systems only.
-
-    `mountinfo` is the text of `/proc/self/mountinfo`; None reads it. Without one (macOS) only what lies
-    under `/Volumes` or `/Network` is distrusted.
-    """
-    if mountinfo is None:
-        try:
-            mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return sys.platform == "darwin" and not str(path).startswith(("/Volumes/", "/Network/"))
-    target = os.path.realpath(path)
-    best, kind = "", ""
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        fields, rest = left.split(), right.split()
-        if len(fields) < 5 or not rest:
-            continue
-        mount = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[4])
-        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, rest[0]
-    return kind in _LOCAL
-
-
-def open_private(path: Path, *, root_allowed: bool = False) -> int:
-    """Open a directory that is no link and belongs to this user; return the descriptor.
-
-    Raises PermissionError when it is not ours, OSError when it cannot be opened.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    owner = os.fstat(fd).st_uid
-    if owner != os.geteuid() and not (root_allowed and owner == 0):
-        os.close(fd)
-        raise PermissionError(f"{path} belongs to user {owner}: a spool directory must belong to its user")
-    return fd
-
-
-def prepare_directory(path: Path, gid: int | None, *, shared: bool = False) -> None:
-    """Make a directory with private modes if it is not there. Raises OSError.
-
-    `shared`: a group that may read may also write here: an agent under its own user keeps its places in it.
-    """
-    try:
-        path.mkdir(mode=0o700)
-    except FileExistsError:
-        return
-    fd = open_private(path)
-    try:
-        _restrict(fd, gid, directory=True, shared=shared)
-    finally:
-        os.close(fd)
-
-
-def group_id(group: str | None) -> int | None:
-    """Return the group's number; PermissionError when there is none of that name."""
-    if group is None:
-        return None
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise PermissionError(f"spool.group: there is no group {group!r} on this machine") from None
-
-
-def replace_file(
-    dir_fd: int, name: str, data: bytes, gid: int | None = None, *, durable: bool = True, by: str = "new"
-) -> None:
-    """Replace the file `name` in one step, when `durable` on the disk before it is seen. Raises OSError.
-
-    Two that do it at the same time need different words for `by`.
-    """
-    temporary = f"{name}.{by}"
-    fd = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
-    )
-    try:
-        _restrict(fd, gid, directory=False)
-        while data:  # a disk that is nearly full takes a part
-            data = data[os.write(fd, data) :]
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-
-
-def _restrict(fd: int, gid: int | None, *, directory: bool, shared: bool = False) -> None:
-    if gid is not None:
-        os.fchown(fd, -1, gid)
-        os.fchmod(fd, (0o2750 if directory else 0o640) | (0o20 if shared else 0))
-    else:
-        os.fchmod(fd, 0o700 if directory else 0o600)
-
-
-def _share(fd: int, gid: int | None, *, exactly: bool = False) -> None:
-    """Let the group into a directory of ours that was made without it; close it.
-
-    `exactly`: it has our modes, whoever made it and with what umask.
-    """
-    try:
-        info = os.fstat(fd)
-        shut_out = gid is not None and info.st_mode & 0o50 != 0o50
-        if info.st_uid == os.geteuid() and (shut_out or exactly):
-            _restrict(fd, gid, directory=True)
-    finally:
-        os.close(fd)
-
-
 class Home:
     """A spool's directory, open. `locked` says whether this process holds its lock."""
 
@@ -266,9 +146,9 @@ class Home:
         gid = group_id(group)
         base.parent.mkdir(parents=True, exist_ok=True)
         prepare_directory(base, gid)
-        _share(open_private(base, root_allowed=True), gid)
+        let_group_in(open_private(base, root_allowed=True), gid)
         prepare_directory(base / file_name(service), gid)
-        _share(open_private(base / file_name(service)), gid, exactly=True)
+        let_group_in(open_private(base / file_name(service)), gid, exactly=True)
         if delivery in ("process", "agent"):
             prepare_claim(base / file_name(service), gid)
         path = base / file_name(service) / spool
@@ -277,10 +157,10 @@ class Home:
         try:
             path.mkdir(mode=0o700)
             home.dir_fd = open_private(path)
-            _restrict(home.dir_fd, gid, directory=True)
+            restrict(home.dir_fd, gid, directory=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             home.lock_fd = os.open("lock", flags, 0o600, dir_fd=home.dir_fd)
-            _restrict(home.lock_fd, gid, directory=False)
+            restrict(home.lock_fd, gid, directory=False)
             fcntl.flock(home.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(home.lock_fd).st_nlink == 0:
                 raise FileExistsError(f"{path} was taken for a dead process's")  # noqa: TRY301 - one clean-up for all
@@ -367,7 +247,7 @@ class Home:
         """Create a new private file and return its descriptor. Raises OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=self.dir_fd)
-        _restrict(fd, self.gid, directory=False, shared=name.startswith("cursors/"))
+        restrict(fd, self.gid, directory=False, shared=name.startswith("cursors/"))
         return fd
 
     def remove_segment(self, number: int) -> bool:

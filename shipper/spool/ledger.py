@@ -22,7 +22,8 @@ from ..diagnostics import say
 from ..model import Account
 from ..moment import moment
 from .checked import pack, unpack
-from .directory import Home, is_directory, open_private, replace_file, spool_directories
+from .directory import Home, is_directory, spool_directories
+from .private import open_private, replace_file
 from .scan import created_of, positions_of
 
 __all__ = ["Ledger", "damage", "fold", "known_positions", "note_replayed", "read_ledger"]

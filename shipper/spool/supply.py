@@ -39,7 +39,8 @@ from ..core.segments import Evicted, grown, merged
 from ..diagnostics import say
 from ..floor import FLOOR
 from ..moment import moment
-from .directory import Home, file_name, maps_are_safe
+from .directory import Home, file_name
+from .mounts import maps_are_safe
 from .numbers import shares_number, with_free_number
 from .parting import keep_memory
 from .segment import (

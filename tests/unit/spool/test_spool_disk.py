@@ -15,7 +15,8 @@ from logferry.shipper.model import Account
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings, audit
 from logferry.shipper.spool.books import SLOT, Books, BooksFile
-from logferry.shipper.spool.directory import Home, file_name, maps_are_safe, name_of
+from logferry.shipper.spool.directory import Home, file_name, name_of
+from logferry.shipper.spool.mounts import maps_are_safe
 from logferry.shipper.spool.segment import WritableFile
 
 MOUNTS = r"""
