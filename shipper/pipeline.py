@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -46,6 +46,7 @@ from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
 from .ports import Sink, SinkContext, SinkKind, Source, SourceContext
 from .relay import WorkerRelay
 from .settlement import WorkerSettlement
+from .sole_reader import sole_reader
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
 from .spool.writer import SpoolClosedError
@@ -62,6 +63,7 @@ ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes le
 STATUS_EVERY = 1.0  # seconds between two looks whether there is news for `logferry top`
 LEVELS_EVERY = 1.0  # seconds between two looks for levels that were changed
 OPEN_REQUESTS = 100  # of those that a process left, so many are named
+ELSEWHERE = 0.5  # seconds between two looks whether a source's other reader has ended
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
 
 
@@ -73,12 +75,25 @@ def dead_letter_directory(settings: SpoolSettings) -> Path | None:
 
 
 class _Feeder:
-    """One source in a thread. A source that fails is started again, ever more slowly."""
+    """One source in a thread. A source that fails is started again, ever more slowly.
 
-    def __init__(self, name: str, source: Source, *, once: bool) -> None:
+    `alone`: what holds the right to read it, given what waits for that; `waited` is called when it has come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        *,
+        once: bool,
+        alone: Callable[[Callable[[], bool]], AbstractContextManager[bool]],
+        waited: Callable[[], None],
+    ) -> None:
         self.name = name
         self._source = source
         self._once = once
+        self._alone = alone
+        self._waited = waited
         self._stopping = threading.Event()
         self.error = ""
         self.thread = threading.Thread(target=self._run, name=f"logferry-source-{name}", daemon=True)
@@ -90,6 +105,21 @@ class _Feeder:
 
     def _run(self) -> None:
         suppress_thread()
+        with self._alone(self._wait) as may:
+            if not may:
+                return
+            if self.error:
+                self.error = ""
+                self._waited()
+            self._read()
+
+    def _wait(self) -> bool:
+        """Wait a moment for who reads it now; False: no longer."""
+        self.error = "another process reads it: one with the same spool, service and name of the source"
+        say("WARNING", f"source {self.name}: {self.error}", f"source {self.name} elsewhere")
+        return not self._once and not self._stopping.wait(ELSEWHERE)
+
+    def _read(self) -> None:
         wait = 1.0
         while not self._stopping.is_set():
             try:
@@ -294,7 +324,11 @@ class Pipeline:
                 self._relay,
                 WorkerSettlement(self._workers, lambda: self._looked),
             )
-            self._feeders.append(_Feeder(spec.name, spec.kind.build(spec.options, context), once=once))
+            source = spec.kind.build(spec.options, context)
+            alone = partial(sole_reader, self._service() if spec.kind.sole else None, spec.name)
+            self._feeders.append(
+                _Feeder(spec.name, source, once=once, alone=alone, waited=self.spool.look_again)
+            )
         for feeder in self._feeders:
             feeder.thread.start()
         return self._feeders

@@ -241,13 +241,17 @@ class SourceFactory(Protocol[C_contra]):
 
 @dataclass(frozen=True, slots=True)
 class SourceKind(Generic[C]):
-    """A source type as the registry knows it. `needs` and `extra` are as for `SinkKind`."""
+    """A source type as the registry knows it. `needs` and `extra` are as for `SinkKind`.
+
+    `sole`: one process reads it at a time, for another would read the same (`shipper/sole_reader.py`).
+    """
 
     type: str
     config: builtins.type[C]
     build: SourceFactory[C]
     needs: tuple[str, ...] = ()
     extra: str = ""
+    sole: bool = False
 
 
 @dataclass(slots=True)

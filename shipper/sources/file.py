@@ -535,4 +535,4 @@ def _build(config: FileConfig, context: SourceContext, /) -> FileSource:
     return FileSource(config, context)
 
 
-SOURCE: Final = SourceKind("file", FileConfig, _build)
+SOURCE: Final = SourceKind("file", FileConfig, _build, sole=True)

@@ -209,4 +209,6 @@ def _build(config: JournaldConfig, context: SourceContext, /) -> JournaldSource:
     return JournaldSource(config, context)
 
 
-SOURCE: Final = SourceKind("journald", JournaldConfig, _build, needs=("cysystemd",), extra="journald")
+SOURCE: Final = SourceKind(
+    "journald", JournaldConfig, _build, needs=("cysystemd",), extra="journald", sole=True
+)
