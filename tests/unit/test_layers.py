@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def name_of(path: Path) -> str:
     return ".".join(("logferry", *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the tree and every statement within, not what these are made of: no import stands in there."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            todo += getattr(node, name, ())
+
+
 @functools.cache
 def imports(path: Path) -> frozenset[str]:
     """Return the absolute names of all modules that `path` imports, wherever the statement stands."""
@@ -45,7 +56,7 @@ def imports(path: Path) -> frozenset[str]:
     if path.name != "__init__.py":
         package = package[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in statements(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
