@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from operator import itemgetter
 from typing import overload
 
-__all__ = ["Ended", "cut", "ended"]
+__all__ = ["Ended", "are_braced", "cut", "ended"]
 
 
 def cut(block: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
@@ -31,6 +32,15 @@ def ended(lines: Sequence[bytes], start: int, stop: int) -> list[bytes]:
     if isinstance(lines, Ended):
         return lines.ended[start:stop]
     return [line + b"\n" for line in lines[start:stop]]
+
+
+def are_braced(lines: Sequence[bytes]) -> bool:
+    """Say whether each of the lines begins with a brace and ends with one."""
+    held, last = (lines.ended, -2) if isinstance(lines, Ended) else (lines, -1)
+    try:
+        return set(map(itemgetter(0), held)) == {ord("{")} and set(map(itemgetter(last), held)) == {ord("}")}
+    except IndexError:  # an empty line
+        return False
 
 
 class Ended(Sequence[bytes]):

@@ -94,8 +94,8 @@ class LineSplitter:
             ]
         return lines
 
-    def complete(self, chunk: bytes) -> tuple[bytes, int] | None:
-        """Return the lines that `chunk` completes as they stand, before what else is there, and their bytes.
+    def complete(self, chunk: bytes) -> bytes | None:
+        """Return the lines that `chunk` completes as they stand, each with its break.
 
         None: one of them may be too long, and nothing was taken.
         """
@@ -104,7 +104,7 @@ class LineSplitter:
         if not end or self._lost or max(len(rest) + chunk.find(b"\n"), len(chunk) - 1) > self._max:
             return None
         self._rest = chunk[end:]
-        return (rest + chunk if rest else chunk), len(rest) + end
+        return b"".join((rest, memoryview(chunk)[:end]))
 
     def flush(self) -> list[bytes]:
         """Return the last line, which has no end, and begin anew; its `size` counts a line break too many."""

@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Final, Protocol, TypeAlias
 
-from .ended import Ended
+from .ended import are_braced
 from .lines import CutLine, size
 
 __all__ = ["LANGUAGES", "Group", "Joiner", "TracebackJoiner", "joined"]
@@ -158,13 +157,7 @@ class TracebackJoiner:
 
     def passes(self, lines: Sequence[bytes]) -> bool:
         """Whether all are JSON objects, and nothing is held."""
-        if self._group:
-            return False
-        held, last = (lines.ended, -2) if isinstance(lines, Ended) else (lines, -1)
-        try:
-            return set(map(itemgetter(0), held)) == {123} and set(map(itemgetter(last), held)) == {125}
-        except IndexError:  # an empty line
-            return False
+        return not self._group and are_braced(lines)
 
     def feed_all(self, lines: Sequence[bytes]) -> list[Group]:
         """Return what feeding each of `lines` gives."""

@@ -112,12 +112,12 @@ class LineBlocks:
             except ValueError:
                 self._able = False  # what stands in every event must be looked at in every event
 
-    def parts(self, text: bytes, end: int) -> Iterator[tuple[bytes, Ended]]:
+    def parts(self, text: bytes) -> Iterator[tuple[bytes, Ended]]:
         """Yield parts of `text` that are as large as `blocks` takes at once, and their lines.
 
-        Lines end with a line break, the last one before `end`; the parts are without it.
+        Each line has a break behind it, the last one, too.
         """
-        file, at = BytesIO(text), 0
+        file, at, end = BytesIO(text), 0, len(text)
         while at < end:
             left = end - at
             room = int(min(_BYTES_AT_ONCE, _MAX_BYTES / self._grows, _AT_ONCE * self._size))
@@ -128,7 +128,7 @@ class LineBlocks:
                 file.seek(at + sum(map(len, lines)))
             stop = file.tell()
             self._size = (stop - at) // len(lines)
-            yield text[at : stop - 1], Ended(lines)
+            yield text[at:stop], Ended(lines)  # all of it is no copy
             at = stop
 
     def blocks(
@@ -136,8 +136,8 @@ class LineBlocks:
     ) -> Iterator[tuple[Block, int]]:
         """Yield blocks of events, each with the number of lines it was made of.
 
-        `single`: none of them holds a line break. `joined` is all of them, if that is at hand; `braced`: each
-        of these begins with a brace and ends with one.
+        `single`: none of them holds a line break. `joined` is all of them, each with a break behind it, if
+        that is at hand; `braced`: each of these begins with a brace and ends with one.
         """
         self._single = single
         given, at = lines, 0
@@ -343,7 +343,7 @@ class LineBlocks:
             parts.strip()
             if not parts.lines:
                 return
-        parts.done(*shape.take(parts.lines, parts.block))
+        parts.done(*shape.take(parts.lines, parts.block.removesuffix(b"\n")))
 
 
 def _rows_singly(lines: Sequence[bytes], shape: JsonShape) -> tuple[list[Any], Sequence[int], list[bytes]]:
@@ -374,7 +374,10 @@ def _may_be_long(block: bytes) -> bool:
 
 
 class _Parts:
-    """Lines on their way: those at hand (`lines`, `block`, their `places`), and the events made so far."""
+    """Lines on their way: those at hand (`lines`, `block`, their `places`), and the events made so far.
+
+    `block` is the lines, joined; there may be a line break behind the last one.
+    """
 
     __slots__ = (
         *("_all", "_blank", "_columns", "_events", "_joined", "_single", "_whole"),

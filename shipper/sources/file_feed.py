@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.encodings import splitter_for
+from ..core.ended import are_braced
 from ..core.lines import LineSplitter, sizes
 from .blocks import LineBlocks
 from .parsers.joiners import joiner_of, timeout_of
@@ -72,18 +73,18 @@ class Feed:
         if isinstance(self._splitter, LineSplitter):
             whole = self._splitter.complete(chunk)
             if whole is not None:
-                return self._whole(*whole)
+                return self._whole(whole)
         return self._take(self._splitter.feed(chunk))
 
-    def _whole(self, text: bytes, end: int) -> Iterator[tuple[Block, int]]:
-        for part, lines in self._blocks.parts(text, end):
-            braced = self.joiner is not None and self.joiner.passes(lines)
+    def _whole(self, text: bytes) -> Iterator[tuple[Block, int]]:
+        for part, lines in self._blocks.parts(text):
+            braced = are_braced(lines) if self.joiner is None else self.joiner.passes(lines)
             if self.joiner is not None and not braced:
                 yield from self._blocks_of(self.joiner.feed_all(lines[:]))
                 continue
             at = 0
             for block, count in self._blocks.blocks(lines, single=True, joined=part, braced=braced):
-                yield block, len(part) + 1 if count == len(lines) else sizes(lines[at : at + count])
+                yield block, len(part) if count == len(lines) else sizes(lines[at : at + count])
                 at += count
 
     def joined(self) -> Iterator[tuple[Block, int]]:

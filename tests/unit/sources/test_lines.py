@@ -37,8 +37,8 @@ def split(
         if taken is None:
             lines += splitter.feed(data[at:cut])
         else:
-            text, end = taken
-            lines += text[: end - 1].split(b"\n")
+            assert taken.endswith(b"\n")
+            lines += taken[:-1].split(b"\n")
         at = cut
     return [(bytes(line), size(line)) for line in lines], splitter.pending
 
