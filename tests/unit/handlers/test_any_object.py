@@ -394,7 +394,11 @@ def through(  # noqa: PLR0912 (one branch a door)
             finally:
                 hooks.uninstall()
         elif door == "loguru":
-            number = loguru_logger.add(LoguruSink(outlet, BUILDER), format="{message}", catch=False)
+            # What it shows of a frame's values, before it asks a sink, is loguru's to survive; an interrupt
+            # of one's own kind it does not.
+            loguru_logger.remove()
+            sink = LoguruSink(outlet, BUILDER)
+            number = loguru_logger.add(sink, format="{message}", catch=False, diagnose=False)
             try:
                 loguru_logger.bind(**{"zz": value, **extras}).opt(exception=error).info("m")
             finally:
