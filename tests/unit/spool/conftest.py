@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,17 @@ import pytest
 from logferry.shipper.spool import Spool, SpoolSettings
 
 MakeSpool = Callable[..., Spool]
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is one with room: for thousands of files that ask no disk."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < 256 << 20:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="logferry-", dir=MEMORY) as place:
+        yield Path(place)
 
 
 @pytest.fixture

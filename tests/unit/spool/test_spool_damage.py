@@ -27,6 +27,12 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, name, lambda _fd: None)
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    """Return a place for thousands of small spools."""
+    return in_memory
+
+
 EVENTS = [b'{"n":%d,"x":"%s"}' % (n, b"x" * (n * 7)) for n in range(4)]
 
 

@@ -53,6 +53,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    """Return a place for histories: what a disk does to them is up to the history."""
+    return in_memory
+
+
 @pytest.mark.parametrize(("seed", "name", "forks"), kept())
 def test_seeds_that_failed_once(tmp_path: Path, seed: int, name: str, forks: bool) -> None:
     """What was wrong once stays right."""
