@@ -18,10 +18,13 @@ Rules
   written. A map would have a fault for each page, and each sync would take each page from both processors.
 - An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes
   over, one line on stderr says so, and the disk is tried again every `RETRY` seconds.
+- What a source can read again (it has a position) waits for room on the disk instead. In memory it would end
+  with the process, while a position behind it is on the disk as soon as there is room again.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -67,6 +70,8 @@ __all__ = ["Full", "Sealed", "Supply"]
 
 RETRY = 5.0
 _RETRY_FULL = 0.05
+_RETRY_ROOM = 1.0
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 _SMALL = 16 * 1024
 _PAGE = 4096
 _TRIES = 5  # ids for a directory before memory has to do
@@ -148,6 +153,8 @@ class Supply:
         self._after_memory = False
         self._retry_at = 0.0
         self._full_until = 0.0
+        self._no_room = False  # the disk's last error was that it is full,
+        self._room_at = 0.0  # and then what waits looks again
         self.unsynced: list[Writable] = []
         self._cooled = 0  # the number of the newest of them whose pages were given back
         self._filled = 0  # bytes of the segment files that are full
@@ -161,26 +168,41 @@ class Supply:
         """True when memory is in use although a path is set, and the disk may be tried again."""
         return self.state == "degraded" and self._monotonic() >= self._retry_at
 
-    def make(self, needed: int, first: int, *, after: int, evict: bool) -> Writable:
+    def is_beside_a_full_disk(self, segment: Writable) -> bool:
+        """Whether a segment is in memory because there was no room on the disk."""
+        return self._no_room and isinstance(segment, MemorySegment)
+
+    def make(self, needed: int, first: int, *, after: int, evict: bool, waits: bool = False) -> Writable:
         """Return a fresh segment with room for a frame of `needed` bytes, to follow `after`. Raises Full.
 
-        With `evict` older segments may be given up for it.
+        With `evict` older segments may be given up for it; with `waits` it is not in memory for want of room
+        on the disk.
         """
         self._making += 1
         try:
             needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
-            return self._take_spare(needed, first, after) or self._make(needed, first, evict=evict)
+            return self._take_spare(needed, first, after) or self._make(
+                needed, first, evict=evict, waits=waits
+            )
         finally:
             self._making -= 1
 
-    def _make(self, needed: int, first: int, *, evict: bool) -> Writable:
+    def _make(self, needed: int, first: int, *, evict: bool, waits: bool) -> Writable:
         on_disk = self.settings.path is not None and (self.state == "disk" or self.wants_disk)
+        if waits and self._no_room and (not on_disk or self._monotonic() < self._room_at):
+            raise Full("full")
         if on_disk and self._making <= _DEEPEST:
             try:
                 segment: Writable = self._on_disk(needed, first, evict=evict)
             except _UnsettledError:
                 pass  # whoever was interrupted is still making the right one
             except OSError as error:
+                self._no_room = error.errno in _NO_ROOM
+                if waits and self._no_room:
+                    self._room_at = self._monotonic() + _RETRY_ROOM
+                    text = f"spool {self.settings.path}: {error}; what can be read again waits for room"
+                    say("WARNING", text, "spool.room")
+                    raise Full("full") from None
                 self._retry_at = self._monotonic() + RETRY
                 self.state = "degraded"
                 say(
@@ -191,7 +213,7 @@ class Supply:
             else:
                 if self.state == "degraded":
                     say("WARNING", f"spool {self.settings.path}: back on disk", "spool.disk")
-                self.state = "disk"
+                self.state, self._no_room = "disk", False
                 return segment
         return self._in_memory(needed, first, evict=evict)
 
@@ -404,7 +426,13 @@ class Supply:
                 if not evict or not self._evict_oldest(path):
                     self._full_until = now + _RETRY_FULL
                     raise Full("full")
-            return self._new_file(home, size, first)
+            try:
+                return self._new_file(home, size, first)
+            except OSError as error:
+                smallest = -(-max(needed, _SMALL) // 4096) * 4096
+                if error.errno not in _NO_ROOM or smallest >= size:
+                    raise
+                return self._new_file(home, smallest, first)
 
     def _new_file(self, home: Home, size: int, first: int) -> Writable:
         if self._map is None:

@@ -268,7 +268,9 @@ class Spool:
                 if self.closed:
                     return self._inherit(given, position, source, waiting)
                 count = len(lines) + left_out
-                sequence = self._place(kind, prefix, payload, count, evict=False, told=told)
+                sequence = self._place(
+                    kind, prefix, payload, count, evict=False, told=told, waits=bool(position)
+                )
                 if position or source in (self._past or ()):
                     self._supply.positions[source] = position
                 else:
@@ -319,15 +321,27 @@ class Spool:
         return SourceAppender(self, source)
 
     def _place(
-        self, kind: int, prefix: bytes, rest: Buffer, count: int, *, evict: bool, told: bytes = b""
+        self,
+        kind: int,
+        prefix: bytes,
+        rest: Buffer,
+        count: int,
+        *,
+        evict: bool,
+        told: bytes = b"",
+        waits: bool = False,
     ) -> int:
-        """Write one frame and return its first sequence. Raises Full. The lock is held."""
+        """Write one frame and return its first sequence. Raises Full. The lock is held.
+
+        `waits`: where the disk has no room it is not kept in memory (see `Supply`).
+        """
         size = HEADER_SIZE + len(prefix) + len(told) + len(rest)
         while True:
             segment = self._segment
+            unfit = waits and self._supply.is_beside_a_full_disk(segment)
             start = segment.pos
             end = start + size
-            if end <= segment.cap:
+            if end <= segment.cap and not unfit:
                 sequence = self._next
                 segment.pos = end
                 self._next = sequence + count
@@ -346,11 +360,11 @@ class Spool:
                     segment.put_all(start, (head, prefix, told, rest))
                     raise
                 return sequence
-            self._roll(segment, size, evict=evict)
+            self._roll(segment, size, evict=evict, waits=waits)
 
-    def _roll(self, segment: Writable, size: int, *, evict: bool) -> None:
+    def _roll(self, segment: Writable, size: int, *, evict: bool, waits: bool = False) -> None:
         """Put a fresh segment in the place of `segment`, unless somebody else has. Raises Full."""
-        fresh = self._supply.make(size, self._next, after=segment.number, evict=evict)
+        fresh = self._supply.make(size, self._next, after=segment.number, evict=evict, waits=waits)
         if self._segment is not segment:
             self._supply.discard(fresh)
             return

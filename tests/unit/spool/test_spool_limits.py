@@ -190,6 +190,42 @@ def test_no_space_means_memory_and_back(
     assert capsys.readouterr().err.count("No space") <= 1
 
 
+def test_what_can_be_read_again_waits_for_a_full_disk(make_spool: Callable[..., Spool]) -> None:
+    """It is not kept in memory, also where other events are: that ends sooner than its position."""
+    now = [0.0]
+    broken = [False]
+
+    def allocate(fd: int, size: int) -> None:
+        if broken[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
+
+    def full() -> None:
+        now[0] += 1
+        raise TimeoutError
+
+    spool = make_spool(options={"allocate": allocate, "monotonic": lambda: now[0]})
+    cursor = spool.cursor("a")
+    broken[0] = True
+    with pytest.raises(TimeoutError):
+        spool.append([b"line"], b"here", "app", full)
+    assert spool.state == "disk"
+    assert spool.offer(b"event")
+    assert spool.state == "degraded"
+    for _ in range(9):
+        with pytest.raises(TimeoutError):
+            spool.append([b"line"], b"here", "app", full)
+    assert spool.append([b"unrepeatable"]) == 2
+    assert deliver(cursor) == [b"event", b"unrepeatable"]
+    assert not spool.last_position("app")
+    broken[0] = False
+    now[0] += 10
+    assert spool.append([b"line"], b"here", "app", full) == 3
+    assert spool.state == "disk"
+    assert deliver(cursor) == [b"line"]
+    assert not cursor.account().dropped
+
+
 def test_what_was_in_a_dead_process_memory_is_known_to_be_lost(
     make_spool: Callable[..., Spool], tmp_path: Path
 ) -> None:
