@@ -14,15 +14,13 @@ Rules
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,17 +37,18 @@ from .deadletter import DeadLetters
 from .diagnostics import say
 from .door import Door
 from .endings import end_with_multiprocessing
+from .feeder import Feeder
 from .health import HealthServer
 from .model import Account
+from .notices import death_notice, level_notice
 from .overrides import Overrides
 from .plan import DEAD_LETTER_BYTES, Plan, SinkSpec, SourceSpec
-from .ports import Sink, SinkContext, SinkKind, Source, SourceContext
+from .ports import Sink, SinkContext, SinkKind, SourceContext
 from .relay import WorkerRelay
 from .settlement import WorkerSettlement
 from .sole_reader import sole_reader
 from .spool import AdoptedSpool, Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
-from .spool.writer import SpoolClosedError
 from .status import SinkTold, StatusFile, Told
 from .upkeep import PREPARE_EVERY, Job, Upkeep
 from .worker import SinkState, Worker
@@ -62,8 +61,6 @@ __all__ = ["Pipeline", "SinkSpec", "SourceSpec", "dead_letter_directory"]
 ADOPT_EVERY = 2.0  # seconds between two looks for spools that dead processes left
 STATUS_EVERY = 1.0  # seconds between two looks whether there is news for `logferry top`
 LEVELS_EVERY = 1.0  # seconds between two looks for levels that were changed
-OPEN_REQUESTS = 100  # of those that a process left, so many are named
-ELSEWHERE = 0.5  # seconds between two looks whether a source's other reader has ended
 GRACE = 0.2  # seconds beyond the deadline that a worker gets to end by itself
 
 
@@ -72,70 +69,6 @@ def dead_letter_directory(settings: SpoolSettings) -> Path | None:
     if settings.path is None:
         return None
     return settings.path / file_name(settings.service) / "dead-letters"
-
-
-class _Feeder:
-    """One source in a thread. A source that fails is started again, ever more slowly.
-
-    `alone`: what holds the right to read it, given what waits for that; `waited` is called when it has come.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        source: Source,
-        *,
-        once: bool,
-        alone: Callable[[Callable[[], bool]], AbstractContextManager[bool]],
-        waited: Callable[[], None],
-    ) -> None:
-        self.name = name
-        self._source = source
-        self._once = once
-        self._alone = alone
-        self._waited = waited
-        self._stopping = threading.Event()
-        self.error = ""
-        self.thread = threading.Thread(target=self._run, name=f"logferry-source-{name}", daemon=True)
-
-    def stop(self) -> None:
-        """Ask it to end."""
-        self._stopping.set()
-        self._source.stop()
-
-    def _run(self) -> None:
-        suppress_thread()
-        with self._alone(self._wait) as may:
-            if not may:
-                return
-            if self.error:
-                self.error = ""
-                self._waited()
-            self._read()
-
-    def _wait(self) -> bool:
-        """Wait a moment for who reads it now; False: no longer."""
-        self.error = "another process reads it: one with the same spool, service and name of the source"
-        say("WARNING", f"source {self.name}: {self.error}", f"source {self.name} elsewhere")
-        return not self._once and not self._stopping.wait(ELSEWHERE)
-
-    def _read(self) -> None:
-        wait = 1.0
-        while not self._stopping.is_set():
-            try:
-                self._source.run(once=self._once)
-            except SpoolClosedError:
-                return  # at the end it waited for room; what it held is read again, or was taken by the heir
-            except Exception as error:  # noqa: BLE001 - one source's trouble is not the others'
-                self.error = f"{type(error).__name__}: {error}"
-                say("ERROR", f"source {self.name}: {self.error}", f"source {self.name}")
-            else:
-                self.error = ""
-                return
-            if self._once:
-                return
-            self._stopping.wait(wait)
-            wait = min(60.0, wait * 2)
 
 
 class Pipeline:
@@ -204,7 +137,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._guard = threading.RLock()  # held by whoever touches cursors
         self._workers: dict[str, Worker] = {}
-        self._feeders: list[_Feeder] = []
+        self._feeders: list[Feeder] = []
         self._set: SpoolSet | None = None
         self._looked = False  # for what dead processes left
         self._final: dict[str, Account] | None = None  # the books when it was shut down
@@ -314,7 +247,7 @@ class Pipeline:
         """Return the dead letters of a sink."""
         return DeadLetters(dead_letter_directory(self._settings), sink, self._dead_letter_bytes)
 
-    def _feed(self, *, once: bool) -> list[_Feeder]:
+    def _feed(self, *, once: bool) -> list[Feeder]:
         for spec in self._sources:
             context = SourceContext(
                 spec.name,
@@ -327,7 +260,7 @@ class Pipeline:
             source = spec.kind.build(spec.options, context)
             alone = partial(sole_reader, self._service() if spec.kind.sole else None, spec.name)
             self._feeders.append(
-                _Feeder(spec.name, source, once=once, alone=alone, waited=self.spool.look_again)
+                Feeder(spec.name, source, once=once, alone=alone, waited=self.spool.look_again)
             )
         for feeder in self._feeders:
             feeder.thread.start()
@@ -378,29 +311,13 @@ class Pipeline:
 
         Twice, if this process is killed before it is noted: rather so than never.
         """
-        death = adopted.death
-        if death is None:
-            return
-        fields = {
-            "kind": "death",
-            "died_process": death.pid,
-            "last_event": death.last_event,
-            "open_requests": list(death.open_requests[:OPEN_REQUESTS]),
-            "spool": death.spool,
-        }
-        text = f"process {death.pid} died without shutdown"
-        event = self._builder.compose(level="ERROR", message=text, logger="logferry.death", fields=fields)
-        if self.spool.tell(event):
+        if adopted.death is not None and self._relay.tell(*death_notice(adopted.death)):
             (adopted.directory / "reported").touch(mode=0o600)
             adopted.told = True
 
     def _tell_level(self, logger: str, level: int, until: float | None) -> None:
         """Say in the log stream that somebody changed a logger's level, or that it is as before."""
-        name = logging.getLevelName(level)
-        end = "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        text = f"level of {logger} is {name}{end}"
-        fields = {"kind": "level"}
-        event = self._builder.compose(level="INFO", message=text, logger="logferry.level", fields=fields)
+        event = level_notice(self._builder, logger, level, until)
         # What sources have read is given up for nothing.
         (self.spool.tell if self._sources else self.spool.offer)(event)
 

@@ -15,13 +15,11 @@ Rules
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 import weakref
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +27,7 @@ from ..diagnostics import say
 from ..door import Door
 from ..endings import end_with_multiprocessing
 from ..model import Account
+from ..notices import level_notice
 from ..overrides import Overrides
 from ..spool import Spool, SpoolSet
 from ..spool.audit import NO_SINK
@@ -154,12 +153,7 @@ class Mailbox:
 
     def _tell_level(self, logger: str, level: int, until: float | None) -> None:
         """Say in the log stream that somebody changed a logger's level, or that it is as before."""
-        end = "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        text = f"level of {logger} is {logging.getLevelName(level)}{end}"
-        event = self._plan.builder.compose(
-            level="INFO", message=text, logger="logferry.level", fields={"kind": "level"}
-        )
-        self.spool.offer(event)
+        self.spool.offer(level_notice(self._plan.builder, logger, level, until))
 
     # ── what is asked from outside ──
 

@@ -25,6 +25,7 @@ from typing import Final
 
 from ..config.fields import setting
 from ..diagnostics import say
+from ..notices import death_notice
 from ..ports import Relay, SourceContext, SourceKind
 from ..spool.claim import Claim
 from ..spool.directory import file_name, is_directory, name_of
@@ -36,7 +37,6 @@ __all__ = ["LOOK", "SOURCE", "SpoolSource", "SpoolSourceConfig"]
 
 LOOK: Final = 0.25
 """Seconds between two looks for new spools and for deaths."""
-_OPEN_REQUESTS: Final = 100  # of those that a process left, so many are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +139,7 @@ class SpoolSource:
         death, marks = spool.death, self._marks(spool)
         if death is None or any(mark.exists() for mark in marks):
             return True
-        fields = {
-            "kind": "death",
-            "died_process": death.pid,
-            "died_service": death.service,
-            "last_event": death.last_event,
-            "open_requests": list(death.open_requests[:_OPEN_REQUESTS]),
-            "spool": death.spool,
-        }
-        if not relay.tell(f"process {death.pid} died without shutdown", fields):
+        if not relay.tell(*death_notice(death, service=True)):
             return False
         for mark in marks:
             with suppress(OSError):
