@@ -12,7 +12,6 @@ from typing import Any
 
 import duckdb
 import orjson
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,6 +151,8 @@ def test_a_line_being_written_is_not_seen(tmp_path: Path) -> None:
 
 def test_partitioned_by_date_and_sorted(tmp_path: Path) -> None:
     """Parquet files lie under the UTC date of their events, in order of time, private."""
+    import pandas as pd  # here: other workers need not have it
+
     layout = Layout(tmp_path)
     write(layout, 1, lines(1, 5, day=20) + lines(6, 5, day=19))
     compact(layout)
@@ -165,6 +166,8 @@ def test_partitioned_by_date_and_sorted(tmp_path: Path) -> None:
 
 def test_plain_duckdb_and_pandas_read_it(tmp_path: Path) -> None:
     """Both halves are readable without any code of ours, as docs/local-store.md says."""
+    import pandas as pd
+
     layout = Layout(tmp_path)
     write(layout, 1, lines(1, 10, order_id=5))
     compact(layout)
