@@ -54,6 +54,7 @@ _LONG: Final = 64 * 1024  # in longer lines what is bounded per event has to be 
 _AT_ONCE: Final = 1000  # lines: enough that a call for all of them costs little for each
 _BYTES_AT_ONCE: Final = 320 * 1024  # what a file's chunk completes, in one block
 _MAX_BYTES: Final = 384 * 1024  # a frame: its cost vanishes, and the smallest spool has room for two
+_BESIDE: Final = 80 * 1024  # what columns may take beyond it: without them each sink decodes the lines
 _FIRST: Final = 32  # lines to learn from
 _AGAIN: Final = 16  # refused lines after which it learns anew, and then twice as many
 _RARELY: Final = 256  # learning costs what some fifty lines cost that go the line way
@@ -436,7 +437,7 @@ class _Parts:
         """Note the events of the lines at hand; those at `left` (of them) have none, and stay."""
         if not left and len(self.lines) == len(self._all):
             self._whole = block
-            self._columns = columns if len(block) + len(columns) <= _MAX_BYTES else b""
+            self._columns = columns if len(block) + len(columns) <= _MAX_BYTES + _BESIDE else b""
             self.lines, self.places, self.block = (), (), b""
             return
         stay = set(left)

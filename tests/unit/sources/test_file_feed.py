@@ -91,3 +91,21 @@ def test_a_line_is_an_object(multiline: Literal["auto", "off"]) -> None:
         found = [line for block, _ in feed.feed(b"\n".join([*lines, b""])) for line in block]
         expected = [event_of(BUILDER, line, "auto", EXTRA) or b"" for line in lines]
         assert list(map(timeless, found)) == list(map(timeless, expected))
+
+
+@pytest.mark.parametrize("length", [300, 340, 700])
+def test_a_whole_chunk_has_its_columns(length: int) -> None:
+    """Without them each sink decodes each line: they have room beside as many lines as a chunk completes."""
+    chance = random.Random(length)
+    lines: list[bytes] = []
+    while sum(map(len, lines)) < (256 << 10) - length:
+        event = entry(
+            len(lines), trace_id=f"{chance.getrandbits(128):032x}", duration_ms=chance.randrange(999) + 0.25
+        )
+        event["note"] = "x" * (length - len(json.dumps({**event, "note": ""})))
+        lines.append(json.dumps(event).encode() + b"\n")
+    extra = {"log_file": "/var/log/" + "a" * 20 + "/app.log"}
+    feed, chunk = Feed(FileConfig((Path("/a"),)), BUILDER, extra, "utf-8"), b"".join(lines)
+    for _ in range(3):  # by the second time it has learned
+        found = [block for block, _ in feed.feed(chunk)]
+    assert all(block.columns for block in found)

@@ -81,6 +81,7 @@ def test_the_smallest_spool_has_room_for_the_largest_blocks(make_spool: Callable
         time.sleep(0.01)
 
     for _ in range(6):
-        spool.append(Block(b"\n".join([line] * count), count), b"position", "app", take)
+        block = Block(b"\n".join([line] * count), count, columns=bytes(80 * 1024))
+        spool.append(block, b"position", "app", take)
     take()
     assert len(taken) == 6 * count
