@@ -35,7 +35,7 @@ SPOOL = "0123456789abcdef" * 2
 KNOWN = [name for name in BUILT_IN_SINKS if name in CONTRACTS]
 WIRE = [name for name in KNOWN if CONTRACTS[name].wire]
 HTTP = [name for name in KNOWN if CONTRACTS[name].http]
-SLOW = 20.0  # seconds on a busy machine: a time-out of half a second or one is obeyed, not the default of thirty
+SLOW = 20.0  # seconds, on a busy machine: a time-out of half a second or one is obeyed, not one of thirty
 
 
 def line(number: int, **more: Any) -> bytes:
