@@ -6,12 +6,12 @@ Rules
 - Which of several names is the time, the level, ... (`parse.ROLES`) must be the same in all lines: the first
   that there is must be in every line, or no other one in any.
 - Names that the schema would not take as they are (collisions), names of errors and sensitive names have no
-  place in a shape.
+  place in a shape: lines that have them are none of it. Where all have a sensitive name there is no shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
@@ -104,12 +104,15 @@ class Fields:
     Raises ValueError when such lines have no shape.
     """
 
-    def __init__(self, schema: Schema, learned: Learned, constants: Mapping[str, str]) -> None:
+    def __init__(
+        self, schema: Schema, redactor: Prover | None, learned: Learned, constants: Mapping[str, str]
+    ) -> None:
         self.all: list[Field] = []
         self.roles: dict[str, Field] = {}
         self._checks: list[tuple[Field, Check]] = []
         self.scale: Scale = ""
         self._schema = schema
+        self._redactor = redactor
         self._constants = constants
         self._extras: tuple[str, ...] = ()
         self._nobodys: set[str] = set()
@@ -217,8 +220,9 @@ class Fields:
                 self._add(learned, name, None, UNSET)
         shape = make_shape(self._schema, (), plain)
         entries = (*(entry for _, entry in shape.ids), *shape.fields)
+        sensitive = self._sensitive(shape.extras, learned)
         for key, _, name, declared in entries:
-            if type(key) is str and key == name:
+            if type(key) is str and key == name and name not in sensitive:
                 self._take_plain(learned, name, declared)
         extras = [one.name for one in self.all if one.name in shape.extras]
         self._extras = tuple(dict.fromkeys((*extras, *(n for n in learned.names if n in _ONLY_NULL))))
@@ -230,6 +234,17 @@ class Fields:
         # In the order of the lines: a decoder finds the next name first where it expects it.
         order = {name: place for place, name in enumerate(learned.names)}
         self.all.sort(key=lambda one: order.get(one.wire, len(order)))
+
+    def _sensitive(self, names: Sequence[str], learned: Learned) -> set[str]:
+        """Return those of the names that are sensitive. Raises ValueError when every line has one."""
+        ask = self._redactor
+        if ask is None:
+            return set()
+        held = [name for name in names if name in learned.names]
+        found = {name for name in held if ask.examined(frozenset((name,)), (name,)) is None}
+        if any(map(learned.always, found)):
+            raise ValueError("a name that all lines have is sensitive")
+        return found
 
     def _is_settled(self, outer: str) -> bool:
         """Whether no line is asked for what an object holds: all have a name that comes before it."""

@@ -74,7 +74,7 @@ class JsonShape:
         constants |= {"version": schema.version or "", "host": schema.host, **extra}
         if schema.version is None:
             del constants["version"]
-        fields = Fields(schema, learned, constants)
+        fields = Fields(schema, redactor, learned, constants)
         self._fields = fields.all
         self._scale = fields.scale
         self._roles = fields.roles

@@ -331,6 +331,21 @@ def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
     assert taken == [texts[5]]
 
 
+@pytest.mark.parametrize("name", ["password", "X-API-Key", "loyalty", SECRET])
+def test_a_sensitive_name_costs_only_its_own_lines(name: str, taken: list[bytes]) -> None:
+    """Also among the first lines, from which is learned what all have."""
+    lines = dumped([entry(i, **({name: "hunter2"} if i % 50 == 7 else {})) for i in range(300)])
+    assert b"hunter2" not in b"".join(same(lines)) or name == SECRET
+    assert taken == lines[7::50]
+
+
+def test_a_sensitive_name_in_every_line(taken: list[bytes]) -> None:
+    """Then there is nothing to be taken together."""
+    lines = dumped([entry(i, password="hunter2") for i in range(60)])
+    assert b"hunter2" not in b"".join(same(lines))
+    assert taken == lines
+
+
 def test_a_secret_among_the_first_lines(taken: list[bytes]) -> None:
     """Secrets in what is learned from send only their own lines line by line, then and later."""
     lines = dumped([entry(i, note=SECRET if i % 20 == 7 else "ok") for i in range(300)])

@@ -152,7 +152,8 @@ LABELS = (
 
 
 def entries(lines: Sequence[bytes], labels: Any, time: int = NOW * 10**9 + 123_456_789) -> list[Entry]:
-    return [Entry(time + at, line, labels, {}) for at, line in enumerate(lines)]
+    # What is pushed was never cut.
+    return [Entry(time + at, bytes(line), labels, {}) for at, line in enumerate(lines)]
 
 
 def told_by(some: Sequence[Entry]) -> list[Told | Line]:
