@@ -164,11 +164,8 @@ class Fields:
             else:
                 self._nobodys.update(there)  # a line without the first may have another that counts
                 continue
-            required = learned.always(first)
-            if role == "timestamp" and not required:
-                if not learned.usual(first):
-                    raise ValueError("some lines have a time, and some do not")
-                required = True
+            # A line without a time has the present moment: it is none of this shape.
+            required = role == "timestamp" or learned.always(first)
             default = self._constants.get(role, UNSET)
             one = Field(role, first, role, kind, required, default, texts=kind is str)
             one.varies = not required

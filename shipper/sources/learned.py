@@ -9,7 +9,7 @@ import orjson
 
 __all__ = ["MAX_NAMES", "Learned"]
 
-MAX_NAMES: Final = 64
+MAX_NAMES: Final = 128
 """Lines with more are not learned from."""
 _TYPES: Final = frozenset({str, int, float, bool, dict, list, type(None)})
 _SINGLE: Final = frozenset({str, int})
@@ -80,7 +80,3 @@ class Learned:
         if len(self.names[name]) > 1:
             return ()
         return tuple(self._values[name] or ())
-
-    def usual(self, name: str) -> bool:
-        """Whether nearly every line had it."""
-        return sum(self.names[name].values()) * _RARE >= self.lines * (_RARE - 1)

@@ -369,6 +369,21 @@ def test_a_file_that_changes_its_ways(taken: list[bytes]) -> None:
     assert len(taken) < 400
 
 
+def test_lines_without_a_time_cost_only_themselves(taken: list[bytes]) -> None:
+    """They have the moment at which they are read; all others have their own."""
+    lines = dumped([entry(i) for i in range(300)])
+    for place in range(5, 300, 10):
+        lines[place] = lines[place].replace(b'"timestamp"', b'"then"')
+    same(lines)
+    assert taken == lines[5::10]
+
+
+def test_lines_of_many_kinds(taken: list[bytes]) -> None:
+    """Names of their own in each of ten kinds of lines, a hundred in all."""
+    same(dumped([entry(i, **{f"f{i % 10}_{k}": "x" for k in range(10)}) for i in range(300)]))
+    assert not taken
+
+
 def test_declared_types_and_dead_letters() -> None:
     """Where violations are dead letters nothing is cast."""
     builder = make(on_violation="dead_letter")
