@@ -22,7 +22,7 @@ import orjson
 from ....handlers.schema import MISFIT, FieldType, cast
 from ...core.ended import ended
 from ...model import Batch, Beside, Rejected, carried_id, uncarried
-from .columned import MANY, by_columns
+from .columned import HEADS, MANY, OPENING, by_columns, by_decoding
 
 __all__ = ["OVERHEAD", "UNMAPPED", "bulk", "contained_bulk"]
 
@@ -33,17 +33,9 @@ OVERHEAD: Final = 190
 """Bytes that framing adds to a line, about."""
 
 UNMAPPED: Final = "unmapped"
-_OPENING: Final = b'{"timestamp":"'
 _OWN: Final = b'{"create":{"_id":"%b"}}\n{"@timestamp":"%b",%b\n'
 _ERROR: Final = ("type", "message", "stack", "code")
 _KEYWORD: Final = 1_024
-
-
-class _Head(msgspec.Struct):
-    timestamp: Any = None
-
-
-_HEADS: Final = msgspec.json.Decoder(_Head)
 
 
 def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -> tuple[bytes, Sequence[int]]:
@@ -55,19 +47,16 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
     while at < size:
         rest()
         one = _beside(batch.beside, sequences[at])
-        if one is not None:
-            longer = 10 ** len(str(sequences[at]))  # the first sequence with more digits
-            stop = min(size, at + MANY, at + min(one.first + one.size, longer) - sequences[at])
-            body = by_columns(one, sequences[at], ended(lines, at, stop), spool)
-            if body is not None:
-                bodies.append(body)
-                at = stop
-                continue
+        body, stop = _at_once(batch, one, at, spool)
+        if body is not None:
+            bodies.append(body)
+            at = stop
+            continue
         stop = min(size, at + CHUNK)
         pieces = [
             # The usual beginning: a time stamp of 27 characters, then the rest of the line as it is.
             frame % (sequence, line[14:41], sequence, line[1:])
-            if line[:14] == _OPENING and line[40:42] == b'Z"'
+            if line[:14] == OPENING and line[40:42] == b'Z"'
             else _odd(frame, line, sequence)
             for sequence, line in zip(sequences[at:stop], lines[at:stop], strict=True)
         ]
@@ -95,6 +84,19 @@ def contained_bulk(
     return b"".join(pieces), found
 
 
+def _at_once(batch: Batch, one: Beside | None, at: int, spool: bytes) -> tuple[bytes | None, int]:
+    """Return the bulk lines of many events from the index `at` on, if that can be, and the index behind."""
+    first, lines = batch.sequences[at], batch.lines
+    longer = 10 ** len(str(first))  # the first sequence with more digits
+    if one is not None:
+        stop = min(len(lines), at + MANY, at + min(one.first + one.size, longer) - first)
+        return by_columns(one, first, ended(lines, at, stop), spool), stop
+    stop = min(len(lines), at + CHUNK, at + longer - first)
+    if not isinstance(batch.sequences, range) or lines[at].startswith(OPENING):
+        return None, stop
+    return by_decoding(first, ended(lines, at, stop), spool), stop
+
+
 def _beside(beside: Sequence[Beside], sequence: int) -> Beside | None:
     """Return what was written beside an event; None: nothing."""
     for one in beside:
@@ -112,7 +114,7 @@ def _frame(spool: str) -> bytes:
 def _carried(own: str, line: bytes) -> bytes:
     """Return the frame of a line that carries its own id, which is its `_id` then; it may be any text."""
     rest = uncarried(line, own)
-    if rest[:14] == _OPENING and rest[40:42] == b'Z"':
+    if rest[:14] == OPENING and rest[40:42] == b'Z"':
         return _OWN % (own.encode(), rest[14:41], line[1:])
     made = _sound(line)
     return b"" if made is None else _OWN % (own.encode(), made[0], made[1][1:])
@@ -129,7 +131,7 @@ def _odd(frame: bytes, line: bytes, sequence: int) -> bytes:
 def _sound(line: bytes) -> tuple[bytes, bytes] | None:
     """Return the time stamp's text and the line as a bulk body may hold it; None: it is no JSON object."""
     try:
-        stamp = _HEADS.decode(line).timestamp
+        stamp = HEADS.decode(line).timestamp
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if b"\n" in line or line[:1] != b"{":

@@ -7,6 +7,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -83,11 +84,15 @@ def test_both_ways_write_the_same(events: Events, first: int, seed: int) -> None
     found = batch_of(events, first, random.Random(seed))
     plain = Batch(found.spool, found.sequences, list(found.lines))
     refused: tuple[dict[int, Rejected], dict[int, Rejected]] = ({}, {})
-    fast = bulk(found, lambda: None, refused[0])
-    slow = bulk(plain, lambda: None, refused[1])
+    fast = bulk(found, rest, refused[0])
+    with mock.patch.object(framing, "by_decoding", return_value=None):
+        slow = bulk(plain, rest, refused[1])
     assert fast[0] == slow[0]
     assert list(fast[1]) == list(slow[1])
     assert refused[0] == refused[1]
+    decoded: dict[int, Rejected] = {}
+    assert bulk(plain, rest, decoded)[0] == slow[0]
+    assert decoded == refused[1]
 
 
 @pytest.mark.parametrize("first", [1, 600, 9_400, 99_000, 123_456])
@@ -124,6 +129,48 @@ def test_usual_events_are_framed_by_their_columns(
         wanted = events[index % 1501]
         assert action == {"create": {"_id": own}}
         assert event == {**wanted, "@timestamp": wanted["timestamp"], "event_id": own}
+
+
+_TIMED = b'"timestamp":"2026-08-01T10:00:00.000001Z"}'
+ODD = [
+    b"[]",
+    b"",
+    b"x",
+    b" {" + _TIMED,
+    b'{"a":',
+    b"{" + _TIMED + b"{" + _TIMED,
+    b"{" + _TIMED + b"\n{" + _TIMED,
+]
+ODD += [
+    b"{\n" + _TIMED,
+    b'{"a":1,' + _TIMED[:-3] + b'"}',
+    b'{"event_id":"ab-7",' + _TIMED,
+    b'{"a":"\xff"}',
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("odd", [None, *ODD], ids=str)
+def test_lines_without_columns_are_decoded_together(odd: bytes | None) -> None:
+    """Unless one of them is odd: then each is looked at by itself, with the same outcome."""
+    lines = [b'{"service":"shop","timestamp":"2026-08-01T10:00:00.%06dZ"}' % n for n in range(1200)]
+    lines[600] = lines[600] if odd is None else odd
+    found = Batch(SPOOL, range(9_800, 11_000), lines)
+    refused: tuple[dict[int, Rejected], dict[int, Rejected]] = ({}, {})
+    with mock.patch.object(framing, "by_decoding", side_effect=columned.by_decoding) as used:
+        fast = bulk(found, rest, refused[0])
+    made = [len(call.args[1]) for call in used.call_args_list]
+    assert made == [200, 500, 500]
+    with mock.patch.object(framing, "by_decoding", return_value=None):
+        slow = bulk(found, rest, refused[1])
+    assert fast[0] == slow[0]
+    assert list(fast[1]) == list(slow[1])
+    assert refused[0] == refused[1]
+    whole = [
+        columned.by_decoding(10_000 + at, [line + b"\n" for line in lines[at : at + 500]], b"x")
+        for at in (0, 500)
+    ]
+    assert [body is not None for body in whole] == [True, odd is None]
 
 
 def test_columns_that_are_not_of_these_lines_are_left() -> None:
