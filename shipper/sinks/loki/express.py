@@ -1,4 +1,4 @@
-"""The usual case framed in one pass: lines that are live, of known form, with contiguous sequences.
+"""The usual case framed in one pass: lines of known form with contiguous sequences, all live or all backfill.
 
 The plain way (`routing`, `metadata`, `protobuf`) decides everything; this one gives byte for byte what that
 gives, or gives up (None) before anything was sent, and then the plain way does the batch. Rules:
@@ -12,6 +12,8 @@ gives, or gives up (None) before anything was sent, and then the plain way does 
 - A chunk is read by the strict plan (`loop`), made for the values that there were so far; when something in
   it is new, by the loose one, which takes any of its type. From what that reads the next strict plan is made,
   the later the more often it had to be.
+- A batch is live, or it goes to backfill streams as a whole: then it spans at most `timestamps.WINDOW`, and
+  each of its streams has one lane for all of it. Any other batch goes the plain way.
 - A line that brings its id with it makes it give up. That no line does is what the strict decoder finds
   without a look at them.
 - An event that does not fit (long or non-ASCII metadata, a short or a long line) is framed alone, by the
@@ -50,13 +52,14 @@ from .protobuf import (
     varint,
 )
 from .seen import Place, Seen
-from .timestamps import Bounds, parse_timestamp
+from .timestamps import WINDOW, Bounds, parse_timestamp
 
 __all__ = ["CHUNK", "Express", "Framed"]
 
 CHUNK: Final = 125
 """Events framed without a rest; a divisor of 1000, so that a chunk's sequences share all but three digits."""
 
+_NOTHING: Final = (1 << 62, -1)  # the span of no seconds: from, to
 _CROWD: Final = 1_024
 _STREAMS: Final = 200
 _TAILS: Final = [b"%03d" % low for low in range(1000)]
@@ -67,11 +70,16 @@ _LONGEST_WAIT: Final = 512  # chunks that the loose plan takes before there is a
 
 
 class Framed(NamedTuple):
-    """A push that is ready to be sent: its stream, its entries' number, its bytes."""
+    """A push that is ready to be sent: its stream, its entries' number, its bytes.
+
+    `lane` is its backfill lane (None: it is live), `newest` the last second of the batch.
+    """
 
     text: str
     events: int
     body: bytes
+    lane: tuple[str, int] | None = None
+    newest: int = 0
 
 
 class _GiveUp(Exception):  # noqa: N818 - nothing is wrong
@@ -100,12 +108,11 @@ class _Stream:
         self.events += events
         self.chunks.append(entries)
 
-    def take(self, writer: str) -> Framed:
-        """Return the push, and begin a new one."""
-        text, events = written_by(self.text, writer), self.events
-        body = push_of(text, self.chunks)
+    def take(self, text: str, lane: tuple[str, int] | None, newest: int) -> Framed:
+        """Return the push, to the stream of these labels, and begin a new one."""
+        framed = Framed(text, self.events, push_of(text, self.chunks), lane, newest)
         self.clear()
-        return Framed(text, events, body)
+        return framed
 
     def clear(self) -> None:
         """Forget what was framed."""
@@ -118,7 +125,8 @@ class Express:
     """Frames batches for these labels and metadata fields.
 
     `types`: the schema's types by field, in the order of lines. `stream` returns the labels' text of a
-    stream; None: not now.
+    stream; None: not now. `late` returns the text and the lane of the backfill stream of such a text, for a
+    spool's events of some seconds; None: there is not one for all of them.
     """
 
     def __init__(
@@ -127,12 +135,13 @@ class Express:
         metadata: Sequence[str],
         types: Mapping[str, str],
         stream: Callable[[tuple[Any, ...]], str | None],
+        late: Callable[[str, str, int, int], tuple[str, tuple[str, int]] | None],
         line_bytes: int,
     ) -> None:
         self._labels = {f"l{i}": name for i, name in enumerate(labels)}
         self._metadata = {f"m{i}": name for i, name in enumerate(metadata)}
         self._types = types
-        self._stream_text, self._line_bytes = stream, line_bytes
+        self._stream_text, self._late, self._line_bytes = stream, late, line_bytes
         self._streams: dict[str, _Stream] = {}
         self._seen = Seen(self._places())
         self._wide = {
@@ -140,7 +149,7 @@ class Express:
             for attribute, name in self._metadata.items()
             if types.get(name) not in {"string", "integer", "boolean"}
         }
-        self._bounds = Bounds(0.0, 0, 0)
+        self._bounds, self._span = Bounds(0.0, 0, 0), _NOTHING
         self._spool = ""
         self._moment = "", 0, b""  # what times of a second begin with, the second, and it framed
         self._wait = self._waited = 1
@@ -157,7 +166,7 @@ class Express:
         first, size = sequences[0], len(lines)
         if first < 1000 or sequences[-1] - first != size - 1:
             return None
-        self._bounds, self._spool = bounds, batch.spool
+        self._bounds, self._spool, self._span = bounds, batch.spool, _NOTHING
         if self._crowded or len(self._streams) > _STREAMS:
             self._make_room()
         at = 0
@@ -174,11 +183,21 @@ class Express:
                 stop = min(size, at + CHUNK - (first + at) % CHUNK)
                 self._chunk(lines[at:stop], first + at)
                 at = stop
+            return [self._push(stream, writer) for stream in self._streams.values() if stream.events]
         except (_GiveUp, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             for stream in self._streams.values():
                 stream.clear()
             return None
-        return [stream.take(writer) for stream in self._streams.values() if stream.events]
+
+    def _push(self, stream: _Stream, writer: str) -> Framed:
+        """Return a stream's push: the writer's, or that of a lane."""
+        oldest, newest = self._span
+        if oldest >= self._bounds.live_from:
+            return stream.take(written_by(stream.text, writer), None, newest)
+        found = self._late(stream.text, self._spool, oldest, newest)
+        if found is None:
+            raise _GiveUp
+        return stream.take(*found, newest)
 
     def _beside(self, beside: Sequence[Beside], sequence: int) -> Columned | None:
         """Return what was written beside an event; None: nothing that is of use."""
@@ -305,8 +324,14 @@ class Express:
                 raise _GiveUp
             second, stamp = parsed[0], second_stamp(parsed[0])
             self._moment = moment[:20], second, stamp
-        if not self._bounds.live_from <= second <= self._bounds.youngest:
-            raise _GiveUp
+        oldest, newest = self._span
+        if not oldest <= second <= newest:
+            self._span = oldest, newest = min(oldest, second), max(newest, second)
+            bounds = self._bounds
+            live = bounds.live_from <= oldest and newest <= bounds.youngest
+            late = bounds.oldest <= oldest and newest < bounds.live_from and newest - oldest <= WINDOW
+            if not live and not late:
+                raise _GiveUp
         return stamp
 
     def _meet(self, plan: Plan, key: tuple[Any, ...]) -> Combination:

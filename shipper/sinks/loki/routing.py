@@ -5,8 +5,9 @@ Rules:
 - **One stream a push.** Loki's ingester answers for the last stream of a push only: what it refused of an
   earlier one (too far behind, rate, too many streams) is lost under a 204. With one stream the answer is the
   truth.
-- Live events keep the batch's order. Backfill goes out before, oldest first, in pushes that span at most
-  `timestamps.WINDOW`, so that a repeated push is always within what Loki accepts and drops as duplicate.
+- Events of a push keep the batch's order. Backfill goes out before what is live, oldest first, in pushes that
+  span at most `timestamps.WINDOW`, so that a repeated push is always within what Loki accepts and drops as
+  duplicate.
 - Everything here is a function of the batch, `now` and what was acknowledged before.
 """
 
@@ -68,6 +69,7 @@ class Router:
     writers: bool = False
     _anchor: int | None = None
     _streams: dict[tuple[Any, ...], tuple[Mapping[str, str], str]] = field(default_factory=dict)
+    _labels_of: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _heads: Heads = field(init=False)
     _frame: Any = field(init=False)
     _express: Express = field(init=False)
@@ -78,8 +80,8 @@ class Router:
     def _prepare(self) -> None:
         self._heads = Heads(self.labels, self.metadata)
         self._frame = frame_metadata(self.metadata)
-        self._express = Express(self.labels, self.metadata, self.types, self._text, LINE_BYTES)
-        self._streams.clear()
+        self._express = Express(self.labels, self.metadata, self.types, self._text, self._late, LINE_BYTES)
+        self._forget_streams()
 
     def express(self, batch: Batch, bounds: Bounds, rest: Callable[[], None]) -> list[Framed] | None:
         """Return the pushes of `batch` ready to be sent, as `route` would make them; None: not this batch."""
@@ -179,14 +181,28 @@ class Router:
                 self._prepare()
                 return None
             if len(self._streams) >= _STREAMS:
-                self._streams.clear()
+                self._forget_streams()
             labels = stream_labels(self.labels, key, self.static)
             known = self._streams[key] = labels, label_text(labels)
+            self._labels_of[known[1]] = labels
         return known
+
+    def _forget_streams(self) -> None:
+        self._streams.clear()
+        self._labels_of.clear()
 
     def _text(self, key: tuple[Any, ...]) -> str | None:
         known = self._stream(key)
         return None if known is None else known[1]
+
+    def _late(self, text: str, spool: str, oldest: int, newest: int) -> tuple[str, tuple[str, int]] | None:
+        """Return text and lane of the backfill stream for events of some seconds; None: there is not one."""
+        stream = f"{spool}{text}"
+        lane = self.lanes.choose(stream, oldest)
+        # The later an event, the further on its lane: what holds for both ends holds for all between them.
+        if lane is None or lane != self.lanes.choose(stream, newest) or text not in self._labels_of:
+            return None
+        return label_text(_marked(self._labels_of[text], spool, lane)), (stream, lane)
 
     def _backfill(
         self,
@@ -216,11 +232,12 @@ class Router:
             push = open_pushes.get(text)
             begins = push.rows[0][1] if push is not None else 0
             if push is None or push.lane != (stream, lane) or second - begins > WINDOW:
-                name = f"{batch.spool[:8]}-{'restamped' if lane < 0 else lane}"
-                marked = dict(sorted({**labels, "backfill": name}.items()))
+                marked = _marked(labels, batch.spool, lane)
                 push = open_pushes[text] = Push(marked, label_text(marked), lane=(stream, lane))
                 pushes.append(push)
             push.rows.append((index, second, nanos))
+        for push in pushes:
+            push.rows.sort()
         return True
 
     def _restamp(self, sequence: int, now: float) -> tuple[int, int]:
@@ -228,6 +245,11 @@ class Router:
             step = int(min(3600, max(self.limit.max_age / 4, 1)))
             self._anchor = int(now) // step * step
         return self._anchor + sequence // _GIGA % 3600, sequence % _GIGA
+
+
+def _marked(labels: Mapping[str, str], spool: str, lane: int) -> dict[str, str]:
+    """Return the labels of a stream's lane; a negative one is for what is restamped."""
+    return dict(sorted({**labels, "backfill": f"{spool[:8]}-{'restamped' if lane < 0 else lane}"}.items()))
 
 
 def _own_sequences(batch: Batch) -> list[int]:

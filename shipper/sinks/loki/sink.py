@@ -193,6 +193,9 @@ class LokiSink:
             known[push.text] = answer
             if isinstance(answer, Retry) or answer.status != 204:
                 return False
+        for push in framed:
+            if push.lane is not None:
+                self._router.lanes.stored(*push.lane, push.newest)
         return True
 
     def _push(

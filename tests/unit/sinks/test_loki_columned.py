@@ -96,9 +96,9 @@ def batch_of(events: Events, first: int, chance: random.Random, cut: int = 0) ->
     return Batch(SPOOL, range(first + cut, first + len(events)), lines[cut:], beside=beside)
 
 
-def plain(batch: Batch) -> dict[str, tuple[int, bytes]]:
+def plain(batch: Batch, later: float = 0) -> dict[str, tuple[int, bytes]]:
     used = router()
-    found = used.route(batch, used.limit.bounds(NOW))
+    found = used.route(batch, used.limit.bounds(NOW + later))
     assert not found.refused
     return {
         push.text: (len(push.rows), bytes(push_request(push.text, push.rows, batch.lines, found.metas)))
@@ -106,8 +106,8 @@ def plain(batch: Batch) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def fast(used: Router, batch: Batch) -> dict[str, tuple[int, bytes]] | None:
-    found = used.express(batch, used.limit.bounds(NOW), lambda: None)
+def fast(used: Router, batch: Batch, later: float = 0) -> dict[str, tuple[int, bytes]] | None:
+    found = used.express(batch, used.limit.bounds(NOW + later), lambda: None)
     return None if found is None else {push.text: (push.events, bytes(push.body)) for push in found}
 
 
@@ -139,13 +139,14 @@ usual = st.fixed_dictionaries(
     st.integers(1000, 10**18) | st.integers(1000, 1300),
     st.randoms(use_true_random=False),
     st.integers(0, 20),
+    st.sampled_from([0, 86400]),
 )
 def test_columns_give_what_the_plain_way_gives(
-    events: Events, first: int, chance: random.Random, cut: int
+    events: Events, first: int, chance: random.Random, cut: int, later: int
 ) -> None:
-    """Any values, said in any way, in frames of any size of which the batch may hold a part only."""
+    """Any values, said in any way, in frames of any size of which the batch may hold a part; live or old."""
     batch = batch_of(events, first, chance, min(cut, len(events) - 1))
-    assert fast(router(), batch) == plain(batch)
+    assert fast(router(), batch, later) == plain(batch, later)
 
 
 def request(number: int, chance: random.Random) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from logferry.shipper.sinks.loki.labels import LabelGuard
 from logferry.shipper.sinks.loki.loop import Plan
 from logferry.shipper.sinks.loki.protobuf import push_request
 from logferry.shipper.sinks.loki.routing import LINE_BYTES, Router
-from logferry.shipper.sinks.loki.timestamps import Limit
+from logferry.shipper.sinks.loki.timestamps import LIVE_AGE, WINDOW, Lanes, Limit
 
 NOW = 1_795_000_000.0
 SPOOL = "ab" * 16
@@ -47,10 +47,11 @@ def line(**fields: Any) -> bytes:
     return orjson.dumps({"timestamp": stamp(0, 1), "level": "INFO", "service": "shop"} | fields)
 
 
-def plain(batch: Batch) -> dict[str, tuple[int, bytes]]:
-    """Return what a router that has seen nothing makes of the batch, by stream."""
+def plain(batch: Batch, later: float = 0, lanes: Lanes | None = None) -> dict[str, tuple[int, bytes]]:
+    """Return what a router that has seen nothing but `lanes` makes of the batch, `later` seconds after it."""
     used = router()
-    found = used.route(batch, used.limit.bounds(NOW))
+    used.lanes = lanes or Lanes()
+    found = used.route(batch, used.limit.bounds(NOW + later))
     assert not found.refused
     return {
         push.text: (len(push.rows), bytes(push_request(push.text, push.rows, batch.lines, found.metas)))
@@ -67,8 +68,8 @@ def without(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not ...}
 
 
-def fast(used: Router, batch: Batch) -> dict[str, tuple[int, bytes]] | None:
-    found = used.express(batch, used.limit.bounds(NOW), lambda: None)
+def fast(used: Router, batch: Batch, later: float = 0) -> dict[str, tuple[int, bytes]] | None:
+    found = used.express(batch, used.limit.bounds(NOW + later), lambda: None)
     return None if found is None else {push.text: (push.events, bytes(push.body)) for push in found}
 
 
@@ -119,14 +120,16 @@ def _dump(event: dict[str, Any]) -> bytes:
     st.lists(st.lists(usual, min_size=1, max_size=30), min_size=1, max_size=4),
     st.integers(1000, 10**18) | st.integers(1000, 1300),
     st.booleans(),
+    st.sampled_from([0, 0, 7200, 6 * 86400]),
 )
 def test_one_pass_gives_what_the_plain_way_gives(
-    batches: list[list[dict[str, Any]]], first: int, crowded: bool
+    batches: list[list[dict[str, Any]]], first: int, crowded: bool, later: int
 ) -> None:
     """Batches of any usual values, one after another: the same streams and the same bytes, whatever was seen.
 
-    With `crowded` the table of combinations is full, and its fields are written one by one. Each batch goes
-    twice: as something new, and as what the strict plan was made for.
+    They are sent at once, or so much `later` that all of them are backfill. With `crowded` the table of
+    combinations is full, and its fields are written one by one. Each batch goes twice: as something new, and
+    as what the strict plan was made for.
     """
     used = router() if crowded else _long_lived
     if crowded:
@@ -134,9 +137,9 @@ def test_one_pass_gives_what_the_plain_way_gives(
         used._express._crowded = True
     for events in batches:
         batch = Batch(SPOOL, range(first, first + len(events)), [_dump(event) for event in events])
-        expected = plain(batch)
+        expected = plain(batch, later)
         for _ in range(2):
-            assert fast(used, batch) == expected
+            assert fast(used, batch, later) == expected
             used._express._wait = 0  # the strict plan from here on
 
 
@@ -154,6 +157,29 @@ def test_what_is_not_usual_is_left_to_the_plain_way(
     if good:
         batch = Batch(SPOOL, range(1000, 1000 + len(good)), good)
         assert fast(_long_lived, batch) == plain(batch)
+
+
+def _of_ages(*ages: int) -> Batch:
+    lines = [line(timestamp=stamp(age, 5), message=str(age)) for age in ages]
+    return Batch(SPOOL, range(1000, 1000 + len(lines)), lines)
+
+
+def test_old_events_go_to_the_lane_that_is_open_for_all_of_them() -> None:
+    """Of two lanes, too far apart, partly live or too old: then the plain way sorts them."""
+    used, now = router(), int(NOW)
+    used.express(_of_ages(0), used.limit.bounds(NOW), lambda: None)
+    (push,) = used.route(_of_ages(9_000), used.limit.bounds(NOW)).pushes
+    assert push.lane is not None
+    for lane, newest in enumerate((0, now - 20_000, now - 10_000)):
+        if lane:
+            used.lanes.stored(push.lane[0], lane - 1, newest)
+        for ages in ((9_000, 8_000), (15_000, 14_000, 14_500), (30_000, 30_000 - WINDOW)):
+            made = fast(used, _of_ages(*ages))
+            assert made == plain(_of_ages(*ages), lanes=used.lanes)
+            assert len(made) == 1
+        assert f'backfill="abababab-{lane}"' in next(iter(made))
+    for ages in ((13_100, 12_900), (30_000, 29_999 - WINDOW), (LIVE_AGE + 1, LIVE_AGE - 1), (7 * 86400 + 2,)):
+        assert fast(used, _of_ages(*ages)) is None, ages
 
 
 def test_a_line_that_brings_its_id_is_left_to_the_plain_way() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import socket
 import ssl
@@ -15,6 +16,7 @@ from typing import Any
 
 import orjson
 import pytest
+from cramjam import snappy
 from servers import faults
 from servers.faults import FaultServer, answer
 
@@ -179,6 +181,20 @@ def test_a_repeated_attempt_keeps_its_clock() -> None:
         clock[0] += 300
         assert used.send(late) == Delivered()
         assert server.requests[0].body == server.requests[1].body
+        used.close()
+
+
+@pytest.mark.parametrize("first", [1, 1000], ids=["plain way", "in one pass"])
+def test_old_events_go_where_loki_takes_them(first: int) -> None:
+    """What was acknowledged decides which backfill streams are open for the next."""
+    with FaultServer(answer(204)) as server:
+        used = sink(server.url)
+        for age in (10_000, 15_000, 9_000):
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() - age))
+            old = Batch(SPOOL, [first, first + 1], [orjson.dumps({"timestamp": stamp, "service": "s"})] * 2)
+            assert used.send(old) == Delivered()
+        bodies = [bytes(snappy.decompress_raw(request.body)) for request in server.requests]
+        assert [re.findall(rb'backfill="cdcdcdcd-(.)"', body) for body in bodies] == [[b"0"], [b"1"], [b"0"]]
         used.close()
 
 
