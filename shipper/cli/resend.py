@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .codes import UNAVAILABLE
@@ -42,6 +43,10 @@ def send_again(made: Plan, boxes: Sequence[Box], *, most: int = 0) -> int:
     left = 0
     for box in boxes:
         if not box.chosen:
+            # A replay that was killed at its very end has left nothing but to be counted.
+            if box.noted is not None and box.noted.taken:
+                with suppress(ReplayBusyError):
+                    Journal(box.letters).close()
             continue
         if box.spec is None:
             warn(f"logferry: {box.name} is not among the sinks of the configuration: it is not sent to")

@@ -98,6 +98,8 @@ def test_killed_while_it_replays(
     assert kills
     assert set(found) == set(names)
     assert {name for name, count in found.items() if count > 1} <= doubted
+    # The last one may have been killed when only counting was left: that is what the next one does first.
+    subprocess.run(command(tmp_path, "dead-letter", "replay", "--all"), cwd=tmp_path, check=True, timeout=60)
     [account] = rows(tmp_path, "audit")
     assert account["replayed"] == count
     assert account["unaccounted"] == 0

@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from logferry.shipper.cli.main import cli
 from logferry.shipper.deadletter import DeadLetters
+from logferry.shipper.replay import Journal
+from logferry.shipper.spool.ledger import read_ledger
 
 SPOOL = "ab" * 16
 A, B = f"{SPOOL}-1", f"{SPOOL}-2"
@@ -94,6 +96,19 @@ def test_replay_by_filter(place: Path, run: Callable[..., Result]) -> None:
     assert result.exit_code == 1
     assert "gone is not among the sinks" in result.stderr
     assert [e["message"] for e in delivered(place, "one")] == ["a", "b"]
+
+
+def test_what_a_killed_replay_left_to_count_is_counted(place: Path, run: Callable[..., Result]) -> None:
+    """Its letters were taken, the last of them, and perhaps removed: no letter is left to be sent again."""
+    box = DeadLetters(place / "spool" / "shop" / "dead-letters", "one", 1 << 20)
+    journal = Journal(box)
+    journal.taken([A, B])
+    journal._let_go()
+    assert [row["sink"] for row in rows(run("ls", "--sink", "one"))] == []
+    assert run("replay", "--sink", "one").exit_code == 0
+    assert read_ledger(place / "spool" / "shop").sinks["one"].replayed == 2
+    assert not list(box.read())
+    assert not delivered(place, "one")
 
 
 def test_set_and_unset(place: Path, run: Callable[..., Result]) -> None:
