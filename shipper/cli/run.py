@@ -80,6 +80,10 @@ def run(  # click's signature
     from ..floor import FLOOR
     from ..pipeline import Pipeline
 
+    if not once:
+        from .service import serve, signalled
+
+        wishes = signalled()  # first of all: a SIGHUP that nobody expects ends the process
     config = load_config(config_path)
     if once and watch:
         fail("--once ends by itself: there is nothing to --watch", USAGE)
@@ -94,9 +98,7 @@ def run(  # click's signature
     _keep_memory()
     FLOOR.share()
     if not once:
-        from .service import serve
-
-        raise SystemExit(serve(config, made, config_path, watch=watch))
+        raise SystemExit(serve(config, made, config_path, wishes, watch=watch))
     set_level(made.diagnostics_level)
     # What is read to its end and over has nobody to be told a minute later.
     pipeline = Pipeline.from_plan(replace(made, alerts=None))

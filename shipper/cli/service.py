@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from ..handover import Handover
     from ..plan import Plan
 
-__all__ = ["serve"]
+__all__ = ["serve", "signalled"]
 
 _LOOK: Final = 1.0  # seconds between two looks at the file
 
 Wish = Literal["stop", "reload"]
 
 
-def serve(config: Config, plan: Plan, config_path: str | None, *, watch: bool) -> int:
-    """Run until SIGTERM or Ctrl-C; SIGHUP, and with `watch` a change of the file, reload it."""
+def serve(
+    config: Config, plan: Plan, config_path: str | None, wishes: SimpleQueue[Wish], *, watch: bool
+) -> int:
+    """Run until it is wished to stop; a wish, and with `watch` a change of the file, reloads it."""
     from ..handover import Handover
 
-    wishes = _wishes()
     running = Handover(plan)
     try:
         running.pipeline.start()
@@ -59,8 +60,11 @@ def serve(config: Config, plan: Plan, config_path: str | None, *, watch: bool) -
     return OK
 
 
-def _wishes() -> SimpleQueue[Wish]:
-    """Return the queue that signals write to: to put into one takes no lock that a signal may meet."""
+def signalled() -> SimpleQueue[Wish]:
+    """Return the queue that SIGTERM, Ctrl-C and SIGHUP write to from now on.
+
+    To put into one takes no lock that a signal may meet.
+    """
     wishes: SimpleQueue[Wish] = SimpleQueue()
 
     def stop(number: int, _: FrameType | None) -> None:

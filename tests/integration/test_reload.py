@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -239,6 +240,34 @@ def test_watched(place: Path) -> None:
         assert run.said().count("the old one goes on") == 1
         run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(40) == 0
+
+
+def test_a_hang_up_before_it_runs(place: Path) -> None:
+    """A configuration manager that writes and signals at once: it is reloaded as soon as it runs."""
+    path = place / "logferry.yaml"
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)  # it begins to read the configuration, and waits
+    run = Run(place)
+    try:
+        until(lambda: catches(run.process.pid, signal.SIGHUP), run.said)
+        run.process.send_signal(signal.SIGHUP)
+        path.write_text(text)
+        assert run.told()["READY"] == "1"
+        assert run.told()["RELOADING"] == "1"
+        path.write_text(text)
+        assert run.told()["READY"] == "1"
+        run.end()
+    finally:
+        run.process.kill()
+        run.process.wait()
+        run.manager.close()
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_a_port_that_is_taken(place: Path) -> None:
