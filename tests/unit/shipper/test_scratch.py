@@ -39,9 +39,9 @@ if not (child := os.fork()):
     sys.exit()
 os.waitpid(child, 0)
 if not os.fork():
+    print(scratch.path, flush=True)  # by the child: its parent's lock is closed by now
     sys.stdin.read()
     os._exit(0)
-print(scratch.path, flush=True)
 signal.pause()
 """
 
