@@ -111,7 +111,7 @@ class _Courier:
             if self.signals.asked and deadline is None:
                 deadline = now + self.plan.shutdown_timeout
             living = self._source.living if self._source else 0
-            if deadline is not None and (not living or now >= deadline):
+            if deadline is not None and self._must_end(now, deadline, living):
                 pipeline.shutdown(max(0.5, deadline - now))
                 return False
             if self._is_over(pipeline, now, living):
@@ -119,6 +119,12 @@ class _Courier:
                 return True
             self._tell(pipeline, now)
             time.sleep(LOOK)
+
+    def _must_end(self, now: float, deadline: float, living: int) -> bool:
+        """Say whether one that is told to end does so now: nobody is left who has records to come."""
+        # A signal may come before the spools are looked at: until then nobody seems to live.
+        knows = self._source is not None and self._source.looked
+        return now >= deadline or (knows and not living)
 
     def _is_over(self, pipeline: Pipeline, now: float, living: int) -> bool:
         pending = 0

@@ -56,6 +56,8 @@ class SpoolSource:
     config: SpoolSourceConfig
     context: SourceContext
     _served: dict[str, LeftSpools] = field(default_factory=dict)
+    looked: bool = field(default=False, init=False)
+    """Whether `living` and `untold` say something: the spools were looked at."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -82,6 +84,7 @@ class SpoolSource:
             self._find()
             for spools in self._served.values():
                 self._look_after(relay, spools)
+            self.looked = True
             if once:
                 return
             self._stop.wait(LOOK)

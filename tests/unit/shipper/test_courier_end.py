@@ -37,3 +37,16 @@ def test_it_stays_until_a_death_is_told(tmp_path: Path) -> None:
     assert not courier._is_over(pipeline, 101.0, 0)
     assert courier._is_over(pipeline, 106.0, 0)
     left.close()
+
+
+def test_it_does_not_end_before_it_has_looked_who_lives(tmp_path: Path) -> None:
+    """SIGTERM in its first moments: an application that lives is waited for, but not for ever."""
+    anything: Any = None
+    source = SpoolSource(SpoolSourceConfig(tmp_path), anything)
+    courier = _Courier(anything, anything, anything, Stay(5.0, 900.0), anything, anything, source)
+    assert not courier._must_end(1.0, 30.0, 0)
+    assert courier._must_end(30.0, 30.0, 0)
+    source.looked = True
+    assert courier._must_end(1.0, 30.0, 0)
+    assert not courier._must_end(1.0, 30.0, 1)
+    assert courier._must_end(30.0, 30.0, 1)
