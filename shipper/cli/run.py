@@ -74,16 +74,16 @@ def run(  # click's signature
     With --once it reads the sources to their ends, delivers, prints what became of every record, and exits
     with 0 only if all of it was delivered. Killed and started again, it goes on where it was.
     """
+    if not once:
+        from .service import serve, signalled
+
+        wishes = signalled()  # first of all: a SIGHUP that nobody expects ends the process
     from ..config import ConfigError
     from ..config.plan import plan
     from ..diagnostics import set_level
     from ..floor import FLOOR
     from ..pipeline import Pipeline
 
-    if not once:
-        from .service import serve, signalled
-
-        wishes = signalled()  # first of all: a SIGHUP that nobody expects ends the process
     config = load_config(config_path)
     if once and watch:
         fail("--once ends by itself: there is nothing to --watch", USAGE)
