@@ -18,18 +18,18 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["moment"]
 
-_open: set[int] = set()
+_open: dict[int, object] = {}
 
 
 @contextmanager
 def moment(fd: int) -> Iterator[int]:
     """Close `fd` at the end, and in a forked child at once."""
-    _open.add(fd)
+    mine = _open[fd] = object()
     try:
         yield fd
     finally:
-        if fd in _open:  # else this is a child, and it is closed
-            _open.discard(fd)
+        if _open.get(fd) is mine:  # else this is a child, it is closed, and its number may be another's
+            del _open[fd]
             with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)

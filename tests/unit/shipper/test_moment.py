@@ -82,6 +82,30 @@ def test_a_child_that_is_forked_meanwhile_does_not_hold_it(tmp_path: Path, name:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_that_ends_what_its_parent_holds_ends_nothing_of_its_own(tmp_path: Path) -> None:
+    """The number of what the fork has closed is given away again."""
+    held = hold_file(tmp_path)
+    number = held.__enter__()
+    assert isinstance(number, int)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            mine = os.open(tmp_path, os.O_RDONLY)
+            if mine != number:
+                os.dup2(mine, number)
+            with moment(number):
+                held.__exit__(None, None, None)
+                os.fstat(number)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    held.__exit__(None, None, None)
+    assert is_free(tmp_path / "a.lock")
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_spool_that_is_being_adopted_at_a_fork_is_not_the_childs(tmp_path: Path) -> None:
     """Also where nobody but the thread that adopts it knows of it yet."""
     spool = Spool(SpoolSettings(tmp_path / "spool", "shop"))
