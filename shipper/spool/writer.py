@@ -296,8 +296,14 @@ class Spool:
         return held if held is not None else self._before().get(source, b"")
 
     def look_again(self) -> None:
-        """Look anew for the positions of those before it: one of them has ended only now."""
+        """Look anew for the positions of those before it: one of them has ended only now.
+
+        What comes next goes into a new segment: of two spools' positions those in the newer segment count.
+        """
         self._past = None
+        with self._lock:
+            segment = self._segment
+            segment.cap = segment.fast = 0
 
     def _before(self) -> dict[str, bytes]:
         """Return the positions that were known when they were first asked for."""

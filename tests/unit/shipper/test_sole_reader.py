@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from logferry.handlers.schema import Schema
@@ -14,7 +15,7 @@ from logferry.shipper.ports import SinkKind
 from logferry.shipper.sinks.memory import MemoryConfig, MemorySink
 from logferry.shipper.sole_reader import sole_reader
 from logferry.shipper.sources.file import SOURCE, FileConfig
-from logferry.shipper.spool import SpoolSettings
+from logferry.shipper.spool import Spool, SpoolSettings
 
 SCHEMA = Schema("edge", "test")
 
@@ -70,6 +71,21 @@ def test_a_second_one_goes_on_where_the_first_ended(tmp_path: Path) -> None:
     finally:
         reading.shutdown(10)
         waiting.shutdown(10)
+
+
+def test_who_began_earlier_and_reads_later_has_the_newer_position(tmp_path: Path) -> None:
+    """The third goes on behind the second's lines, although a segment of the first one is newer."""
+    settings, clock = SpoolSettings(tmp_path / "spool", "edge"), count(1).__next__
+    waiting, reading = Spool(settings, clock=clock), Spool(settings, clock=clock)
+    waiting.append([b"{}"], b"1", "more")
+    assert not waiting.last_position("app")
+    reading.append([b"{}"], b"1", "app")
+    reading.close()
+    waiting.look_again()
+    assert waiting.last_position("app") == b"1"
+    waiting.append([b"{}"], b"2", "app")
+    waiting.close()
+    assert Spool(settings).last_position("app") == b"2"
 
 
 def test_what_is_read_once_does_not_wait(tmp_path: Path) -> None:
