@@ -312,8 +312,9 @@ class Pipeline:
         Twice, if this process is killed before it is noted: rather so than never.
         """
         if adopted.death is not None and self._relay.tell(*death_notice(adopted.death)):
-            (adopted.directory / "reported").touch(mode=0o600)
             adopted.told = True
+            with suppress(OSError):  # a full disk: it would be told again and again, and never be put away
+                (adopted.directory / "reported").touch(mode=0o600)
 
     def _tell_level(self, logger: str, level: int, until: float | None) -> None:
         """Say in the log stream that somebody changed a logger's level, or that it is as before."""
