@@ -193,8 +193,7 @@ class Spool:
 
     def _offer_other(self, event: bytes) -> bool:
         if isinstance(event, Violation):
-            reason = event.reason.replace("\x1e", " ").encode("utf-8", "replace")[:_NOTE_SIZE]
-            return self._offer_slowly(event, VIOLATION, reason)
+            return self._offer_slowly(event, VIOLATION, _reason(event))
         return self.offer(bytes(event))
 
     def _offer_slowly(self, event: bytes, kind: int, prefix: bytes) -> bool:
@@ -230,9 +229,10 @@ class Spool:
 
         Not where memory stands in for the disk: who tells it notes that it was told, and is killed then.
         """
+        kind, prefix = (VIOLATION, _reason(event)) if isinstance(event, Violation) else (EVENT, b"")
         with suppress(Full), self._lock:
             if not self.closed and not self._stands_in():
-                self._place(EVENT, b"", bytes(event), 1, evict=False)
+                self._place(kind, prefix, bytes(event), 1, evict=False)
                 return not self._stands_in()
         return False
 
@@ -529,6 +529,11 @@ class Spool:
         was_closed = self.closed
         self._begin()
         self.closed = was_closed
+
+
+def _reason(event: Violation) -> bytes:
+    """Return why an event broke the schema, as it stands before it in its frame."""
+    return event.reason.replace("\x1e", " ").encode("utf-8", "replace")[:_NOTE_SIZE]
 
 
 def _sifted(lines: Sequence[bytes]) -> tuple[Sequence[bytes], Buffer, int, bool]:

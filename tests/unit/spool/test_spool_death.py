@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from logferry.handlers.outlet import Violation
 from logferry.shipper.ports import Outcome
 from logferry.shipper.spool import Spool, SpoolSet, SpoolSettings
 from logferry.shipper.spool.claim import Claim
@@ -77,4 +78,15 @@ def test_a_notice_that_is_only_in_memory_counts_as_not_told(tmp_path: Path, work
     spool.sync()
     assert spool.state == "disk"
     assert spool.tell(b"{}")
+    spool.close()
+
+
+def test_a_notice_that_breaks_the_schema_says_so(tmp_path: Path) -> None:
+    """It ends among the dead letters like any other event that does; no sink sends it."""
+    spool = Spool(SpoolSettings(tmp_path, "shop"))
+    cursor = spool.cursor("a")
+    assert spool.tell(Violation(b'{"kind":"death"}', "kind: no integer"))
+    batch = cursor.read(10, 1000)
+    assert batch is not None
+    assert list(cursor.violations().values()) == ["kind: no integer"]
     spool.close()
