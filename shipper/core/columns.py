@@ -14,13 +14,23 @@ writes down with the frame, so that no sink has to decode the line again. Rules:
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from bisect import bisect
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["Columns", "Front", "Scalar", "pack", "unpack", "unpack_front"]
+from ..model import Beside
+
+__all__ = ["Columns", "Front", "Scalar", "pack", "unpack", "unpack_front", "useful"]
 
 Scalar: TypeAlias = str | int | float | bool | None
+
+_WORTH: Final = 16
+"""Of frames with fewer lines it costs less to decode the lines, many frames in one call."""
+
+_first = attrgetter("first")
 
 
 class Columns(msgspec.Struct, array_like=True, frozen=True):
@@ -51,6 +61,13 @@ class Front(msgspec.Struct, array_like=True, frozen=True):
 pack = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Columns)
 _front_decoder = msgspec.msgpack.Decoder(Front)
+
+
+def useful(beside: Sequence[Beside], sequence: int) -> Beside | None:
+    """Return what of `beside`, which is in order, was written beside an event, if it pays to read that."""
+    at = bisect(beside, sequence, key=_first) - 1
+    one = beside[at] if at >= 0 else None
+    return one if one is not None and sequence - one.first < one.size and one.size >= _WORTH else None
 
 
 def unpack(held: bytes) -> Columns | None:

@@ -20,6 +20,7 @@ import msgspec
 import orjson
 
 from ....handlers.schema import MISFIT, FieldType, cast
+from ...core.columns import useful
 from ...core.ended import ended
 from ...model import Batch, Beside, Rejected, carried_id, uncarried
 from .columned import HEADS, MANY, OPENING, by_columns, by_decoding
@@ -46,7 +47,7 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
     at = 0
     while at < size:
         rest()
-        one = _beside(batch.beside, sequences[at])
+        one = useful(batch.beside, sequences[at])
         body, stop = _at_once(batch, one, at, spool)
         if body is not None:
             bodies.append(body)
@@ -95,14 +96,6 @@ def _at_once(batch: Batch, one: Beside | None, at: int, spool: bytes) -> tuple[b
     if not isinstance(batch.sequences, range) or lines[at].startswith(OPENING):
         return None, stop
     return by_decoding(first, ended(lines, at, stop), spool), stop
-
-
-def _beside(beside: Sequence[Beside], sequence: int) -> Beside | None:
-    """Return what was written beside an event; None: nothing."""
-    for one in beside:
-        if one.first <= sequence < one.first + one.size:
-            return one
-    return None
 
 
 def _frame(spool: str) -> bytes:

@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ...core.columns import Scalar
+from ...core.columns import Scalar, useful
 from ...core.ended import ended
 from ...core.rows import Rows
 from ...model import Batch, Beside, carry
@@ -201,14 +201,14 @@ class Express:
 
     def _beside(self, beside: Sequence[Beside], sequence: int) -> Columned | None:
         """Return what was written beside an event; None: nothing that is of use."""
-        for one in beside:
-            if one.first <= sequence < one.first + one.size:
-                known = self._columned
-                if known is None or known.beside is not one:
-                    fields = tuple(self._labels.values()), tuple(self._metadata.values())
-                    known = self._columned = Columned(one, *fields, self._types)
-                return known if known.fits else None
-        return None
+        one = useful(beside, sequence)
+        if one is None:
+            return None
+        known = self._columned
+        if known is None or known.beside is not one:
+            fields = tuple(self._labels.values()), tuple(self._metadata.values())
+            known = self._columned = Columned(one, *fields, self._types)
+        return known if known.fits else None
 
     def _by_columns(self, columned: Columned, lines: Sequence[bytes], first: int) -> bool:
         """Frame events by their columns; False: that was not possible, and nothing was framed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logferry.shipper.core import columns as told
 from logferry.shipper.core.columns import Columns, pack
 from logferry.shipper.core.ended import Ended
 from logferry.shipper.model import Batch, Beside, Rejected
@@ -22,6 +23,14 @@ from logferry.shipper.sinks.elasticsearch.framing import bulk
 
 SPOOL = uuid.UUID(int=7).hex
 Events = Sequence[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_frames_too() -> Iterator[None]:
+    """What is right for a frame of a few lines is tried with it, though nobody reads its columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(told, "_WORTH", 1)
+        yield
 
 
 def columns_of(events: Events, chance: random.Random) -> bytes:
@@ -177,12 +186,12 @@ def test_columns_that_are_not_of_these_lines_are_left() -> None:
     """Of other lines than there are, or what another version wrote."""
     events = [{"timestamp": f"2026-08-01T10:00:00.{n:06}Z"} for n in range(4)]
     lines = [msgspec.json.encode(event) + b"\n" for event in events]
-    for told in (
+    for other in (
         columns_of(events[:2], random.Random(3)),
         columns_of(events, random.Random(3))[:-9],
         b"\xc1",
     ):
-        assert columned.by_columns(Beside(7, 4, told), 7, lines, SPOOL.encode()) is None
+        assert columned.by_columns(Beside(7, 4, other), 7, lines, SPOOL.encode()) is None
 
 
 def rest() -> None:
