@@ -40,10 +40,13 @@ class Override(msgspec.Struct, frozen=True):
     until: float
 
 
+_DECODER = msgspec.json.Decoder(list[Override])
+
+
 def read(directory: Path, now: float) -> list[Override]:
     """Return what is in force at `now` in a service's directory, by logger. Raises nothing."""
     try:
-        found = msgspec.json.decode((directory / FILE).read_bytes(), type=list[Override])
+        found = _DECODER.decode((directory / FILE).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return []
     return sorted((one for one in found if now < one.until <= now + LONGEST), key=lambda one: one.logger)

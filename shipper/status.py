@@ -56,6 +56,9 @@ class Told(msgspec.Struct, frozen=True):
     unparsed: dict[str, int] = {}
 
 
+_DECODER: Final = msgspec.json.Decoder(Told)
+
+
 class StatusFile:
     """The file of one pipeline. `create`: also where the service has no directory yet."""
 
@@ -130,7 +133,7 @@ def read_told(service: Path) -> list[Told]:
                 try:
                     if _held(fd):
                         data = os.pread(fd, _MOST, 0)
-                        found.append(msgspec.json.decode(unpack(data), type=Told))
+                        found.append(_DECODER.decode(unpack(data)))
                 finally:
                     os.close(fd)
     return found

@@ -48,6 +48,9 @@ class _State(msgspec.Struct):
     alert: Alert
 
 
+_STATES = msgspec.json.Decoder(dict[str, _State])
+
+
 def fingerprint(labels: Mapping[str, str]) -> str:
     """Return an alert's id: the same for the same labels, in every process."""
     text = "\0".join(f"{name}\0{labels[name]}" for name in sorted(labels))
@@ -87,7 +90,7 @@ class Conditions:
 
     def load(self, raw: bytes) -> None:
         """Go on with what `dump` returned, as JSON. Raises `msgspec.MsgspecError`."""
-        self._states = msgspec.json.decode(raw, type=dict[str, _State])
+        self._states = _STATES.decode(raw)
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -96,12 +99,15 @@ class _Line(msgspec.Struct, gc=False):
     trace_id: str = ""
 
 
+_LINE = msgspec.json.Decoder(_Line)
+
+
 def _told(lines: Iterable[bytes]) -> tuple[tuple[str, ...], str]:
     """Return event lines as people read them, and the trace of the last one."""
     texts, trace_id = [], ""
     for line in lines:
         try:
-            event = msgspec.json.decode(line, type=_Line)
+            event = _LINE.decode(line)
         except msgspec.MsgspecError:
             continue
         texts.append(f"{event.timestamp[:23]} {event.message}"[:300])

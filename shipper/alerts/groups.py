@@ -30,6 +30,9 @@ class _Group(msgspec.Struct):
     failures: int = 0
 
 
+_GROUPS = msgspec.json.Decoder(dict[str, _Group])
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """One message: all of a group that fires, and what has recovered since the last one."""
@@ -105,4 +108,4 @@ class Groups:
 
     def load(self, raw: bytes) -> None:
         """Go on with what `dump` returned, as JSON. Raises `msgspec.MsgspecError`."""
-        self._groups = msgspec.json.decode(raw, type=dict[str, _Group])
+        self._groups = _GROUPS.decode(raw)

@@ -98,7 +98,7 @@ class Alarm:
         if self._directory is None:
             return
         with suppress(OSError, msgspec.MsgspecError):
-            kept = msgspec.json.decode((self._directory / FILE).read_bytes(), type=_Kept)
+            kept = _KEPT.decode((self._directory / FILE).read_bytes())
             self._conditions.load(bytes(kept.conditions))
             self._before = tuple(self._conditions.firing().values())
             self.counting.load(kept.heard)
@@ -129,6 +129,9 @@ class _Kept(msgspec.Struct):
     heard: dict[str, str] = {}
 
 
+_KEPT: Final = msgspec.json.Decoder(_Kept)
+
+
 class _Firing(msgspec.Struct):
     firing: bool
     alert: Alert
@@ -138,10 +141,13 @@ class _KeptConditions(msgspec.Struct):
     conditions: dict[str, _Firing]
 
 
+_KEPT_CONDITIONS: Final = msgspec.json.Decoder(_KeptConditions)
+
+
 def read_firing(directory: Path) -> list[tuple[Alert, bool]]:
     """Return the alerts that a service's agent has, each with whether it fires already. Raises nothing."""
     try:
-        kept = msgspec.json.decode((directory / FILE).read_bytes(), type=_KeptConditions)
+        kept = _KEPT_CONDITIONS.decode((directory / FILE).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return []
     return [(state.alert, state.firing) for state in kept.conditions.values()]

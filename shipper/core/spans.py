@@ -69,6 +69,9 @@ class Span:
         return f"{self.trace_id}-{self.span_id}"
 
 
+_HELD: Final = msgspec.json.Decoder(list[tuple[float, Span]])
+
+
 Told: TypeAlias = tuple[Literal["begun", "ended"], Span]
 
 
@@ -224,6 +227,6 @@ def oldest(data: bytes) -> float | None:
 
 def _rows(data: bytes) -> list[tuple[float, Span]]:
     try:
-        return msgspec.json.decode(data, type=list[tuple[float, Span]])
+        return _HELD.decode(data)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
         return []

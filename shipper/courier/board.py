@@ -45,6 +45,9 @@ class Notice(msgspec.Struct, frozen=True):
         return other is not None and other.digest != self.digest and other.configured > self.configured
 
 
+_DECODER: Final = msgspec.json.Decoder(Notice)
+
+
 @dataclass(frozen=True, slots=True)
 class Board:
     """The two files of a service. Nothing raises: what cannot be read is not there."""
@@ -77,7 +80,7 @@ class Board:
         try:
             fd = os.open(self.service / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
-                return msgspec.json.decode(file.read(1 << 20), type=Notice)
+                return _DECODER.decode(file.read(1 << 20))
         except (OSError, msgspec.MsgspecError):
             return None
 

@@ -58,6 +58,9 @@ class Books(msgspec.Struct, kw_only=True):
         )
 
 
+_DECODER = msgspec.json.Decoder(Books)
+
+
 def _pack(generation: int, books: Books) -> bytes:
     for reasons in (books.filtered, books.dropped):
         while len(reasons) > _REASONS:  # reasons come from configuration; a slot has an end
@@ -79,7 +82,7 @@ def _unpack(data: bytes) -> tuple[int, Books | None]:
     if not length or len(content) != length or crc32(content, generation & 0xFFFFFFFF) != check:
         return -1, None
     try:
-        return generation, msgspec.json.decode(content, type=Books)
+        return generation, _DECODER.decode(content)
     except msgspec.MsgspecError:
         return -1, None
 

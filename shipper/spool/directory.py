@@ -96,6 +96,10 @@ class Owner(msgspec.Struct, frozen=True):
         return self.delivery in ("process", "agent") and not self.adopter
 
 
+_OWNER = msgspec.json.Decoder(Owner)
+_EVICTED = msgspec.json.Decoder(list[Evicted])
+
+
 def file_name(name: str) -> str:
     """Return `name` as one path component: never empty, never hidden, never a way out."""
     quoted = quote(name, safe=" @+,=") or "%"
@@ -215,7 +219,7 @@ class Home:
         except OSError:
             return Owner()
         try:
-            return msgspec.json.decode(os.pread(fd, 4096, 0), type=Owner)
+            return _OWNER.decode(os.pread(fd, 4096, 0))
         except (OSError, ValueError, msgspec.MsgspecError):
             return Owner()
         finally:
@@ -313,7 +317,7 @@ class Home:
             if self._evicted is None or self._evicted[0] != stamp:
                 fd = os.open("evicted.json", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.dir_fd)
                 with os.fdopen(fd, "rb") as file:
-                    self._evicted = (stamp, msgspec.json.decode(unpack(file.read()), type=list[Evicted]))
+                    self._evicted = (stamp, _EVICTED.decode(unpack(file.read())))
         except (OSError, ValueError, msgspec.MsgspecError):
             return [] if self._evicted is None else self._evicted[1]
         return self._evicted[1]

@@ -46,8 +46,11 @@ class Ledger(msgspec.Struct):
     replays: dict[str, str] = {}  # sink → the token of the replay that was counted last
 
 
+_DECODER = msgspec.json.Decoder(Ledger)
+
+
 def _decoded(path: Path) -> Ledger:
-    return msgspec.json.decode(unpack(path.read_bytes()), type=Ledger)
+    return _DECODER.decode(unpack(path.read_bytes()))
 
 
 def damage(service: Path) -> str:
