@@ -137,7 +137,7 @@ def test_decoders_of_classes_are_made_once() -> None:
 
     That crashes. A decoder made with its module is made by one thread, which holds the lock of the import.
     """
-    typed = re.compile(r"\bdecode\(.*type=(?!dict\[str, bytes\])|\bconvert\(.*type=")
+    typed = re.compile(r"\bdecode\(.*type=(?!dict\[str, (bytes|Any)\])|\bconvert\(.*type=")
     assert not [path for path in modules() if typed.search(path.read_text())]
 
 
