@@ -112,6 +112,7 @@ def test_by_systemd(tmp_path: Path, server: FaultServer) -> None:
     (notice,) = set(delivered) - {"one", "two", "three", *many}
     assert notice.endswith("died without shutdown")
     # What was read before the stop is delivered by it; what was not is read by the next start.
-    assert set(delivered.values()) == {1}
+    # Only "two" may have come twice: it was killed soon after, and an HTTP receiver knows no repetition.
+    assert {text for text, count in delivered.items() if count > 1} <= {"two"}
     assert [line for line in ("one", "two", "three") if not delivered[line]] == []
     assert len(delivered) > 4
