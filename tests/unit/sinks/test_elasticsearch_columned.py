@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logferry.shipper.core import columns as told
 from logferry.shipper.core.columns import Columns, pack
 from logferry.shipper.core.ended import Ended
 from logferry.shipper.model import Batch, Beside, Rejected
@@ -24,13 +23,7 @@ from logferry.shipper.sinks.elasticsearch.framing import bulk
 SPOOL = uuid.UUID(int=7).hex
 Events = Sequence[dict[str, Any]]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_frames_too() -> Iterator[None]:
-    """What is right for a frame of a few lines is tried with it, though nobody reads its columns."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(told, "_WORTH", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("small_frames_too")
 
 
 def columns_of(events: Events, chance: random.Random) -> bytes:

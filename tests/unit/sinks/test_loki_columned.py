@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logferry.handlers.schema import FIELDS
-from logferry.shipper.core import columns as told
 from logferry.shipper.core.columns import Columns, pack, unpack
 from logferry.shipper.core.ended import Ended, cut
 from logferry.shipper.model import Batch, Beside
@@ -31,13 +30,7 @@ METADATA = ("trace_id", "user_id", "endpoint", "status_code", "duration_ms", "fa
 ASKED = ("timestamp", *LABELS, *METADATA)
 Events = list[dict[str, Any]]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_frames_too() -> Iterator[None]:
-    """What is right for a frame of a few lines is tried with it, though nobody reads its columns."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(told, "_WORTH", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("small_frames_too")
 
 
 @pytest.fixture

@@ -32,6 +32,17 @@ def offer_many(spool: Spool, count: int, size: int = 400) -> int:
     return sum(spool.offer(b"%06d" % n + b"x" * size) for n in range(count))
 
 
+class Disk:
+    """A disk that has no room while it is `full`."""
+
+    full = False
+
+    def allocate(self, fd: int, size: int) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
+
+
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
 def test_a_full_spool_keeps_its_bound(make_spool: Callable[..., Spool], tmp_path: Path, policy: str) -> None:
     """The path never takes more than `max_bytes`; what had to go is counted as `full`."""
@@ -164,20 +175,14 @@ def test_no_space_means_memory_and_back(
 ) -> None:
     """Without space events go to memory, bounded and counted, with one warning; later to the disk again."""
     now = [0.0]
-    broken = [False]
-
-    def allocate(fd: int, size: int) -> None:
-        if broken[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
-
-    spool = make_spool(memory_bytes=300_000, options={"allocate": allocate, "monotonic": lambda: now[0]})
+    disk = Disk()
+    spool = make_spool(memory_bytes=300_000, options={"allocate": disk.allocate, "monotonic": lambda: now[0]})
     cursor = spool.cursor("a")
     offer_many(spool, 100)
-    broken[0] = True
+    disk.full = True
     assert offer_many(spool, 2000) == 2000
     assert spool.state == "degraded"
-    broken[0] = False
+    disk.full = False
     now[0] += 10
     spool.sync()
     assert spool.state == "disk"
@@ -193,20 +198,15 @@ def test_no_space_means_memory_and_back(
 def test_what_can_be_read_again_waits_for_a_full_disk(make_spool: Callable[..., Spool]) -> None:
     """It is not kept in memory, also where other events are: that ends sooner than its position."""
     now = [0.0]
-    broken = [False]
-
-    def allocate(fd: int, size: int) -> None:
-        if broken[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.posix_fallocate(fd, 0, size) if hasattr(os, "posix_fallocate") else os.ftruncate(fd, size)
+    disk = Disk()
 
     def full() -> None:
         now[0] += 1
         raise TimeoutError
 
-    spool = make_spool(options={"allocate": allocate, "monotonic": lambda: now[0]})
+    spool = make_spool(options={"allocate": disk.allocate, "monotonic": lambda: now[0]})
     cursor = spool.cursor("a")
-    broken[0] = True
+    disk.full = True
     with pytest.raises(TimeoutError):
         spool.append([b"line"], b"here", "app", full)
     assert spool.state == "disk"
@@ -218,7 +218,7 @@ def test_what_can_be_read_again_waits_for_a_full_disk(make_spool: Callable[..., 
     assert spool.append([b"unrepeatable"]) == 2
     assert deliver(cursor) == [b"event", b"unrepeatable"]
     assert not spool.last_position("app")
-    broken[0] = False
+    disk.full = False
     now[0] += 10
     assert spool.append([b"line"], b"here", "app", full) == 3
     assert spool.state == "disk"
