@@ -145,7 +145,7 @@ class Pipeline:
         self._health: HealthServer | None = None
         self._status: StatusFile | None = None
         self._alarm: Alarm | None = None
-        self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool.tell)
+        self._relay = WorkerRelay(self._workers, self._guard, self._builder, self.spool)
 
     @property
     def outlet(self) -> Outlet:
@@ -311,7 +311,9 @@ class Pipeline:
 
         Twice, if this process is killed before it is noted: rather so than never.
         """
-        if adopted.death is not None and self._relay.tell(*death_notice(adopted.death)):
+        with self._guard:
+            drained = adopted.is_drained(self._workers)
+        if adopted.death is not None and self._relay.tell(*death_notice(adopted.death), frees=drained):
             adopted.told = True
             with suppress(OSError):  # a full disk: it would be told again and again, and never be put away
                 (adopted.directory / "reported").touch(mode=0o600)

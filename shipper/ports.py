@@ -198,8 +198,8 @@ class Relay(Protocol):
         """Count the spools of `service` under `path` in the accounts."""
         ...
 
-    def tell(self, message: str, fields: Mapping[str, object]) -> bool:
-        """Put a notice into the log stream; False: not now."""
+    def tell(self, message: str, fields: Mapping[str, object], *, frees: bool = False) -> bool:
+        """Put a notice into the log stream; False: not now. `frees`: it makes more room than it takes."""
         ...
 
     def at_end(self, close: Callable[[], None]) -> None:

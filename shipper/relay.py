@@ -10,7 +10,7 @@ from typing import Any
 from ..handlers.record import EventBuilder
 from .model import Account
 from .ports import Cursor
-from .spool import SpoolSet, SpoolSettings
+from .spool import Spool, SpoolSet, SpoolSettings
 from .spool.directory import file_name
 from .worker import Worker
 
@@ -18,19 +18,19 @@ __all__ = ["WorkerRelay"]
 
 
 class WorkerRelay:
-    """A `Relay` over workers by sink. `told` takes notices; False: not now."""
+    """A `Relay` over workers by sink. `spool` takes notices."""
 
     def __init__(
         self,
         workers: Mapping[str, Worker],
         guard: AbstractContextManager[Any],
         builder: EventBuilder,
-        told: Callable[[bytes], bool],
+        spool: Spool,
     ) -> None:
         self._workers = workers
         self._guard = guard
         self._builder = builder
-        self._told = told
+        self._spool = spool
         self._served: dict[tuple[Path, str], None] = {}
         self._ends: list[Callable[[], None]] = []
 
@@ -57,10 +57,10 @@ class WorkerRelay:
         """Count the spools of `service` under `path` in the accounts."""
         self._served[path, service] = None
 
-    def tell(self, message: str, fields: Mapping[str, object]) -> bool:
-        """Put a notice into the log stream; False: not now."""
+    def tell(self, message: str, fields: Mapping[str, object], *, frees: bool = False) -> bool:
+        """Put a notice into the log stream; False: not now. `frees`: it makes more room than it takes."""
         event = self._builder.compose(level="ERROR", message=message, logger="logferry.death", fields=fields)
-        return self._told(event)
+        return self._spool.tell(event, frees=frees)
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Call `close` when the workers have ended."""

@@ -142,7 +142,9 @@ class SpoolSource:
         death, marks = spool.death, self._marks(spool)
         if death is None or any(mark.exists() for mark in marks):
             return True
-        if not relay.tell(*death_notice(death, service=True)):
+        with relay.guard:
+            drained = spool.is_drained(relay.sinks)
+        if not relay.tell(*death_notice(death, service=True), frees=drained):
             return False
         for mark in marks:
             with suppress(OSError):

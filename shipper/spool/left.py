@@ -154,7 +154,7 @@ class LeftSpools(SpoolSet):
         """Delete what all of `sinks` have passed; let go of other users' spools that are drained."""
         gone = super().reclaim(sinks)
         for spool in self.held:
-            drained = spool.told and not spool.live and all(spool.own_cursor(s).done for s in sinks)
+            drained = spool.told and not spool.live and spool.is_drained(sinks)
             if spool.foreign and drained:
                 self._forget(spool)
         return gone

@@ -79,6 +79,10 @@ class AdoptedSpool:
             self._cursors[sink] = found
         return found
 
+    def is_drained(self, sinks: Collection[str]) -> bool:
+        """Whether all of `sinks` have all that is in it."""
+        return bool(sinks) and all(self.own_cursor(sink).done for sink in sinks)
+
     def forget(self) -> None:
         """Know its cursors no more: a worker that still has one closes it, and nothing else keeps it."""
         self._cursors.clear()
@@ -179,7 +183,7 @@ class SpoolSet:
                     gone += spool.home.remove_segment(number)
             if not spool.told:
                 continue
-            if self._may_go(spool) and (spool.accepted == 0 or (held and all(c.done for c in held))):
+            if self._may_go(spool) and (spool.accepted == 0 or spool.is_drained(sinks)):
                 gone += self._fold(spool.home, spool.accepted, held)
                 if spool.home.dir_fd < 0:
                     self._drop(spool)

@@ -20,6 +20,8 @@ Rules
   over, one line on stderr says so, and the disk is tried again every `RETRY` seconds.
 - What a source can read again (it has a position) waits for room on the disk instead. In memory it would end
   with the process, while a position behind it is on the disk as soon as there is room again.
+- A few dead spools that are drained may be all that fills the path, and they go when their owners' deaths are
+  told. Such a notice may go a small segment beyond the bound: it frees more than it takes.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
 
     from .settings import SpoolSettings
 
-__all__ = ["Full", "Sealed", "Supply"]
+__all__ = ["CAN_WAIT", "AtBound", "Full", "Sealed", "Supply"]
 
 RETRY = 5.0
 _RETRY_FULL = 0.05
@@ -83,6 +85,13 @@ _UNCLOSED = 16  # and before `prepare` comes to close the others
 
 class _UnsettledError(OSError):
     """Interruptions went to memory while this directory was made: under its id they could not be read."""
+
+
+AtBound = Literal["evict", "refuse", "wait", "exceed"]
+"""What an append does at the bound: give up older events, find no room, find none on a full disk either
+(memory is no place for what can be had again), or take a small segment beyond the bound."""
+
+CAN_WAIT: frozenset[AtBound] = frozenset(("wait", "exceed"))
 
 
 class Full(Exception):  # noqa: N818 - a state, not an error
@@ -172,35 +181,30 @@ class Supply:
         """Whether a segment is in memory because there was no room on the disk."""
         return self._no_room and isinstance(segment, MemorySegment)
 
-    def make(self, needed: int, first: int, *, after: int, evict: bool, waits: bool = False) -> Writable:
-        """Return a fresh segment with room for a frame of `needed` bytes, to follow `after`. Raises Full.
-
-        With `evict` older segments may be given up for it; with `waits` it is not in memory for want of room
-        on the disk.
-        """
+    def make(self, needed: int, first: int, *, after: int, at_bound: AtBound) -> Writable:
+        """Return a fresh segment with room for a frame of `needed` bytes, to follow `after`. Raises Full."""
         self._making += 1
         try:
             needed += DATA + TAIL + (64 + sum(len(k) + len(v) + 16 for k, v in self.positions.items()))
-            return self._take_spare(needed, first, after) or self._make(
-                needed, first, evict=evict, waits=waits
-            )
+            return self._take_spare(needed, first, after) or self._make(needed, first, at_bound)
         finally:
             self._making -= 1
 
-    def _make(self, needed: int, first: int, *, evict: bool, waits: bool) -> Writable:
+    def _make(self, needed: int, first: int, at_bound: AtBound) -> Writable:
+        waits = at_bound in CAN_WAIT
         on_disk = self.settings.path is not None and (self.state == "disk" or self.wants_disk)
         if waits and self._no_room and (not on_disk or self._monotonic() < self._room_at):
             raise Full("full")
         if on_disk and self._making <= _DEEPEST:
             try:
-                segment: Writable = self._on_disk(needed, first, evict=evict)
+                segment: Writable = self._on_disk(needed, first, at_bound)
             except _UnsettledError:
                 pass  # whoever was interrupted is still making the right one
             except OSError as error:
                 self._no_room = error.errno in _NO_ROOM
                 if waits and self._no_room:
                     self._room_at = self._monotonic() + _RETRY_ROOM
-                    text = f"spool {self.settings.path}: {error}; what can be read again waits for room"
+                    text = f"spool {self.settings.path}: {error}; what can be had again waits for room"
                     say("WARNING", text, "spool.room")
                     raise Full("full") from None
                 self._retry_at = self._monotonic() + RETRY
@@ -215,7 +219,7 @@ class Supply:
                     say("WARNING", f"spool {self.settings.path}: back on disk", "spool.disk")
                 self.state, self._no_room = "disk", False
                 return segment
-        return self._in_memory(needed, first, evict=evict)
+        return self._in_memory(needed, first, evict=at_bound == "evict")
 
     def make_note(self, first: int) -> Writable:
         """Return a segment for nothing but the note of what was refused, from `first` on.
@@ -404,15 +408,16 @@ class Supply:
         home.memory[segment.number] = segment
         return segment
 
-    def _on_disk(self, needed: int, first: int, *, evict: bool) -> Writable:
+    def _on_disk(self, needed: int, first: int, at_bound: AtBound) -> Writable:
         path = self.settings.path
         assert path is not None
         now = self._monotonic()
-        if now < self._full_until:
+        if now < self._full_until and at_bound != "exceed":
             raise Full("full")
         home = self._settle()
+        smallest = -(-max(needed, _SMALL) // 4096) * 4096
         if self._making > 1:
-            return self._new_file(home, -(-max(needed, _SMALL) // 4096) * 4096, first)
+            return self._new_file(home, smallest, first)
         with self._path_lock(path):
             fair = share(path, self.settings.max_bytes)
             while True:
@@ -423,13 +428,15 @@ class Supply:
                     break
                 if _drop_salvage(path):
                     continue
-                if not evict or not self._evict_oldest(path):
+                if at_bound == "exceed":
+                    size = smallest
+                    break
+                if at_bound != "evict" or not self._evict_oldest(path):
                     self._full_until = now + _RETRY_FULL
                     raise Full("full")
             try:
                 return self._new_file(home, size, first)
             except OSError as error:
-                smallest = -(-max(needed, _SMALL) // 4096) * 4096
                 if error.errno not in _NO_ROOM or smallest >= size:
                     raise
                 return self._new_file(home, smallest, first)

@@ -59,7 +59,7 @@ from .directory import Home, file_name
 from .ledger import known_positions
 from .segment import SEALED, Readable, Writable
 from .settings import SpoolSettings
-from .supply import Full, Supply
+from .supply import CAN_WAIT, AtBound, Full, Supply
 
 __all__ = ["SourceAppender", "Spool", "SpoolClosedError"]
 
@@ -204,12 +204,13 @@ class Spool:
 
     def _take(self, event: bytes, kind: int, prefix: bytes) -> bool:
         policy = self.settings.when_full
+        at_bound: AtBound = "evict" if policy == "drop_oldest" else "refuse"
         deadline = 0.0
         while True:
             try:
                 with self._lock:
                     if not self.closed:
-                        return self._place(kind, prefix, event, 1, evict=policy == "drop_oldest") > 0
+                        return self._place(kind, prefix, event, 1, at_bound) > 0
                     if self.successor is None:
                         self._refused["closed"] = self._refused.get("closed", 0) + 1
                         return False
@@ -224,15 +225,16 @@ class Spool:
             self._sleep(0.01)
         return self.successor.offer(event)
 
-    def tell(self, event: bytes) -> bool:
+    def tell(self, event: bytes, *, frees: bool = False) -> bool:
         """Take an event line that can be told later, if there is room; nothing is given up for it.
 
-        Not where memory stands in for the disk: who tells it notes that it was told, and is killed then.
+        Where telling it `frees` more than it takes it may exceed the bound a little. It is not taken where
+        memory stands in for the disk: who tells it notes that it was told, and is killed then.
         """
         kind, prefix = (VIOLATION, _reason(event)) if isinstance(event, Violation) else (EVENT, b"")
         with suppress(Full), self._lock:
             if not self.closed and not self._stands_in():
-                self._place(kind, prefix, bytes(event), 1, evict=False)
+                self._place(kind, prefix, bytes(event), 1, "exceed" if frees else "wait")
                 return not self._stands_in()
         return False
 
@@ -269,7 +271,7 @@ class Spool:
                     return self._inherit(given, position, source, waiting)
                 count = len(lines) + left_out
                 sequence = self._place(
-                    kind, prefix, payload, count, evict=False, told=told, waits=bool(position)
+                    kind, prefix, payload, count, "wait" if position else "refuse", told=told
                 )
                 if position or source in (self._past or ()):
                     self._supply.positions[source] = position
@@ -332,19 +334,15 @@ class Spool:
         prefix: bytes,
         rest: Buffer,
         count: int,
+        at_bound: AtBound,
         *,
-        evict: bool,
         told: bytes = b"",
-        waits: bool = False,
     ) -> int:
-        """Write one frame and return its first sequence. Raises Full. The lock is held.
-
-        `waits`: where the disk has no room it is not kept in memory (see `Supply`).
-        """
+        """Write one frame and return its first sequence. Raises Full. The lock is held."""
         size = HEADER_SIZE + len(prefix) + len(told) + len(rest)
         while True:
             segment = self._segment
-            unfit = waits and self._supply.is_beside_a_full_disk(segment)
+            unfit = at_bound in CAN_WAIT and self._supply.is_beside_a_full_disk(segment)
             start = segment.pos
             end = start + size
             if end <= segment.cap and not unfit:
@@ -366,11 +364,11 @@ class Spool:
                     segment.put_all(start, (head, prefix, told, rest))
                     raise
                 return sequence
-            self._roll(segment, size, evict=evict, waits=waits)
+            self._roll(segment, size, at_bound)
 
-    def _roll(self, segment: Writable, size: int, *, evict: bool, waits: bool = False) -> None:
+    def _roll(self, segment: Writable, size: int, at_bound: AtBound) -> None:
         """Put a fresh segment in the place of `segment`, unless somebody else has. Raises Full."""
-        fresh = self._supply.make(size, self._next, after=segment.number, evict=evict, waits=waits)
+        fresh = self._supply.make(size, self._next, after=segment.number, at_bound=at_bound)
         if self._segment is not segment:
             self._supply.discard(fresh)
             return
@@ -440,7 +438,7 @@ class Spool:
             if self._supply.wants_disk or self._too_old():
                 with self._lock:
                     if not self.closed:
-                        self._roll(self._segment, HEADER_SIZE, evict=False)
+                        self._roll(self._segment, HEADER_SIZE, "refuse")
             self._supply.expire()
             self._supply.forget_gone()
             if self.settings.sync != "never":

@@ -13,12 +13,14 @@ import pytest
 from logferry.handlers.outlet import Violation
 from logferry.handlers.record import EventBuilder
 from logferry.handlers.schema import Schema
+from logferry.shipper.builder import SourceBuilder
 from logferry.shipper.core.sift import Routes
 from logferry.shipper.model import Batch, Delivered, Partial, Rejected, Retry, Verdict
 from logferry.shipper.pipeline import Pipeline
-from logferry.shipper.plan import SinkSpec
+from logferry.shipper.plan import SinkSpec, SourceSpec
 from logferry.shipper.ports import SinkContext, SinkKind
 from logferry.shipper.sinks.memory import MemoryConfig, MemorySink
+from logferry.shipper.sources.file import SOURCE, FileConfig
 from logferry.shipper.spool import Spool, SpoolSettings
 from logferry.shipper.spool.share import usage
 
@@ -257,3 +259,39 @@ def test_a_death_is_told_when_there_is_room(tmp_path: Path, monkeypatch: pytest.
     assert len(messages(sink)) == 501
     assert sum(message.endswith("died without shutdown") for message in messages(sink)) == 1
     assert not pipeline.accounts()["mem"].dropped
+
+
+def test_drained_spools_that_fill_the_path_do_not_keep_sources_out(tmp_path: Path) -> None:
+    """They go when the deaths are told, and that must not wait for the room which they take."""
+    settings = SpoolSettings(tmp_path / "spool", "edge", max_bytes=256 * 1024)
+    dead, room = 0, True
+    while room:
+        spool = Spool(settings)
+        room = spool.tell(event(f"last {dead}"))
+        dead += room
+        spool.close(clean=False)
+        spool.home.close()
+    log = tmp_path / "app.log"
+    log.write_text("one\ntwo\n")
+    sink, builder = MemorySink(), SourceBuilder(SCHEMA)
+    pipeline = Pipeline(
+        schema=SCHEMA,
+        spool=settings,
+        sinks=[SinkSpec("mem", kind(sink), MemoryConfig())],
+        sources=[SourceSpec("app", SOURCE, FileConfig(include=(log,)), builder)],
+        builder=builder,
+    )
+    pipeline.start()
+    try:
+        deadline = time.monotonic() + 60
+        while len(sink.events()) < 2 * dead + 2 and time.monotonic() < deadline:
+            pipeline.flush(0.1)
+    finally:
+        pipeline.shutdown(10)
+    assert dead > 5
+    told = [message for message in messages(sink) if message.endswith("died without shutdown")]
+    assert len(told) == dead
+    assert sorted(set(messages(sink)) - set(told)) == sorted(
+        [*(f"last {n}" for n in range(dead)), "one", "two"]
+    )
+    assert usage(tmp_path / "spool") <= settings.max_bytes

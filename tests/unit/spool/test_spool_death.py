@@ -42,7 +42,7 @@ def test_who_was_killed_between_two_segments_has_died(tmp_path: Path) -> None:
     spool = Spool(SpoolSettings(tmp_path, "shop"))
     assert spool.offer(b"{}")
     cursor, spools = spool.cursor("a"), SpoolSet(spool.settings, spool)
-    spool._roll(spool._segment, 1000, evict=False)
+    spool._roll(spool._segment, 1000, "refuse")
     assert cursor.read(10, 1000) is not None
     cursor.commit(1, Outcome(delivered=1))
     assert cursor.read(10, 1000) is None

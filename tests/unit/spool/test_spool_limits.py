@@ -480,7 +480,7 @@ def test_what_was_made_ahead_never_comes_behind_a_later_one(make_spool: Callable
     offer_many(spool, 100)
     spool.prepare()
     ahead = spool.numbers()[-1]
-    fresh = spool._supply.make(10, 101, after=ahead + 1, evict=False)
+    fresh = spool._supply.make(10, 101, after=ahead + 1, at_bound="refuse")
     assert fresh.number > ahead
     assert ahead not in spool.numbers()
     spool._supply.discard(fresh)
