@@ -297,6 +297,16 @@ def test_a_forked_child_has_its_own_spool(make_spool: Callable[..., Spool], tmp_
     assert adopted.death.pid == child
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """What is raised in a callback of the collector ends there, and interrupts nobody."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @pytest.mark.timeout(60, method="thread")
 @pytest.mark.parametrize("owned", [False, True])
 def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., Spool], owned: bool) -> None:
@@ -315,7 +325,7 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
         if not owned:
             thread.start()
             assert locked.wait(30)
-        with spool._lock if owned else nullcontext():
+        with spool._lock if owned else nullcontext(), without_collector():
             assert any(interrupted(lambda: spool.offer(b"more"), 0.05) for _ in range(20))
     finally:
         over.set()
@@ -329,15 +339,6 @@ def test_an_exception_out_of_a_signal_while_it_waits(make_spool: Callable[..., S
 
 
 # What is between a call and its `with` is left to the collector.
-@contextmanager
-def without_collector() -> Iterator[None]:
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_creation_leaves_no_lock(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
     """Interrupted at any step, while the exception and so all frames are kept: no directory stays locked."""
@@ -345,7 +346,6 @@ def test_an_interrupted_creation_leaves_no_lock(make_spool: Callable[..., Spool]
     for step in range(1, 2000):
         spool = make_spool()
         try:
-            # What is raised in a callback of the collector ends there, and interrupts nobody.
             with without_collector(), at_step(step):
                 spool.offer(b"{}")
         except Interrupted as interruption:
