@@ -1,12 +1,15 @@
 """MySQL and MariaDB: the error log, and the slow-query log, whose records have several lines.
 
-A statement's time is when it began (`SET timestamp=`) where the log says it; `duration_ms` is how long it
-took. What its comment says of trace and request is the event's.
+- A statement's time is when it began, where the log says it: `SET timestamp=` has whole seconds, and where
+  its end less what it took is within that second, that is taken. `duration_ms` is how long it took.
+- What a statement's comment says of trace and request is the event's.
+- What the server says before it has a log (`mysqld: …`) has no time.
 """
 
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Final
 
 from ...core.ids import add_ids
@@ -19,6 +22,7 @@ __all__ = ["MYSQL_ERROR", "Mysql"]
 MYSQL_ERROR: Final = re.compile(
     rb"(?:\d{4}-\d\d-\d\d[T ] ?\d{1,2}:\d\d:\d\d\S{0,20}|\d{6} +\d{1,2}:\d\d:\d\d) (?:\d{1,19} "
     rb"\[(?:ERROR|Error|Warning|Note|System|WARNING|NOTE|ERR)\] |mysqld_safe |mariadbd-safe |\[Note\] )"
+    rb"|(?:/\S{0,255}/)?(?:mysqld|mariadbd): "
 )
 """What the records of the error log begin with."""
 
@@ -41,6 +45,7 @@ _USER: Final = re.compile(
 _PAIR: Final = re.compile(r"([A-Za-z_]{1,64}): ([^\s:]{1,128})(?=\s|\Z)")
 _SET: Final = re.compile(r"SET timestamp=(\d{9,11}(?:\.\d{1,6})?);\Z", re.ASCII)
 _BEGUN: Final = re.compile(r"[^\n]{0,512}, Version: [^\n]{0,512}started with:\Z")
+_EARLY: Final = re.compile(r"(?:/\S{0,255}/)?(mysqld|mariadbd): (.*)\Z", re.DOTALL)
 _USE: Final = re.compile(r"use [^;\n]{1,256};\Z")
 _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?\Z", re.ASCII)
 _NAMES: Final = {
@@ -65,7 +70,7 @@ class Mysql:
         text = line.decode("utf-8", "replace")
         if text.startswith("# "):
             return self._slow(text)
-        return self._error(text) or _header(text)
+        return self._error(text) or _early(text) or _header(text)
 
     def _error(self, text: str) -> Fields | None:
         found = _ERROR.match(text)
@@ -109,7 +114,7 @@ class Mysql:
                 at += 1
                 stamp = self._times.epoch(moment[1])
                 if stamp is not None:
-                    fields["timestamp"] = stamp
+                    fields["timestamp"] = _begun(fields, stamp)
         statement = "\n".join(lines[at:]).rstrip()
         fields["message"] = statement or lines[0]
         add_ids(fields, statement)
@@ -144,6 +149,34 @@ class Mysql:
             else:
                 fields[key] = value
         return bool(pairs)
+
+
+def _begun(fields: Fields, second: str) -> str:
+    """Return when a statement began, if its end less what it took is within the second that the log says."""
+    ended, took = fields.get("timestamp"), fields.get("duration_ms")
+    if ended is None or ended.endswith(".000000Z") or not isinstance(took, int | float):
+        return second
+    try:
+        moment = datetime.fromisoformat(ended) - timedelta(milliseconds=took)
+    except OverflowError:
+        return second
+    return (
+        f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06}Z"
+        if f"{moment:%Y-%m-%dT%H:%M:%S}" == second[:19]
+        else second
+    )
+
+
+def _early(text: str) -> Fields | None:
+    """Return what the server says while it has no log yet."""
+    found = _EARLY.match(text)
+    if found is None:
+        return None
+    return {
+        "level": "WARNING" if found[2].startswith("Warning") else "ERROR",
+        "message": found[2],
+        "logger": found[1],
+    }
 
 
 def _header(text: str) -> Fields | None:

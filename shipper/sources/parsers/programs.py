@@ -7,7 +7,7 @@ from json import JSONDecoder
 from typing import Any, Final
 
 from ...core.ids import add_ids
-from .levels import LETTERS
+from .levels import LETTERS, level_named
 from .model import Fields
 from .times import Times
 
@@ -34,13 +34,18 @@ _KLOG_NAME: Final = re.compile(r" ?([A-Za-z_@][A-Za-z0-9_.@/-]{0,127})=(?=[<\[{]
 _KLOG_LINES: Final = re.compile(r"<\n((?:\t[^\n]*\n?)+) >(?= |\Z)")
 _JSON: Final = JSONDecoder()
 _REDIS: Final = re.compile(
-    r"(\d{1,9}):([MSCX]) (\d\d) ([A-Z][a-z][a-z]) (?:(\d{4}) )?(\d\d:\d\d:\d\d)(?:\.(\d{3}))?"
-    r" ([.*#-]) (.*)\Z",
+    r"(\d{1,9}):([MSCX]) (?:(\d\d) ([A-Z][a-z][a-z]) (?:(\d{4}) )?(\d\d:\d\d:\d\d)(?:\.(\d{3}))?"
+    r"|(\d{13}|\d{4}-\d\d-\d\dT[\d:.]{8,12}[\d:Z+-]{1,6})) ([.*#-]) (.*)\Z",
+    re.ASCII | re.DOTALL,
+)
+_VALKEY: Final = re.compile(  # `log-format logfmt`
+    r'pid=(\d{1,9}) role=([A-Za-z/]{1,16}) timestamp="([^"]{1,40})" level=([a-z]{1,16}) message="(.*)"\Z',
     re.ASCII | re.DOTALL,
 )
 _REDIS_SIGNAL: Final = re.compile(r"(\d{1,9}):signal-handler \((\d{9,11})\) (.*)\Z", re.ASCII | re.DOTALL)
 _REDIS_LEVELS: Final = {".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING"}
 _REDIS_ROLES: Final = {"M": "master", "S": "replica", "C": "child", "X": "sentinel"}
+_VALKEY_ROLES: Final = {"primary": "master", "RDB/AOF": "child"}
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -153,7 +158,7 @@ class Klog:
 
 
 class Redis:
-    """Redis, and Valkey."""
+    """Redis, and Valkey with its `log-format` and `log-timestamp-format`."""
 
     name = "redis"
 
@@ -165,9 +170,9 @@ class Redis:
         text = line.decode("utf-8", "replace")
         found = _REDIS.match(text)
         if found is None:
-            return self._signal(text)
-        process, role, day, month, year, clock, fraction, mark, said = found.groups()
-        stamp = self._times.month(month, day, clock, fraction, year)
+            return self._logfmt(text) or self._signal(text)
+        process, role, day, month, year, clock, fraction, other, mark, said = found.groups()
+        stamp = self._times.any(other) if other else self._times.month(month, day, clock, fraction, year)
         if stamp is None:
             return None
         fields: Fields = {
@@ -177,6 +182,16 @@ class Redis:
             "logger": "redis",
         }
         fields |= {"process": int(process), "role": _REDIS_ROLES[role]}
+        return fields
+
+    def _logfmt(self, text: str) -> Fields | None:
+        found = _VALKEY.match(text)
+        stamp = found and self._times.any(found[3])
+        if found is None or stamp is None:
+            return None
+        level = level_named(found[4]) or "INFO"
+        fields: Fields = {"timestamp": stamp, "level": level, "message": found[5], "logger": "redis"}
+        fields |= {"process": int(found[1]), "role": _VALKEY_ROLES.get(found[2], found[2])}
         return fields
 
     def _signal(self, text: str) -> Fields | None:

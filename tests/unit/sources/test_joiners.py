@@ -241,7 +241,12 @@ SELECT 2;
 
 @pytest.mark.parametrize(
     ("data", "name", "counts"),
-    [(PG, "postgresql", [5, 1]), (CSV, "postgresql", [3, 1]), (SLOW, "mysql", [3, 6, 4])],
+    [
+        (PG, "postgresql", [5, 1]),
+        (CSV, "postgresql", [3, 1]),
+        (SLOW, "mysql", [3, 6, 4]),
+        (b"2026-11-21T20:17:42.1Z 0 [Note] [MY-1] [Server] a\nb\nmysqld: no\n", "mysql", [2, 1]),
+    ],
 )
 def test_formats_with_records_of_several_lines(data: bytes, name: Any, counts: list[int]) -> None:
     """PostgreSQL's, its CSV and MySQL's slow-query log; `auto` sees it by the first line."""

@@ -120,11 +120,55 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         ),
         {"timestamp": T, "duration_ms": 1500.0, "rows_examined": 9, "request_id": "r1", "thread": "8"},
     ),
+    (  # MySQL 9.7 with `log_slow_extra`: it began at `Start`
+        "mysql",
+        (
+            "# Time: 2026-11-22T12:46:55.352256Z\n# User@Host: root[root] @ localhost [127.0.0.1]  Id: 10\n"
+            "# Query_time: 0.000124  Lock_time: 0.000000 Rows_sent: 1  Rows_examined: 1 Errno: 1146 "
+            "Killed: 0  Start: 2026-11-22T12:46:55.352132Z End: 2026-11-22T12:46:55.352256Z\n"
+            "SET timestamp=1795351615;\nSELECT 7 /* request_id='r-7' */;"
+        ),
+        {
+            "timestamp": "2026-11-22T12:46:55.352132Z",
+            "errno": 1146,
+            "request_id": "r-7",
+            "duration_ms": 0.124,
+        },
+    ),
+    (  # a replicated statement: what the session set is not when it ran here
+        "mysql",
+        "# Time: 2026-11-22T12:46:55.352256Z\n# Query_time: 0.5\nSET timestamp=1795292262;\nSELECT 1;",
+        {"timestamp": T, "duration_ms": 500.0},
+    ),
+    (
+        "mysql",
+        "mysqld: Error on realpath() on '/var/lib/mysql-files' (Error 2 - No such file or directory)",
+        {"level": "ERROR", "logger": "mysqld"},
+    ),
     (
         "redis",
         "12:M 21 Nov 2026 20:17:42.123 # careful",
         {"timestamp": MS, "level": "WARNING", "process": 12},
     ),
+    # Valkey 9.1 with `log-timestamp-format` iso8601 and milliseconds, and with `log-format logfmt`
+    (
+        "redis",
+        "12:C 2026-11-21T20:17:42.123+00:00 * saved",
+        {"timestamp": MS, "level": "INFO", "role": "child"},
+    ),
+    ("redis", "12:S 1795292262123 # lost", {"timestamp": MS, "level": "WARNING", "role": "replica"}),
+    (
+        "redis",
+        'pid=12 role=primary timestamp="21 Nov 2026 20:17:42.123" level=notice message="Running mode=x"',
+        {
+            "timestamp": MS,
+            "level": "INFO",
+            "process": 12,
+            "role": "master",
+            "message": "Running mode=x",
+        },
+    ),
+    ("redis", 'pid=12 role=RDB/AOF timestamp="1795292262123" level=debug message=""', {"timestamp": MS}),
     (
         "syslog",
         '<34>1 2026-11-21T20:17:42.123Z web su 12 ID47 [a@1 k="v\\"w"][b] \ufeffno',
