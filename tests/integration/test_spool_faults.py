@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +104,37 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"needs the right to mount: {done.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def stalling_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[bool], None]]]:
+    """Mount a file system whose device, a file on another one, stands still when it is told to."""
+    if shutil.which("mkfs.ext4") is None or shutil.which("fsfreeze") is None:
+        pytest.skip("needs mkfs.ext4 and fsfreeze (e2fsprogs, util-linux)")
+    below, place = tmp_path / "below", tmp_path / "disk"
+    mounted: list[Path] = []
+
+    def stall(stands: bool) -> None:
+        subprocess.run(["fsfreeze", "--freeze" if stands else "--unfreeze", str(below)], check=True)
+
+    try:
+        for image, where, size in ((tmp_path / "image", below, 80), (below / "image", place, 64)):
+            where.mkdir()
+            with image.open("wb") as file:
+                file.truncate(size << 20)
+            for command in (["mkfs.ext4", "-q", "-F", str(image)], ["mount", "-o", "loop", image, where]):
+                done = subprocess.run(command, capture_output=True, check=False)
+                if done.returncode:
+                    pytest.skip(f"needs loop devices and the right to mount: {done.stderr.decode().strip()}")
+            mounted.append(where)
+        stall(True)
+        stall(False)
+        yield place, stall
+    finally:
+        if mounted:
+            subprocess.run(["fsfreeze", "--unfreeze", str(below)], capture_output=True, check=False)
+        for where in reversed(mounted):
+            subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
 def delivered_all(child: Child, count: int) -> None:
@@ -312,3 +345,35 @@ def test_slow_disk(start: Callable[..., Child], tmp_path: Path, bound: int, evid
     if bound > 500_000:
         delivered_all(child, 5010)
         evidence("slow disk", tried=5010, lost=0)
+
+
+def test_a_disk_that_stands_still(
+    start: Callable[..., Child], stalling_disk: tuple[Path, Callable[[bool], None]], evidence: Evidence
+) -> None:
+    """The device under the spool takes nothing for three seconds: a sync waits so long, no log call does.
+
+    Seldom one does: the kernel stops a store while it writes the file system's own journal. Not three times.
+    """
+    disk, stall = stalling_disk
+    child = start(disk / "spool")
+    child("background")
+    logged, slowest = 0, 3.0
+    while slowest > 1.0 and logged < 9000:
+        child("log 2000")
+        stall(True)
+        end = threading.Timer(3.0, stall, [False])
+        end.start()
+        try:
+            answer = child("log 1000 0.002")
+        finally:
+            end.join()
+        assert (answer["taken"], answer["state"]) == (1000, "disk")
+        slowest = answer["slowest"]
+        logged += 3000
+    assert slowest < 1.0
+    deadline = time.monotonic() + 20
+    while child("longest")["seconds"] < 2.0:
+        assert time.monotonic() < deadline, "no sync has met it"
+        time.sleep(0.05)
+    delivered_all(child, logged)
+    evidence("slow disk", tried=logged, lost=0)

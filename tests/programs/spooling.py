@@ -1,13 +1,14 @@
 """A process with a spool that does what it is told, a line at a time, and answers in JSON.
 
-log N        offer N events; how many were taken, the state afterwards, the slowest call in seconds
+log N [S]    offer N events, with rests of S seconds; how many were taken, the state afterwards, the slowest
+             call in seconds
 sync         what the upkeep does each second
 deliver      deliver everything; the account
 hold         take all descriptors there are;  `free` gives them back
 limit NAME N set a soft resource limit (RLIMIT_FSIZE ...), with the signal of exceeding it as C has it
 user N       become this user
 slow S       each sync of the disk takes S seconds from now on
-background   sync in a thread of its own, for ever
+background   sync in a thread of its own, for ever; `longest` is what one took at most, in seconds
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Program:
         self.count = 0
         self.held: list[int] = []
         self.numbers: list[int] = []
+        self.syncs = [0.0]
 
-    def log(self, times: str) -> dict[str, Any]:
+    def log(self, times: str, rest: str = "0") -> dict[str, Any]:
         taken, slowest = 0, 0.0
         for _ in range(int(times)):
             self.count += 1
@@ -47,6 +49,7 @@ class Program:
             begun = time.perf_counter()
             taken += self.spool.offer(event)
             slowest = max(slowest, time.perf_counter() - begun)
+            time.sleep(float(rest))
         return {"taken": taken, "state": self.spool.state, "slowest": slowest}
 
     def sync(self) -> dict[str, Any]:
@@ -103,10 +106,15 @@ class Program:
     def background(self) -> dict[str, Any]:
         def run() -> None:
             while True:
+                begun = time.monotonic()
                 self.sync()
+                self.syncs[0] = max(self.syncs[0], time.monotonic() - begun)
 
         threading.Thread(target=run, daemon=True).start()
         return {}
+
+    def longest(self) -> dict[str, Any]:
+        return {"seconds": self.syncs[0]}
 
 
 def main() -> None:
