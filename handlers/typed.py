@@ -24,6 +24,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import orjson
@@ -40,6 +41,7 @@ __all__ = ["Held", "Line", "Misfit", "Place", "Prover", "compile_line", "make_pl
 Line: TypeAlias = Callable[[Any, Any, "Place", str, str, Any, Any, Any, Any], "bytes | None"]
 
 _MAX_NAMES: Final = 100
+_AT_ONCE: Final = 15
 _INT64: Final = 2**63 - 1
 _SMALL: Final = 2**30
 _ROOM: Final = 200  # values in one list or dict, and in what it holds
@@ -300,7 +302,7 @@ class _Code:
         ways = [
             *self.context.code(),
             *(_proof((self.fields, self.context), watched) if proved else ()),
-            f"event = {_display(self.display)}",
+            *_event(self.display),
         ]
         timing = {"kind", "duration_ms"} if shape.timed else set()
         if 0 < len(self.context.values) == len(self.constant) and timing.isdisjoint(self.constant):
@@ -309,7 +311,7 @@ class _Code:
                 "held, kept = last",
                 "if held is c and kept is not None:",
                 *(f"    {line}" for line in (_proof((self.fields,), watched) if proved else ())),
-                f"    event = {_display(brief)}",
+                *(f"    {line}" for line in _event(brief)),
                 "else:",
                 *(f"    {line}" for line in ways),
                 "    if type(c) is Fields:",
@@ -352,6 +354,16 @@ class _Code:
             joined = name in self.constant
         made = (_display({name: self.display[name] for name in names}) for names in groups)
         return brief, ", ".join(f"glued({names})" for names in made)
+
+
+def _event(values: Mapping[str, str]) -> list[str]:
+    """Return the lines that make the event.
+
+    A display of up to 15 names makes the dict in one step, with room for 21; one of more makes it grow twice.
+    """
+    at_once, rest = islice(values.items(), _AT_ONCE), islice(values.items(), _AT_ONCE, None)
+    made = _display(dict(at_once))
+    return [f"event = {made}", *(f"event[{name!r}] = {value}" for name, value in rest)]
 
 
 def _display(event: Mapping[str, str]) -> str:
