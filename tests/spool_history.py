@@ -315,8 +315,14 @@ class History:
         else:
             if self.image is None:
                 (self.returned if taken else self.refused).add(n)
+                self._kept(n)
         finally:
             self.pending.remove(n)
+
+    def _kept(self, *numbers: int) -> None:
+        """With `sync: always` the power may fail as soon as the call has returned."""
+        if self.profile.settings.get("sync") == "always":
+            self.synced.update(numbers)
 
     def append(self, process: Process) -> None:
         """Append a frame of several lines with a position, as a source does."""
@@ -327,6 +333,7 @@ class History:
         process.spool.append([line for _, line in made], b"%d" % self.count, "source")
         if self.image is None:
             self.returned.update(n for n, _ in made)
+            self._kept(*(n for n, _ in made))
             assert process.spool.last_position("source") == b"%d" % made[-1][0] or self.count != made[-1][0]
         for n, _ in made:
             self.pending.remove(n)
