@@ -6,10 +6,12 @@ Rules
   nothing and repeats nothing. If the journal has forgotten the place, reading goes on with the next entry it
   still has.
 - MESSAGE goes through the parser like a line of a file; PRIORITY, identifier, host and process come from the
-  entry. What a program has added by its own names is kept by these, in lower case; of what journald adds, the
-  unit, the transport and the command are kept.
+  entry. Lines of a program's output that belong together are one event (`journal_records.py`). What a program
+  has added by its own names is kept by these, in lower case; of what journald adds, the unit, the transport
+  and the command are kept.
 - Reading waits on the journal's descriptor: a silent journal costs nothing.
-- With `--once` it is read to its present end.
+- With `--once` it is read to its present end. What is held when it is to stop is read again at the next
+  start.
 """
 
 # ruff: noqa: RUF009 - `setting` makes a dataclass field, as `dataclasses.field` does
@@ -19,16 +21,33 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ..builder import count_unparsed
 from ..config.fields import setting
-from ..core.parse import Parsed, parse, service_of
+from ..core.multiline import Joiner
+from ..core.parse import Parsed, service_of
 from ..ports import SourceContext, SourceKind
 from .errors import SourceError
 from .foreign import compose
+from .journal_records import Entry, Record, Records, text_of
+from .mixed import Mixed
+from .parsers import (
+    MULTILINE_HELP,
+    PARSER_HELP,
+    MultilineConfig,
+    MultilineName,
+    ParserConfig,
+    ParserName,
+    checked,
+    parser_config,
+)
+from .parsers.joiners import joiner_of, timeout_of
 
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
@@ -36,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE", "JournaldConfig", "JournaldSource", "event_of_entry"]
 
 _FRAME: Final = 500
-_FRAME_BYTES: Final = 256 * 1024
+_LONGEST: Final = 128 * 1024  # of a record of several lines
 _WAIT: Final = 1_000  # milliseconds; not every journal tells at once that it has grown
 _LEVELS: Final = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
 _NAMES: Final[Mapping[str, str]] = {
@@ -67,8 +86,13 @@ class JournaldConfig:
     start_at: Literal["beginning", "end"] = setting(
         "beginning", help="where to begin at the first start; end: with what comes from then on"
     )
+    parser: ParserName | ParserConfig = setting("auto", help=PARSER_HELP)
+    multiline: MultilineName | MultilineConfig | None = setting("auto", help=MULTILINE_HELP)
 
     def __post_init__(self) -> None:
+        checked(self.parser)
+        if parser_config(self.parser).format in {"docker", "cri"}:
+            raise ValueError("parser: docker and cri are formats of files")
         if self.units and self.identifiers:
             raise ValueError("units and identifiers: name one of them")
 
@@ -82,6 +106,13 @@ class JournaldSource:
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waker: tuple[int, int] | None = None  # a pipe's ends: what wakes the reading
+    _mixed: Mixed = field(init=False)
+    _records: Records = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self._mixed = Mixed(config.parser)
+        self._records = Records(partial(_joiner, config), timeout_of(config.multiline))
 
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` to the present end."""
@@ -90,13 +121,18 @@ class JournaldSource:
             self._waker = os.pipe()
         try:
             pending = self._seek(reader)
+            latest = time.monotonic()
             while not self._stop.is_set():
-                full = self._take(reader, pending)
-                pending = None
-                if not full:
+                if self._take(reader, pending):
+                    latest = time.monotonic()
+                elif once or time.monotonic() - latest >= self._records.timeout:
+                    self._append(self._records.flush())
                     if once:
                         return
                     self._wait(reader)
+                else:
+                    self._wait(reader)
+                pending = None
         finally:
             with self._lock:
                 for end in self._waker:
@@ -144,25 +180,34 @@ class JournaldSource:
                 return reader.previous() and None
             reader.seek_head()
             return None
-        reader.seek_cursor(held)
+        after = self._records.resume(held).encode()
+        if not after:
+            reader.seek_head()
+            return None
+        reader.seek_cursor(after)
         entry = reader.next()
-        return None if entry is None or entry.cursor == held else entry
+        return None if entry is None or entry.cursor == after else entry
 
     def _take(self, reader: Any, pending: Any) -> bool:
-        """Append the next entries with the place behind them; False: there are no more."""
-        events: list[bytes] = []
-        size, cursor, entry = 0, b"", pending
-        while len(events) < _FRAME and size < _FRAME_BYTES:
-            entry = entry or reader.next()
+        """Read the next entries, append what is complete; False: there are no more."""
+        records, some = self._records, False
+        for _ in range(_FRAME):
+            entry = pending or reader.next()
             if entry is None:
                 break
-            event = event_of_entry(self.context.builder, entry.data, entry.get_realtime_usec())
-            events.append(event)
-            size += len(event)
-            cursor, entry = entry.cursor, None
-        if events:
-            self.context.appender.append(events, bytes(cursor))
-        return bool(events)
+            pending, some = None, True
+            records.feed(Entry(entry.data, entry.get_realtime_usec(), bytes(entry.cursor).decode()))
+            if records.full:
+                break
+        self._append(records.take())
+        return some
+
+    def _append(self, records: Sequence[Record]) -> None:
+        """Append records in one frame with the place where reading goes on."""
+        if records:
+            builder, mixed = self.context.builder, self._mixed
+            events = [event_of_entry(builder, record.fields, record.moment, mixed) for record in records]
+            self.context.appender.append(events, self._records.place)
 
     def _wait(self, reader: Any) -> None:
         """Wait until there may be more, or somebody stops us."""
@@ -172,20 +217,22 @@ class JournaldSource:
         poll.register(self._waker[0], select.POLLIN)
         if self._stop.is_set():
             return
-        poll.poll(_WAIT)
+        poll.poll(min(_WAIT, 1_000 * self._records.timeout) if self._records.held else _WAIT)
         reader.process_events()
 
 
-def event_of_entry(builder: EventBuilder, entry: Mapping[str, Any], microseconds: int) -> bytes:
-    """Return the event of an entry."""
-    parsed = parse(_text(entry.get("MESSAGE", "")).encode("utf-8", "replace")) or Parsed("")
+def event_of_entry(builder: EventBuilder, entry: Mapping[str, Any], microseconds: int, mixed: Mixed) -> bytes:
+    """Return the event of an entry, or of a record of several. `mixed` understands what it says."""
+    parsed = mixed.read(text_of(entry.get("MESSAGE", "")).encode("utf-8", "replace")) or Parsed("")
+    if "parse_error" in parsed.fields:
+        count_unparsed(builder, 1)
     if parsed.timestamp is None:
         parsed.timestamp = microseconds / 1e6
-    priority = _text(entry.get("PRIORITY", ""))
+    priority = text_of(entry.get("PRIORITY", ""))
     level = _LEVELS[int(priority)] if priority in set("01234567") else ""
     if level and (parsed.level == "INFO" or level != "INFO"):
         parsed.level = level
-    identifier = _text(entry.get("SYSLOG_IDENTIFIER", ""))
+    identifier = text_of(entry.get("SYSLOG_IDENTIFIER", ""))
     parsed.service = parsed.service or service_of(identifier) or ""
     if identifier and identifier != parsed.service:
         parsed.fields.setdefault("app_name", identifier)
@@ -193,16 +240,16 @@ def event_of_entry(builder: EventBuilder, entry: Mapping[str, Any], microseconds
         known = _NAMES.get(name)
         if known is None and (name in _TAKEN or name.startswith("_")):
             continue
-        text = _text(value)
+        text = text_of(value)
         number = known in _NUMBERS and text.isascii() and text.isdecimal() and len(text) < 10
         parsed.fields.setdefault(known or name.lower(), int(text) if number else text)
     return compose(builder, parsed)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):  # a field that stands several times in an entry
-        return "\n".join(map(_text, value))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _joiner(config: JournaldConfig) -> Joiner | None:
+    """Return what joins one program's lines; what it is cannot be seen from its first ones."""
+    parser = "text" if parser_config(config.parser).format == "auto" else config.parser
+    return joiner_of(parser, config.multiline, _LONGEST)
 
 
 def _build(config: JournaldConfig, context: SourceContext, /) -> JournaldSource:

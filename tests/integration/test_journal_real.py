@@ -1,4 +1,8 @@
-"""systemd's journal: files that systemd's own programs wrote, read by `logferry run`, killed in between."""
+"""systemd's journal: files that systemd's own programs wrote, read by `logferry run`, killed in between.
+
+One test has a systemd and a journald of its own (`servers/systemd.py`), with services that write tracebacks;
+for the others systemd-journal-remote writes what they say.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from servers.debian import home, required
+from servers.systemd import Systemd
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -148,3 +153,106 @@ def test_once_and_of_some_units(journal: Journal, tmp_path: Path) -> None:
     process = agent(place, "--once", directory=str(journal.directory), units=["unit1.service"])
     assert process.wait(60) == 0, (place / "said").read_text()
     assert [int(event["order_id"]) for event in stored(place)] == list(range(1, 40, 2))
+
+
+JOURNALD = """\
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=notify
+ExecStartPre=/bin/mkdir -p /run/systemd/journald.conf.d
+ExecStartPre=/bin/cp {place}/journald.conf /run/systemd/journald.conf.d/tests.conf
+ExecStart=/lib/systemd/systemd-journald
+StandardOutput=null
+"""
+ALONE = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n"
+SERVICE = """\
+[Unit]
+DefaultDependencies=no
+[Service]
+Type={kind}
+WorkingDirectory={place}
+ExecStart={command}
+Restart={restart}
+RestartSec=0
+StandardOutput={output}
+"""
+SHOP = """
+import logging, sys
+from cysystemd import journal
+
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+shop = logging.getLogger("shop")
+
+def pay(number):
+    raise ValueError(f"no card for {number}")
+
+first = int(sys.argv[1])
+for number in range(first, first + 100):
+    print("<4>told", number, flush=True)
+    try:
+        pay(number)
+    except ValueError:
+        shop.exception("order %d failed", number)
+    journal.send(message=f"native {number}", priority=journal.Priority.ERROR, ORDER=str(number))
+"""
+
+
+def test_journald_itself(tmp_path: Path) -> None:
+    """A service's tracebacks are one event each, beside what else it says; the agent is killed meanwhile."""
+    pytest.importorskip("cysystemd")
+    missing = Systemd.missing()
+    if missing or not Path("/lib/systemd/systemd-journald").exists():
+        pytest.skip(missing or "no systemd-journald here")
+    units, place = tmp_path / "units", tmp_path / "agent"
+    units.mkdir()
+    place.mkdir()
+    (place / "journald.conf").write_text(ALONE)
+    (place / "shop.py").write_text(SHOP)
+    sinks = {"here": {"type": "local", "path": "logs", "compact": "off"}}
+    sources = {"system": {"type": "journald", "units": [f"shop{number}.service" for number in range(3)]}}
+    config = {"service": "agent", "spool": {"path": "spool"}, "sinks": sinks, "sources": sources}
+    (place / "logferry.yaml").write_text(yaml.safe_dump(config))
+    (units / "systemd-journald.service").write_text(JOURNALD.format(place=place))
+    run = SERVICE.format(
+        kind="notify",
+        command=f"{sys.executable} -m logferry run",
+        restart="always",
+        output=f"append:{place}/said",
+        place=place,
+    )
+    (units / "agent.service").write_text(run)
+    for number in range(3):
+        command = f"{sys.executable} {place}/shop.py {number * 100}"
+        text = SERVICE.format(kind="exec", command=command, restart="no", output="journal", place=place)
+        (units / f"shop{number}.service").write_text(text)
+    with Systemd(units) as systemd:
+        if not systemd.is_up():
+            pytest.skip("systemd does not come up in namespaces of its own here")
+
+        def told() -> str:
+            return "".join(
+                systemd.run(*command).stdout for command in (["journalctl"], ["cat", f"{place}/said"])
+            )
+
+        for unit in ("systemd-journald", "agent", "shop0"):
+            assert systemd.run("systemctl", "start", unit).returncode == 0, told()
+        until(lambda: len(stored(place)) > 20, told)
+        systemd.run("systemctl", "start", "shop1", "shop2")
+        killed = systemd.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "agent")
+        assert killed.returncode == 0, killed.stderr
+        until(lambda: len(stored(place)) >= 900, told)
+        systemd.run("systemctl", "stop", "agent")
+    events = stored(place)
+    assert sorted(event["message"] for event in events if event["transport"] == "journal") == sorted(
+        f"native {number}" for number in range(300)
+    )
+    warned = [event for event in events if event["level"] == "WARNING"]
+    assert sorted(event["message"] for event in warned) == sorted(f"told {number}" for number in range(300))
+    failed = {event["error"]["message"]: event for event in events if "error" in event}
+    assert set(failed) == {f"no card for {number}" for number in range(300)}
+    assert len(events) == 900
+    event = failed["no card for 207"]
+    assert event["message"].endswith("ERROR shop: order 207 failed")
+    assert (event["level"], event["unit"], event["error"]["type"]) == ("ERROR", "shop2.service", "ValueError")
+    assert "in pay" in event["error"]["stack"]

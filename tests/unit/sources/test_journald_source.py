@@ -15,12 +15,13 @@ from taking import Kept, context
 from logferry.handlers.record import EventBuilder
 from logferry.handlers.schema import Schema
 from logferry.shipper.sources.journald import JournaldConfig, JournaldSource, event_of_entry
+from logferry.shipper.sources.mixed import Mixed
 
 BUILDER = EventBuilder(Schema("here", host="agent"))
 
 
 def event(**entry: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(event_of_entry(BUILDER, entry, 1_767_000_000_123_456))
+    found: dict[str, Any] = json.loads(event_of_entry(BUILDER, entry, 1_767_000_000_123_456, Mixed("auto")))
     return found
 
 
