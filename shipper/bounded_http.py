@@ -1,8 +1,9 @@
 """One kept-alive HTTP connection whose answers have a deadline and an end. For `transport`, on first use.
 
 urllib3 makes the connection (names, TLS, verification). What follows is done by hand, because it is most of
-what a delivery costs: a request leaves in one piece, and the answer that everybody hopes for (a whole 204) is
-read in one piece. Any other answer is `http.client`'s to read, from the first byte on. Rules:
+what a delivery costs: a request leaves in one piece (a large one is not copied for it), and the answer that
+everybody hopes for (a whole 204) is read in one piece. Any other answer is `http.client`'s to read, from the
+first byte on. Rules:
 
 - A socket's time-out bounds one read; a server that sends a byte at a time resets it for ever. So each read
   gets only what is left of the request's time.
@@ -34,6 +35,8 @@ __all__ = ["ANSWER_BYTES", "Line", "Reply"]
 
 ANSWER_BYTES: Final = 1 << 20
 _READ: Final = 65_536
+_LARGE: Final = 65_536
+_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)  # Linux alone has it
 
 
 class Reply(NamedTuple):
@@ -102,6 +105,7 @@ class Line:
                 host, port, ssl_context=context, assert_hostname=None if context.check_hostname else False
             )
         name = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+        self._is_plain = context is None and bool(_MORE)
         weakref.finalize(self, self._connection.close)
         self._host = name if port in {None, self._connection.default_port} else f"{name}:{port}"
 
@@ -113,7 +117,7 @@ class Line:
         sock = self._connected(deadline)
         sock.settimeout(_left(deadline))
         with suppress(BrokenPipeError):  # it may have answered before it had read all
-            sock.sendall(self._head(method, target, headers, len(body)) + body)
+            self._send(sock, self._head(method, target, headers, len(body)), body, deadline)
         sock.settimeout(_left(deadline))
         first = sock.recv(_READ)
         return _plain(first) or self._read(sock, method, deadline, first, limit)
@@ -121,6 +125,14 @@ class Line:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def _send(self, sock: socket.socket, head: bytes, body: bytes, deadline: float) -> None:
+        if len(body) < _LARGE or not self._is_plain:
+            sock.sendall(head + body)
+            return
+        sock.sendall(head, _MORE)  # waits for the body, which is not copied to stand behind it
+        sock.settimeout(_left(deadline))
+        sock.sendall(body)
 
     def _connected(self, deadline: float) -> socket.socket:
         connection = self._connection

@@ -11,7 +11,7 @@ from io import BytesIO
 from operator import itemgetter
 from typing import overload
 
-__all__ = ["Ended", "are_braced", "cut", "ended"]
+__all__ = ["Ended", "are_braced", "cut", "ended", "may_exceed"]
 
 
 def cut(block: bytes, start: int = 0, stop: int | None = None) -> list[bytes]:
@@ -32,6 +32,12 @@ def ended(lines: Sequence[bytes], start: int, stop: int) -> list[bytes]:
     if isinstance(lines, Ended):
         return lines.ended[start:stop]
     return [line + b"\n" for line in lines[start:stop]]
+
+
+def may_exceed(length: int, block: bytes, start: int = 0, stop: int | None = None) -> bool:
+    """Say whether a line may have more bytes: not if there is a break in each stretch of half as many."""
+    half, stop = length // 2, len(block) if stop is None else stop
+    return any(block.find(b"\n", at, at + half) < 0 for at in range(start, stop - half + 1, half))
 
 
 def are_braced(lines: Sequence[bytes]) -> bool:

@@ -35,7 +35,7 @@ from ...handlers.outlet import Violation
 from ...handlers.typed import Prover, prover
 from ..builder import SourceBuilder, count_unparsed
 from ..core.block import Block
-from ..core.ended import Ended
+from ..core.ended import Ended, may_exceed
 from ..core.lines import CutLine
 from ..core.parse import Parser
 from ..diagnostics import say
@@ -368,12 +368,6 @@ def _some(lines: Sequence[bytes], start: int, stop: int) -> Sequence[bytes]:
     return lines if start == 0 and stop >= len(lines) else lines[start:stop]
 
 
-def _may_be_long(block: bytes) -> bool:
-    """Say whether a line is longer than `_LONG`: not if each half as long stretch has a line break."""
-    half = _LONG // 2
-    return any(block.find(b"\n", at, at + half) < 0 for at in range(0, len(block) - half + 1, half))
-
-
 class _Parts:
     """Lines on their way: those at hand (`lines`, `block`, their `places`), and the events made so far.
 
@@ -403,7 +397,7 @@ class _Parts:
         lines = self._all
         block = self._joined or b"\n".join(lines)
         self.lines, self.block, self.places = lines, block, range(len(lines))
-        if self._joined and not _may_be_long(block):
+        if self._joined and not may_exceed(_LONG, block):
             return
         if (
             max(map(len, lines)) > _LONG

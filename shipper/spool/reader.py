@@ -28,7 +28,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..core.crc import crc32
-from ..core.ended import Ended, cut
+from ..core.ended import Ended, cut, may_exceed
 from ..core.framing import (
     COUNT_FACTOR,
     EVENT,
@@ -64,7 +64,7 @@ __all__ = ["FILTERED", "LEFT_OUT", "Gap", "Place", "Reader"]
 # The hot path holds these as literals.
 assert (HEADER_SIZE, EVENT_WORD, PRIME) == (24, 0x011E, 0xFFFFFFFB)
 _STARTS = 4096
-_USUAL = 200_000  # bytes of a frame's lines
+_USUAL = 200_000  # bytes of a line that all sinks take
 LEFT_OUT = "transforms"
 FILTERED = frozenset({"before", LEFT_OUT})  # reasons of gaps that are no loss
 
@@ -132,6 +132,7 @@ class Reader:
         # A frame of many lines from `_from` on, with their breaks (`core/ended.py`); at most so many bytes.
         self._carry: list[bytes] = []
         self._from = self._carried = 0
+        self._widest = 0  # none of these has more bytes
         self._ended = 0  # lines of the last `read` that have them
         self._marked: dict[int, str] = {}  # of those carried, the ones that broke the schema
         self._left_out = 0  # up to this sequence its frame holds no lines, behind those carried
@@ -202,15 +203,14 @@ class Reader:
         run, size, beyond = self._carry, self._carried, overhead - 1
         if self._from:
             run = run[self._from :]
+        if len(run) > max_events - len(lines):
+            run, rest = run[: max_events - len(lines)], run[max_events - len(lines) :]
+            size = sum(map(len, run)) if len(run) < len(rest) else size - sum(map(len, rest))
         left = room - size - beyond * len(run)
-        if left < 0 or len(run) > max_events - len(lines):
-            run = run[: max_events - len(lines)]
+        if left < 0:
             ends = list(accumulate(len(line) + beyond for line in run))
-            left = room - ends[-1]
-            if left < 0:
-                run = run[: bisect(ends, room) or not lines]
-                left = -1
-            size = sum(map(len, run))
+            run = run[: bisect(ends, room) or not lines]
+            left, size = -1, sum(map(len, run))
         if run:
             lines += run
             self._from += len(run)
@@ -221,8 +221,7 @@ class Reader:
                 self.violations[sequence] = self._marked.pop(sequence)
             self.next += len(run)
             self._ended += len(run)
-            # All sinks take a line that is as long as a usual frame's lines together.
-            self.longest = max(self.longest, size if size < _USUAL else max(map(len, run)) - 1)
+            self.longest = max(self.longest, min(size, self._widest))
         return left
 
     def _take(self, lines: list[bytes], max_events: int, room: int, overhead: int) -> int | None:
@@ -325,6 +324,9 @@ class Reader:
             if frame.kind == SIFTED:
                 self._unmark(fresh)
             self._carry, self._from, self._carried = fresh, 0, frame.stop - body + 1
+            # To look at each line's length would cost as much as to cut them.
+            usual = not may_exceed(_USUAL, self._block, body, frame.stop)
+            self._widest = _USUAL if usual else max(map(len, fresh), default=0)
         elif frame.kind == POSITIONS:
             payload = self._block[frame.start : frame.stop]
             with suppress(msgspec.MsgspecError):

@@ -39,8 +39,10 @@ _ERROR: Final = ("type", "message", "stack", "code")
 _KEYWORD: Final = 1_024
 
 
-def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -> tuple[bytes, Sequence[int]]:
-    """Return the body for `batch`, and its events' indexes; note in `refused` what is no event."""
+def bulk(
+    batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]
+) -> tuple[Sequence[bytes], Sequence[int]]:
+    """Return pieces of the body for `batch`, and its events' indexes; note in `refused` what is no event."""
     frame, spool = _frame(batch.spool), batch.spool.encode()
     sequences, lines, size = batch.sequences, batch.lines, len(batch)
     bodies: list[bytes] = []
@@ -50,7 +52,7 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
         one = useful(batch.beside, sequences[at])
         body, stop = _at_once(batch, one, at, spool)
         if body is not None:
-            bodies.append(body)
+            bodies.append(body)  # they are megabytes together, and compressed as they are
             at = stop
             continue
         stop = min(size, at + CHUNK)
@@ -64,10 +66,10 @@ def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -
         if b"" in pieces:
             empty = (index for index, piece in enumerate(pieces, at) if not piece)
             refused.update((index, Rejected("not a JSON object")) for index in empty)
-        bodies += pieces
+        bodies.append(b"".join(pieces))
         at = stop
     indexes = [index for index in range(size) if index not in refused] if refused else range(size)
-    return b"".join(bodies), indexes
+    return bodies, indexes
 
 
 def contained_bulk(

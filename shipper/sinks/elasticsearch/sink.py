@@ -75,9 +75,9 @@ class ElasticsearchSink:
             return server
         rejected: dict[int, Rejected] = {}
         with FLOOR:
-            body, indexes = bulk(batch, self._turns.rest, rejected)
+            pieces, indexes = bulk(batch, self._turns.rest, rejected)
         fold = Fold(dict(rejected))
-        if indexes and (verdict := self._post(server, body, indexes, fold, batch.attempt)) is not None:
+        if indexes and (verdict := self._post(server, pieces, indexes, fold, batch.attempt)) is not None:
             # Of the whole request; what is no event is dead all the same, once the rest has passed.
             return verdict
         if fold.unfit:
@@ -139,12 +139,14 @@ class ElasticsearchSink:
         return server
 
     def _post(
-        self, server: Server, body: bytes, indexes: Sequence[int], fold: Fold, attempt: int
+        self, server: Server, pieces: Sequence[bytes], indexes: Sequence[int], fold: Fold, attempt: int
     ) -> Verdict | None:
-        """Send `body` and note what became of its events; a verdict when it is one on all of them."""
+        """Send a body and note what became of its events; a verdict when it is one on all of them."""
         headers = server.bulk
         if self._config.compression == "gzip":
-            body, headers = gzipped(body), {**headers, "Content-Encoding": "gzip"}
+            body, headers = gzipped(*pieces), {**headers, "Content-Encoding": "gzip"}
+        else:
+            body = b"".join(pieces)
         answer = self._cluster.request("POST", f"/{quote(self._stream)}{server.bulk_target}", headers, body)
         if isinstance(answer, Retry):
             return answer
@@ -171,7 +173,7 @@ class ElasticsearchSink:
         fold.refused.update((index, Rejected(said)) for index, said in first.items() if index not in indexes)
         if not indexes:
             return
-        verdict = self._post(server, body, indexes, fold, batch.attempt)
+        verdict = self._post(server, (body,), indexes, fold, batch.attempt)
         if verdict is not None:
             reason = getattr(verdict, "reason", "")
             again = verdict if isinstance(verdict, Retry) else Retry(reason)

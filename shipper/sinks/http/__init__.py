@@ -1,7 +1,7 @@
 """The http sink: event lines as NDJSON or as one JSON array, to any URL.
 
-`config` what a user may write · `request` body and headers · `verdict` what a status means · `sink` the
-driver.
+`config` what a user may write · `request` body and headers · `numbered` ids for many lines at once ·
+`verdict` what a status means · `sink` the driver.
 """
 
 from __future__ import annotations

@@ -13,7 +13,10 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from ....handlers.schema import Schema
+from ...core.columns import useful
+from ...core.ended import ended
 from ...model import ID_FRONT, Batch
+from .numbered import MANY, WORTH, numbered
 
 __all__ = ["PLACEHOLDERS", "framed_lines", "make_body", "make_headers", "wrong_template"]
 
@@ -50,11 +53,11 @@ def make_headers(templates: Mapping[str, str], batch: Batch, schema: Schema) -> 
     return {name: text.format_map(safe) for name, text in templates.items()}
 
 
-def framed_lines(batch: Batch) -> list[bytes]:
-    """Return the lines with `event_id` in front, as far as they are objects."""
+def framed_lines(batch: Batch, start: int = 0, stop: int | None = None) -> list[bytes]:
+    """Return some of the lines with `event_id` in front, as far as they are objects."""
     spool = batch.spool.encode()
     lines = []
-    for sequence, line in zip(batch.sequences, batch.lines, strict=True):
+    for sequence, line in zip(batch.sequences[start:stop], batch.lines[start:stop], strict=True):
         if not line.startswith(b"{") or line.startswith(ID_FRONT):
             lines.append(line)
             continue
@@ -66,7 +69,32 @@ def framed_lines(batch: Batch) -> list[bytes]:
 
 def make_body(batch: Batch, form: Literal["ndjson", "array"], *, ids: bool) -> bytes:
     """Return the body: the lines as they are, in a frame."""
-    lines = framed_lines(batch) if ids else batch.lines
+    lines = batch.lines
     if form == "array":
-        return b"[" + b",".join(lines) + b"]"
-    return b"\n".join((*lines, b""))
+        pieces = _identified(batch, b",", b"") if ids else [b"," + line for line in lines]
+        if pieces:
+            pieces[0] = pieces[0][1:]
+        return b"".join((b"[", *pieces, b"]"))
+    return b"".join(_identified(batch, b"", b"\n") if ids else ended(lines, 0, len(lines)))
+
+
+def _identified(batch: Batch, between: bytes, end: bytes) -> list[bytes]:
+    """Return pieces that joined are the lines with `event_id`, `between` before and `end` behind each."""
+    spool, sequences, lines = batch.spool.encode(), batch.sequences, batch.lines
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(lines):
+        first = sequences[at]
+        stop = min(len(lines), at + MANY, at + 10 ** len(str(first)) - first)  # as many digits
+        one = useful(batch.beside, first)
+        if one is not None:
+            stop = min(stop, at + one.first + one.size - first)
+        made = None
+        if isinstance(sequences, range) and stop - at >= WORTH:
+            some = ended(lines, at, stop) if end else lines[at:stop]
+            made = numbered(first, some, spool, one, between)
+        if made is None:
+            made = [b"%b%b%b" % (between, line, end) for line in framed_lines(batch, at, stop)]
+        pieces += made
+        at = stop
+    return pieces

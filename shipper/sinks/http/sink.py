@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ...core.answers import answered
+from ...floor import FLOOR
 from ...http_requests import HttpRequests
 from ...model import Batch, Delivered, Limits, Retry, Verdict
 from ...ports import SinkContext
@@ -52,7 +53,8 @@ class HttpSink:
         if not batch.lines:
             return Delivered()
         config, server = self._config, self._server
-        body = make_body(batch, config.body, ids=config.event_id)
+        with FLOOR:
+            body = make_body(batch, config.body, ids=config.event_id)
         headers = self._fixed | make_headers(config.headers, batch, self._schema)
         answer = server.send(self._target, body, headers, config.method)
         if isinstance(answer, Retry):

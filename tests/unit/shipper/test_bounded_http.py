@@ -124,6 +124,28 @@ def test_a_connection_is_used_again_until_the_server_ends_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [10, 65_536, 3_000_000])
+def test_a_body_of_any_size_arrives_behind_its_head(size: int) -> None:
+    """A large one is sent by itself, and the connection goes on."""
+    body = bytes(range(256)) * (size // 256 + 1)
+    bodies: list[bytes] = []
+
+    def behave(connection: socket.socket, _number: int) -> None:
+        with connection.makefile("rb") as file:
+            for _ in range(2):
+                while file.readline() != b"\r\n":
+                    pass
+                bodies.append(file.read(size))
+                connection.sendall(b"HTTP/1.1 204 No\r\n\r\n")
+
+    with serving(behave) as port:
+        line = Line("127.0.0.1", port, None)
+        for _ in range(2):
+            assert line.request("POST", "/", {}, body[:size], 30, 100).status == 204
+        line.close()
+    assert bodies == [body[:size]] * 2
+
+
 def test_an_answer_that_ends_too_early_is_an_error() -> None:
     """Less than Content-Length says is not taken for the whole."""
 

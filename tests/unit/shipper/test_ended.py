@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logferry.shipper.core.ended import Ended, cut, ended
+from logferry.shipper.core.ended import Ended, cut, ended, may_exceed
 
 joined = st.lists(st.sampled_from([b"", b"a", b"\r", b"\x0b\x1e", b"line"])).map(b"\n".join)
 
@@ -24,3 +24,12 @@ def test_they_are_the_lines_that_were_joined(held: bytes, start: int, stop: int)
         block = before + held + behind
         assert cut(block, len(before), len(before) + len(held)) == cut(held)
     assert ended(lines, start, stop) == ended(plain, start, stop) == cut(held)[start:stop]
+
+
+@given(st.lists(st.integers(0, 12), max_size=8), st.integers(2, 12))
+def test_a_long_line_is_never_missed(sizes: list[int], length: int) -> None:
+    """Wherever it stands; lines of half the length and less are never taken for long ones."""
+    held = b"".join(b"x" * size + b"\n" for size in sizes)
+    found = may_exceed(length, b"xxx\n" + held + b"xxx", 4, 4 + len(held))
+    assert found or max(sizes, default=0) <= length
+    assert not found or max(sizes, default=0) + 1 >= length // 2

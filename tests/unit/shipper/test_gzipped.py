@@ -21,4 +21,6 @@ def test_what_is_compressed_comes_back(missing: tuple[str, ...], monkeypatch: py
     for whole in (body, b""):
         assert gzip.decompress(compressed(whole)) == whole
         assert compressed(whole) == compressed(whole)
+    assert gzip.decompress(compressed(body, b"", b"more", body)) == body + b"more" + body
+    assert gzip.decompress(compressed()) == b""
     assert len(compressed(body)) * 3 < len(body)

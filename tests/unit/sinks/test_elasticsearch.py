@@ -62,7 +62,8 @@ def event(**fields: Any) -> bytes:
 def test_a_line_is_framed_as_it_is() -> None:
     """The line's own bytes stand behind what is put in front."""
     line = event(note="é")
-    body, indexes = bulk(batch(line, line), rest, {})
+    pieces, indexes = bulk(batch(line, line), rest, {})
+    body = b"".join(pieces)
     rows = body.split(b"\n")
     assert list(indexes) == [0, 1]
     assert rows[4] == b""
@@ -77,7 +78,8 @@ def test_a_line_is_framed_as_it_is() -> None:
 def test_an_event_that_brings_its_id_keeps_it(own: str) -> None:
     """What came through Kafka has the id that it had at the agent: delivered twice, it is stored once."""
     line = b'{"event_id":"' + own.encode() + b'",' + event()[1:]
-    body, _ = bulk(batch(line, event()), rest, {})
+    pieces, _ = bulk(batch(line, event()), rest, {})
+    body = b"".join(pieces)
     rows = body.split(b"\n")
     assert json.loads(rows[0]) == {"create": {"_id": own}}
     assert rows[1].count(b'"event_id"') == 1
@@ -106,7 +108,8 @@ def test_each_event_has_two_lines_whatever_it_holds(
     """No event can break another one's frame; what is no object is refused alone."""
     lines = [orjson.dumps(each) for each in events] + others
     refused: dict[int, Rejected] = {}
-    body, indexes = bulk(batch(*lines), rest, refused)
+    pieces, indexes = bulk(batch(*lines), rest, refused)
+    body = b"".join(pieces)
     rows = body.split(b"\n")
     assert len(rows) == 2 * len(indexes) + 1
     assert sorted([*indexes, *refused]) == list(range(len(lines)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
@@ -18,7 +18,6 @@ from logferry.shipper.core.columns import Columns, pack
 from logferry.shipper.core.ended import Ended
 from logferry.shipper.model import Batch, Beside, Rejected
 from logferry.shipper.sinks.elasticsearch import columned, framing
-from logferry.shipper.sinks.elasticsearch.framing import bulk
 
 SPOOL = uuid.UUID(int=7).hex
 Events = Sequence[dict[str, Any]]
@@ -185,6 +184,12 @@ def test_columns_that_are_not_of_these_lines_are_left() -> None:
         b"\xc1",
     ):
         assert columned.by_columns(Beside(7, 4, other), 7, lines, SPOOL.encode()) is None
+
+
+def bulk(batch: Batch, rest: Callable[[], None], refused: dict[int, Rejected]) -> tuple[bytes, Sequence[int]]:
+    """Return the whole body, and its events' indexes."""
+    pieces, indexes = framing.bulk(batch, rest, refused)
+    return b"".join(pieces), indexes
 
 
 def rest() -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gzip
 from typing import Any
+from unittest import mock
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from servers.faults import FaultServer, answer
 
 from logferry.handlers.schema import Schema
 from logferry.shipper.config.fields import Secret
-from logferry.shipper.model import Batch, Delivered, Rejected, Retry, Split
+from logferry.shipper.core.columns import Columns, pack
+from logferry.shipper.core.ended import Ended
+from logferry.shipper.model import Batch, Beside, Delivered, Rejected, Retry, Split
 from logferry.shipper.ports import SinkContext
-from logferry.shipper.sinks.http import HttpConfig, HttpSink
+from logferry.shipper.sinks.http import HttpConfig, HttpSink, numbered, request
 from logferry.shipper.sinks.http.request import make_body, make_headers
 from logferry.shipper.sinks.http.verdict import judge
 
@@ -33,6 +38,47 @@ def test_a_body_holds_the_events(form: Any, ids: bool) -> None:
     if ids:
         expected = [{"event_id": f"{SPOOL}-{n}", **e} for n, e in zip(BATCH.sequences, expected, strict=True)]
     assert events == expected
+
+
+fields = st.sampled_from([b"", b" ", b'"a":1', b' "a":"{"', b'"event_id":"x-1"', b'"event_id":7,"a":{}'])
+lines = fields.map(lambda inner: b"{%b}" % inner) | st.sampled_from([b"[]", b"", b"{", b"\xff", b'"{"'])
+usual = st.integers(0, 9).map(lambda n: b'{"timestamp":"2026-08-01T10:00:00.000000Z","n":%d}' % n)
+
+
+@given(
+    st.lists(usual, min_size=1, max_size=40) | st.lists(usual | lines, min_size=1, max_size=30),
+    st.sampled_from([1, 90, 995, 9_970, 12_345]),
+    st.sampled_from(["ndjson", "array"]),
+    st.booleans(),
+)
+def test_many_lines_get_their_ids_as_one_does(held: list[bytes], first: int, form: Any, ends: bool) -> None:
+    """Whatever they are, and where numbers get another digit: the same bytes."""
+    given_ = Ended([line + b"\n" for line in held]) if ends else held
+    numbers = range(first, first + len(held))
+    one_by_one = make_body(Batch(SPOOL, list(numbers), held), form, ids=True)
+    with mock.patch.object(request, "WORTH", 1):
+        assert make_body(Batch(SPOOL, numbers, given_), form, ids=True) == one_by_one
+
+
+@pytest.mark.parametrize("form", ["ndjson", "array"])
+@pytest.mark.parametrize("carried", [False, True])
+def test_columns_tell_that_lines_have_no_ids(
+    form: Any, carried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then no line is looked at; where they have some, and at a frame's end, each is as it must be."""
+    own = b'{"event_id":"ab-7",' if carried else b"{"
+    held = [own + b'"timestamp":"2026-08-01T10:00:00.%06dZ"}' % n for n in range(300)]
+    names = ["timestamp", "event_id"] if carried else ["timestamp"]
+    columns = pack(Columns(200, names, {}, {}, {}, {}))
+    looked: list[int] = []
+    real = numbered._are_bare
+    monkeypatch.setattr(numbered, "_are_bare", lambda lines: looked.append(len(lines)) or real(lines))
+    batch = Batch(
+        SPOOL, range(950, 1250), Ended([x + b"\n" for x in held]), beside=[Beside(900, 200, columns)]
+    )
+    expected = make_body(Batch(SPOOL, list(range(950, 1250)), held), form, ids=True)
+    assert make_body(batch, form, ids=True) == expected
+    assert looked == [150]  # behind the frame with columns
 
 
 def test_templates_are_filled() -> None:

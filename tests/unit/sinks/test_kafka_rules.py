@@ -240,7 +240,8 @@ def test_a_carried_id_is_the_events_at_every_sink() -> None:
     batch = Batch("f" * 32, [7, 8], [LINE, CARRIED])
     assert batch.carries
     assert [batch.event_id(0), batch.event_id(1)] == ["f" * 32 + "-7", ID]
-    body, indexes = bulk(batch, lambda: None, {})
+    pieces, indexes = bulk(batch, lambda: None, {})
+    body = b"".join(pieces)
     actions = [orjson.loads(line) for line in body.splitlines()]
     assert list(indexes) == [0, 1]
     assert actions[2] == {"create": {"_id": ID}}

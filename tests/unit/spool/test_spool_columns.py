@@ -120,3 +120,24 @@ def test_a_batch_holds_as_many_bytes_as_asked_for(
     assert batch is not None
     assert len(batch) == count
     assert batch.longest >= 7
+
+
+def test_lines_of_large_frames_are_cut_as_asked_for(make_spool: Callable[..., Spool]) -> None:
+    """By number and by bytes; none is longer than the batch says, and that is little for usual ones."""
+    spool = make_spool(max_bytes=16 << 20)
+    usual = [b'{"n":%d,"x":"%s"}' % (n, b"x" * (n % 300)) for n in range(2000)]
+    longest = b'{"x":"' + b"x" * 250_000 + b'"}'
+    for lines in (usual, [*usual[:100], longest, *usual[100:200]]):
+        spool.append(lines, b"p", "app")
+    sent = [*usual, *usual[:100], longest, *usual[100:200]]
+    for most, room in ((700, 1 << 20), (1900, 1 << 20), (5000, 100_000), (700, 100_000)):
+        cursor = spool.cursor(f"{most}-{room}")
+        found: list[bytes] = []
+        while (batch := cursor.read(most, room, 80)) is not None:
+            found += batch.lines
+            assert batch.longest >= max(map(len, batch.lines))
+            assert batch.longest <= 200_000 or longest in batch.lines
+            assert len(batch) == 1 or sum(map(len, batch.lines)) + 80 * len(batch) <= room
+            assert len(batch) <= most
+            cursor.commit(batch.sequences[-1], Outcome(delivered=len(batch)))
+        assert found == sent
