@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import http.client
 import json
@@ -120,6 +121,32 @@ def test_loki_push_in_both_forms() -> None:
     assert (event["pod"], event["region"], event["trace_id"]) == ("a-1", "eu", "ab" * 16)
     assert event["event_id"] == OWN + "1"
     assert event["timestamp"] == "2025-12-29T09:20:00.123456Z"
+
+
+PROMTAIL = (  # a push of Promtail 3.6: two streams, structured metadata
+    "qALICqcBCmR7ZW52PSJwcm9kIiwgZmlsZW5hbWU9Ii90bXAvc2hvcC9hLmxvZyIsIGpvYj0iARKYIiwgbGV2ZWw9Indhcm4iLCByZWdpb249ImV1"
+    "Iiwgc2VydmljZV9uBUdcdGlsbCJ9Ej8KDAj604vYBhDb7cyvAhIjCUEBQHAgb3JkZXI9NyBpdCB3YXMgInNsb3ciIMOkGgoKBQUcGBIBNwp8ClbS"
+    "qQCGmwAAIhWbYP+Lzq8CEhJFUlJPUiBzaG9wOiBmYWlsZWQ="
+)
+
+
+def test_promtails_push() -> None:
+    """As it came from the program: labels and metadata are fields."""
+    kept = Kept()
+    with running(source(kept)) as http_source:
+        kind = {"Content-Type": "application/x-protobuf"}
+        body = base64.b64decode(PROMTAIL)
+        assert ask(http_source, "/loki/api/v1/push", body, kind)[0] == 204
+    assert kept.messages == ['level=warn order=7 it was "slow" ä', "ERROR shop: failed"]
+    first, second = kept.events
+    assert (first["level"], first["service"], first["order"], first["env"]) == (
+        "WARNING",
+        "till",
+        "7",
+        "prod",
+    )
+    assert (second["level"], second["region"], second["filename"]) == ("ERROR", "eu", "/tmp/shop/a.log")
+    assert first["timestamp"] == "2026-11-22T13:11:22.636696Z"
 
 
 def test_labels_as_prometheus_writes_them() -> None:
