@@ -8,6 +8,7 @@ Rules:
   seen. A value that was read is passed over as a whole: every text is gone through once.
 - A quoted value ends at its own quote (a quote behind as many backslashes as the opening one), across lines;
   a value that never ends (the text was cut) is redacted to the end.
+- Some names mean something else in programs that everybody has (`PWD=/home/bob`, `dsn=2.0.0`): `_OTHERWISE`.
 - A bare value ends at white space, or at `&` `,` `;` or a closing bracket or quote when what follows is not
   more of it: too much is redacted rather than too little.
 - A couple of quoted texts in brackets, `('cookie', 'a=b')`, is a pair as well (headers are often listed so),
@@ -60,10 +61,22 @@ _REALM: Final = re.compile(
 _HARMLESS: Final = frozenset(
     {
         *("none", "null", "nil", "true", "false", "undefined", "str", "string", "bytes"),
+        "chauthtok",  # `pam_unix(passwd:chauthtok)`
         # Architectures, as package managers write them: `libsecret-1-0:amd64`.
         *("amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x", "x86_64", "aarch64"),
     }
 )
+# What stands behind these names in the logs of sudo, mail servers, Hadoop and ZooKeeper.
+_DIRECTORY: Final = re.compile(
+    r"/(?:(?:app|data|etc|home|mnt|opt|private|root|run|srv|tmp|usr|Users|var|work|workspace)(?:/.*)?)?"
+)
+_OTHERWISE: Final = {
+    "PWD": _DIRECTORY,
+    "OLDPWD": _DIRECTORY,
+    "dsn": re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}"),  # the status of a delivery
+    "auth": re.compile(r"(?i:simple|kerberos|plain|login|ldap|anonymous)"),
+    "sid": re.compile(r"[0-9]{1,3}"),
+}
 _CLOSERS: Final = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -138,7 +151,8 @@ def _value(  # noqa: PLR0911 (one return for each form a value can have)
     bare = _BARE.match(text, start)
     if bare is None or bare[0].lower().rstrip(".") in _HARMLESS:
         return start, start
-    return start, bare.end()
+    other = _OTHERWISE.get(name.rpartition(" ")[2])
+    return start, start if other is not None and other.fullmatch(bare[0]) else bare.end()
 
 
 def _quoted(text: str, opened: re.Match[str]) -> tuple[int, int]:

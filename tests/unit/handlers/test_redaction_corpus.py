@@ -588,6 +588,26 @@ PROSE = (
 )
 
 
+OTHERWISE = {  # names that mean something else in programs that everybody has, and what stays a secret
+    "sudo: bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/bin/ls": "PWD=/Hunter2 pwd=/home/bob",
+    "OLDPWD=/srv/app/current PWD=/": "sa;PWD=hunter2;",
+    "postfix/smtp[7]: to=<a@b.test>, delay=0.1, dsn=2.0.0, status=sent": "dsn=9.0.0 dsn=4.0.0x",
+    "Auth successful for job_1445144423722_0020 (auth:SIMPLE)": "auth:hunter2 password=simple",
+    "[ProcessThread(sid:1 cport:-1)::PrepRequestProcessor@476]": "sid:1234 sid:x1",
+    "passwd[4491]: pam_unix(passwd:chauthtok): password changed for bob": "passwd:hunter2",
+    "block blk_4568377692254637284 and blk_-4980916519894289629": "4568377692254637284 6_4111111111111111",
+    "seed -4980916519894289629": "card_4111111111111111 x-4111111111111111",
+}
+
+
+@pytest.mark.parametrize("line", OTHERWISE)
+def test_what_other_programs_mean_stays(redactor: Redactor, line: str) -> None:
+    """Names and numbers of sudo, mail servers, Hadoop and ZooKeeper; what only resembles them goes."""
+    assert redactor.clean_text(line) == line
+    secret = OTHERWISE[line]
+    assert redactor.clean_text(secret).count("[REDACTED") == len(re.findall("[=:_-]|^4", secret)), secret
+
+
 @pytest.mark.parametrize("line", PROSE)
 def test_what_is_said_about_passwords_stays(redactor: Redactor, line: str) -> None:
     """Prose that speaks of a password without telling it is left alone."""
