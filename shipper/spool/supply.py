@@ -13,7 +13,8 @@ Rules
   with lower numbers, and made only while half of the bound is free: idle processes must not hoard room.
 - What a log call would wait for is done by the thread that prepares: pages that will be written next are
   touched when a segment is made, and again when a sync has written them to the disk; those of filled segments
-  are given back, and their files closed.
+  are given back, and their files closed. While that thread waits for the disk, who makes a segment himself
+  gives the pages back: a slow disk is not to cost the application memory.
 - In a process that is nothing else than an agent segments are not mapped: what comes in blocks costs less
   written. A map would have a fault for each page, and each sync would take each page from both processors.
 - An error of the disk (no space, read-only, no descriptors) is no error of the application's: memory takes
@@ -196,6 +197,7 @@ class Supply:
         if waits and self._no_room and (not on_disk or self._monotonic() < self._room_at):
             raise Full("full")
         if on_disk and self._making <= _DEEPEST:
+            self._cool(self.unsynced.copy())  # nobody has prepared: a sync that hangs, no processor
             try:
                 segment: Writable = self._on_disk(needed, first, at_bound)
             except _UnsettledError:
@@ -259,14 +261,18 @@ class Supply:
         """Give back the pages of filled segments, and close those that no sync waits for."""
         keep = _UNSYNCED if self.settings.sync != "never" else 0
         waiting = self.unsynced.copy()
-        if waiting and waiting[-1].number != self._cooled:
-            for segment in waiting:
-                segment.cool()
-            self._cooled = waiting[-1].number
+        self._cool(waiting)
         for segment in waiting[:-keep] if keep else waiting:
             with suppress(ValueError):  # synced meanwhile
                 self.unsynced.remove(segment)
                 segment.close()
+
+    def _cool(self, filled: list[Writable]) -> None:
+        """Give back the pages of filled segments, if that was not done."""
+        if filled and filled[-1].number != self._cooled:
+            for segment in filled:
+                segment.cool()
+            self._cooled = filled[-1].number
 
     def drop_spare(self) -> None:
         """Take back the segment that was made ahead."""
@@ -324,6 +330,7 @@ class Supply:
     def sync(self, current: Writable) -> None:
         """Put everything on the disk. Raises OSError."""
         waiting, self.unsynced = self.unsynced, []
+        self._cool(waiting)  # before the disk is waited for
         for segment in waiting:
             segment.sync()
             segment.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,31 @@ def test_a_filled_segment_gives_its_pages_back_and_loses_nothing(spool: Spool) -
     assert batch is not None
     assert list(batch.lines) == [LINE] * len(batch.lines)
     spool.close()
+
+
+def test_what_is_filled_while_a_sync_hangs_gives_its_pages_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that does that waits for the disk: a second of it took 60 MiB of memory."""
+    spool = Spool(SpoolSettings(tmp_path, "svc", max_bytes=8 << 20))
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def slow(_file: int) -> None:
+        hangs.set()
+        assert goes_on.wait(60)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    fill(spool, 256 * KIB)
+    thread = threading.Thread(target=spool.sync)
+    thread.start()
+    assert hangs.wait(60)
+    fill(spool, 4 << 20)
+    filled = [resident(segment(spool, place)) for place in range(len(spool.numbers()) - 2)]
+    goes_on.set()
+    thread.join(60)
+    spool.close()
+    assert len(filled) >= 5
+    assert sum(filled) == 0
 
 
 def test_a_sync_touches_what_will_be_needed_until_the_next(spool: Spool) -> None:
