@@ -329,17 +329,24 @@ def test_modes_do_not_depend_on_the_umask(make_spool: Callable[..., Spool], tmp_
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
 
 
-def test_a_link_in_the_place_of_the_directory_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A symbolic link where the service's directory should be: events stay in memory, with one warning."""
+@pytest.mark.parametrize("place", ["spool", "spool/shop"])
+@pytest.mark.parametrize("whose", ["a link", "another user's"])
+def test_a_directory_that_somebody_else_laid_there_is_refused(tmp_path: Path, place: str, whose: str) -> None:
+    """In the place of the path or of the service's directory: events stay in memory."""
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "spool").mkdir()
-    (tmp_path / "spool" / "shop").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    if whose == "a link":
+        (tmp_path / place).symlink_to(tmp_path / "elsewhere")
+    elif os.geteuid() != 0:
+        pytest.skip("another user can be had by root only")
+    else:
+        (tmp_path / place).mkdir()
+        os.chown(tmp_path / place, 12001, 12001)
     spool = Spool(SpoolSettings(tmp_path / "spool", "shop"))
     assert spool.offer(b"{}")
     assert spool.state == "degraded"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not list((tmp_path / place).rglob("*.seg"))
 
 
 def test_verify_counts_frames(make_spool: Callable[..., Spool], tmp_path: Path) -> None:
