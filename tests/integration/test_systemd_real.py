@@ -1,4 +1,4 @@
-"""systemd itself runs the agent by the unit that `logferry install-service` writes."""
+"""systemd itself runs the agent by the unit that `logferry install-service` writes, and an application."""
 
 from __future__ import annotations
 
@@ -116,3 +116,63 @@ def test_by_systemd(tmp_path: Path, server: FaultServer) -> None:
     assert {text for text, count in delivered.items() if count > 1} <= {"two"}
     assert [line for line in ("one", "two", "three") if not delivered[line]] == []
     assert len(delivered) > 4
+
+
+SHOP = """
+import logging, signal, sys, time
+import logferry
+place = sys.argv[1]
+def orders(*_):
+    for n in range(2000): logging.getLogger("shop").info("order", extra={"n": n})
+def end(*_):
+    orders()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+logferry.configure({
+    "service": "shop", "delivery": "process", "spool": {"path": place + "/spool"},
+    "logging": {"level": "INFO", "console": "off"},
+    "sinks": {"out": {"type": "file", "path": place + "/out.ndjson"}},
+})
+orders()
+open(place + "/logged", "w").close()
+time.sleep(600)
+"""
+
+
+def test_an_application_whose_delivery_is_a_process(tmp_path: Path) -> None:
+    """Killed, then stopped: its processes are gone, and what it logged to its last moment is delivered."""
+    missing = Systemd.missing()
+    if missing:
+        pytest.skip(missing)
+    units = tmp_path / "units"
+    units.mkdir()
+    (tmp_path / "shop.py").write_text(SHOP)
+    start = f"{sys.executable} {tmp_path}/shop.py {tmp_path}"
+    (units / "shop.service").write_text(
+        f"[Unit]\nDefaultDependencies=no\n[Service]\nType=exec\nExecStart={start}\n"
+    )
+
+    def delivered() -> Counter[str]:
+        out = tmp_path / "out.ndjson"
+        whole = out.read_bytes().rpartition(b"\n")[0] if out.exists() else b""
+        return Counter(json.loads(line)["message"] for line in whole.splitlines())
+
+    with Systemd(units) as systemd:
+        if not systemd.is_up():
+            pytest.skip("systemd does not come up in namespaces of its own here")
+        for end in (["kill", "--kill-whom=main", "--signal=KILL"], ["stop"]):
+            (tmp_path / "logged").unlink(missing_ok=True)
+            begun = delivered()
+            assert systemd.run("systemctl", "start", "shop.service").returncode == 0
+            until((tmp_path / "logged").exists, "")
+            until(lambda begun=begun: delivered() != begun, "the delivery process is there")
+            group = systemd.properties("shop.service")["ControlGroup"]
+            members = ["cat", f"/sys/fs/cgroup{group}/cgroup.procs"]
+            assert len(systemd.run(*members).stdout.split()) == 2
+            assert systemd.run("systemctl", *end, "shop.service").returncode == 0
+            until(lambda: systemd.properties("shop.service")["ActiveState"] in {"inactive", "failed"}, "")
+            assert systemd.run(*members).stdout.split() == []
+    orders = delivered()
+    (notice,) = set(orders) - {"order"}
+    assert notice.endswith("died without shutdown")
+    assert orders == {"order": 6000, notice: 1}
