@@ -97,7 +97,8 @@ def _connect(out: Output, made: Plan) -> bool:
             out.json({what: name, "type": kind, "ok": not complaints, "problems": complaints})
         elif complaints:
             for complaint in complaints:
-                out.line(f"✗ {name}: {harmless(complaint)}", "red")
+                said = complaint.removeprefix(f"{name}: ")  # most say themselves whose it is
+                out.line(f"✗ {name}: {harmless(said)}", "red")
         else:
             out.line(f"✓ {name}", "green")
     return good

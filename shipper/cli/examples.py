@@ -72,7 +72,9 @@ def _show(out: Output, found: Sequence[Became]) -> None:
     if out.people:
         kept = sum(one.event is not None for one in found)
         left_out = sum(bool(one.left_out) for one in found)
-        out.line(f"{len(found)} lines: {kept} events, {left_out} left out by transforms", bold=True)
+        lines = sum(one.line.count("\n") + 1 for one in found)
+        said = f"{lines} line{'s' * (lines != 1)}: {kept} event{'s' * (kept != 1)}"
+        out.line(said + f", {left_out} left out by transforms" * bool(left_out), bold=True)
 
 
 def run_tests(out: Output, made: Plan, cases: Sequence[Case]) -> bool:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ..core.tail import Position, is_copy_name, predecessors
@@ -51,6 +52,7 @@ _LOOKS: Final = 1_000  # at so many files a second, however many there are
 _QUIET: Final = 1.0  # seconds without growth after which a file is watched
 _SAFETY: Final = 60.0  # seconds between two looks for new files although they would be told
 _SHARE: Final = 10  # looking for files takes one part of so many of the time that names come and go
+_TOLD: Final = 10  # problems: there may be one with each of thousands of files
 _LITTLE: Final = 100  # and where nobody tells, one of so many
 
 
@@ -106,6 +108,11 @@ class FileSource:
             self._close()
         if once and self._failures:
             raise SourceError("; ".join(self._failures))
+
+    def check(self) -> Sequence[str]:
+        """Return what keeps it from reading: a place that is not there, files that may not be read."""
+        patterns = Patterns(self.config.include, self.config.exclude)
+        return list(islice(patterns.problems(), _TOLD))
 
     def stop(self) -> None:
         """Ask `run` to return after the chunk at hand."""

@@ -49,6 +49,26 @@ class Patterns:
             found.add(str(there))
         return found
 
+    def problems(self) -> Iterator[str]:
+        """Yield what keeps from reading: places that are not there, files that may not be read."""
+        for text in self._include:
+            place = text
+            while glob.has_magic(place):
+                place = os.path.dirname(place)  # noqa: PTH120 - patterns are texts
+            try:
+                if place == text:
+                    os.stat(place)  # noqa: PTH116 - as above
+                else:
+                    os.scandir(place).close()
+            except OSError as error:
+                yield f"{place}: {error.strerror}"
+        for path in self.paths():
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+            except OSError as error:
+                if path not in self._named or not isinstance(error, FileNotFoundError):  # that was said
+                    yield f"cannot read {path}: {error.strerror}"
+
     def _excluded(self, path: str) -> bool:
         base = os.path.basename(path)  # noqa: PTH119 - for every file at every look
         return any(fnmatch(path, pattern) or fnmatch(base, pattern) for pattern in self._exclude)

@@ -62,6 +62,7 @@ def test_the_page(tmp_path: Path) -> None:
                     session.execute("SELECT * FROM nowhere")
                 session.execute(f"SELECT 1 /*traceparent='00-{TRACE}-b7ad6b7169203331-01'*/")
         events = shipped(tmp_path, loki)
+        asked(loki)
     finally:
         loki.kill()
     accesses = [event for event in events if event.get("kind") == "access"]
@@ -109,6 +110,20 @@ def shipped(place: Path, loki: LokiServer) -> list[Any]:
     queries = [event["query"] for event in events if event.get("query")]
     assert len(queries) == len(set(queries)) == 21
     return events
+
+
+def asked(loki: LokiServer) -> None:
+    """Each query that the page shows finds something."""
+    page = PAGE.read_text()
+    block = re.search(r"## 5\. Look\n.*?```text\n(.*?)```", page, re.DOTALL)
+    traced = re.search(r"`(\{[^`]*trace_id=\"…\"[^`]*)`", page)
+    assert block is not None
+    assert traced is not None
+    now = time.time_ns()
+    for query in (*block[1].splitlines(), traced[1].replace("…", TRACE)):
+        window = {"start": now - 600 * 10**9, "end": now + 60 * 10**9, "step": "30s"}
+        found = loki.get("/loki/api/v1/query_range", query=query, **window)
+        assert found["data"]["result"], query
 
 
 def held(loki: LokiServer) -> list[Any]:

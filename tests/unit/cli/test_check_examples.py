@@ -79,7 +79,10 @@ def test_a_sample_for_people(config: Path, monkeypatch: pytest.MonkeyPatch) -> N
     shown = check(config, "--input", config.parent / "sample.log").stdout
     assert "  → " in shown
     assert "left out by sources.app.transforms[0].drop" in shown
-    assert "2 events, 1 left out" in shown
+    assert shown.endswith("7 lines: 2 events, 1 left out by transforms\n")
+    (config.parent / "sample.log").write_text("ERROR no\n")
+    shown = check(config, "--input", config.parent / "sample.log").stdout
+    assert shown.endswith("1 line: 1 event\n")
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,20 @@ def test_a_source_that_failed_goes_on_at_once(
     assert time.monotonic() - began < 30  # the next look of one that is told of new files comes after 60
 
 
+def test_it_says_what_keeps_it_from_reading(tmp_path: Path) -> None:
+    """`check --connect`: places that are not there, files that cannot be opened; none yet is no mistake."""
+    (tmp_path / "a.log").touch()
+    (tmp_path / "loop.log").symlink_to("loop.log")
+    gone, named, none = tmp_path / "gone/*/*.log", tmp_path / "named.log", tmp_path / "none*.log"
+    assert source(Kept(), tmp_path / "a*.log", none).check() == []
+    problems = source(Kept(), tmp_path / "*.log", none, gone, named, exclude=("b*",)).check()
+    assert problems == [
+        f"{tmp_path / 'gone'}: No such file or directory",
+        f"{named}: No such file or directory",
+        f"cannot read {tmp_path / 'loop.log'}: Too many levels of symbolic links",
+    ]
+
+
 def test_a_rotated_series_is_read_oldest_first(tmp_path: Path) -> None:
     """`once` reads files in the order of their times."""
     for age, name in enumerate(["app.log", "app.log.1", "app.log.2"]):
