@@ -65,9 +65,10 @@ class Patterns:
         for path in self.paths():
             try:
                 os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+            except FileNotFoundError:
+                pass  # a link to nothing, or it was said
             except OSError as error:
-                if path not in self._named or not isinstance(error, FileNotFoundError):  # that was said
-                    yield f"cannot read {path}: {error.strerror}"
+                yield f"cannot read {path}: {error.strerror}"
 
     def _excluded(self, path: str) -> bool:
         base = os.path.basename(path)  # noqa: PTH119 - for every file at every look

@@ -91,6 +91,7 @@ def test_it_says_what_keeps_it_from_reading(tmp_path: Path) -> None:
     """`check --connect`: places that are not there, files that cannot be opened; none yet is no mistake."""
     (tmp_path / "a.log").touch()
     (tmp_path / "loop.log").symlink_to("loop.log")
+    (tmp_path / "nothing.log").symlink_to("nowhere")
     gone, named, none = tmp_path / "gone/*/*.log", tmp_path / "named.log", tmp_path / "none*.log"
     assert source(Kept(), tmp_path / "a*.log", none).check() == []
     problems = source(Kept(), tmp_path / "*.log", none, gone, named, exclude=("b*",)).check()
