@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from machine import write
 from parsers import clock, json_line, said
 
 from logferry.handlers.record import EventBuilder
@@ -368,7 +369,7 @@ def main() -> None:
     for name, row in found.items():
         print(f"| {name} | {row['us']:.1f} | {row['alone']:.1f} | {row['us'] / row['alone']:.2f} |")
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+        write(given.json, {"rows": found})
 
 
 if __name__ == "__main__":

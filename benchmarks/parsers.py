@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from machine import write
+
 from logferry.handlers.record import EventBuilder
 from logferry.handlers.redaction import Redactor
 from logferry.handlers.schema import Schema
@@ -153,7 +155,7 @@ def main() -> None:
         times = row["named"] / floor
         print(f"| `{name}` | {row['bytes']} | {row['named']:.1f} | {times:.1f} | {auto} |")
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+        write(given.json, {"rows": found})
 
 
 if __name__ == "__main__":
