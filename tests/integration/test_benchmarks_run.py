@@ -14,6 +14,7 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 FORMS = {
     "sink_cost.py": (["loki", "http", "local", "file", "--events", "300"], 4),
+    "peers.py": (["--only", "python-json-logger", "--records", "1000", "--rounds", "1"], 2),
     "network.py": (["--lines", "64", "--rounds", "1"], 10),
 }
 
