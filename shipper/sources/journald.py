@@ -48,6 +48,7 @@ from .parsers import (
     parser_config,
 )
 from .parsers.joiners import joiner_of, timeout_of
+from .parsers.syslog import said_by
 
 if TYPE_CHECKING:
     from ...handlers.record import EventBuilder
@@ -236,6 +237,10 @@ def event_of_entry(builder: EventBuilder, entry: Mapping[str, Any], microseconds
     parsed.service = parsed.service or service_of(identifier) or ""
     if identifier and identifier != parsed.service:
         parsed.fields.setdefault("app_name", identifier)
+    more = said_by(identifier, parsed.message)
+    if "level" in more:
+        parsed.level = more.pop("level")
+    parsed.fields = more | parsed.fields
     for name, value in entry.items():
         known = _NAMES.get(name)
         if known is None and (name in _TAKEN or name.startswith("_")):

@@ -15,7 +15,7 @@ from .levels import SYSLOG, level_in
 from .model import Fields
 from .times import ISO_TIME, Times
 
-__all__ = ["Syslog"]
+__all__ = ["Syslog", "said_by"]
 
 _NEW: Final = re.compile(
     r"<(\d{1,3})>1 (?:-|" + ISO_TIME + r") (\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (-|(?=\[))(.*)\Z",
@@ -141,26 +141,24 @@ def _data(fields: Fields, rest: str) -> str:
 
 def _said(fields: Fields) -> Fields:
     message: str = fields["message"]
-    if fields["logger"] in _SSHD:
-        _sshd(fields, message)
+    fields |= said_by(fields["logger"], message)
     add_ids(fields, message)
     return fields
 
 
-def _sshd(fields: Fields, message: str) -> None:
+def said_by(program: str, message: str) -> Fields:
+    """Return what a message of sshd's says of who came, and a level where it counts more; else nothing."""
+    if program not in _SSHD:
+        return {}
     found = _AUTH.match(message)
     if found is not None:
         result, method, _, user, address, port = found.groups()
-        fields["auth_result"] = result.lower()
-        fields["auth_method"] = method
+        fields: Fields = {"auth_result": result.lower(), "auth_method": method}
         fields |= {"login_user": user, "client_ip": address, "client_port": int(port)}
-        if result == "Failed":
-            fields["level"] = "WARNING"
-        return
+        return fields | {"level": "WARNING"} if result == "Failed" else fields
     found = _CAME.match(message)
-    if found is not None:
-        if found[2]:
-            fields["login_user"] = found[2]
-        fields |= {"client_ip": found[3], "client_port": int(found[4])}
-        if found[1] == "Invalid user":
-            fields["level"] = "WARNING"
+    if found is None:
+        return {}
+    fields = {"login_user": found[2]} if found[2] else {}
+    fields |= {"client_ip": found[3], "client_port": int(found[4])}
+    return fields | {"level": "WARNING"} if found[1] == "Invalid user" else fields

@@ -52,6 +52,25 @@ def test_an_entry_is_an_event() -> None:
     assert found["timestamp"] == "2025-12-29T09:20:00.123456Z"
 
 
+def test_a_parser_and_sshd() -> None:
+    """MESSAGE goes through the parser that is configured; what sshd says of who came is read without one."""
+    mixed = Mixed("klog")
+    entry = {"MESSAGE": 'E1121 20:17:42.123000      12 pod.go:7] "Killed" pod="a/b"', "PRIORITY": "6"}
+    found = json.loads(event_of_entry(BUILDER, entry, 1_767_000_000_123_456, mixed))
+    assert (found["message"], found["pod"], found["level"]) == ("Killed", "a/b", "ERROR")
+    entry["MESSAGE"] = "else"
+    found = json.loads(event_of_entry(BUILDER, entry, 1_767_000_000_123_456, mixed))
+    assert (found["message"], found["parse_error"]) == ("else", "not klog")
+    found = event(
+        MESSAGE="Failed password for invalid user x from 10.0.0.1 port 22 ssh2",
+        SYSLOG_IDENTIFIER="sshd",
+        PRIORITY="6",
+    )
+    assert (found["level"], found["auth_result"], found["client_ip"]) == ("WARNING", "failed", "10.0.0.1")
+    with pytest.raises(ValueError, match="formats of files"):
+        JournaldConfig(parser="cri")
+
+
 def test_json_in_the_message_counts_more() -> None:
     """Its own fields and time; the priority that programs leave at 6 says nothing."""
     found = event(

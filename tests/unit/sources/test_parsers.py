@@ -179,6 +179,11 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         "Nov 21 20:17:42 web sshd[12]: Failed password for invalid user x from 10.0.0.1 port 22 ssh2",
         {"timestamp": T, "host": "web", "logger": "sshd", "auth_result": "failed", "level": "WARNING"},
     ),
+    (  # OpenSSH 9.2
+        "syslog",
+        "Nov 21 20:17:42 web sshd[12]: Connection closed by invalid user bob 127.0.0.1 port 49656 [preauth]",
+        {"login_user": "bob", "client_ip": "127.0.0.1", "client_port": 49656, "level": "INFO"},
+    ),
     ("syslog", "<13>no header at all", {"message": "no header at all", "facility": "user"}),
     (
         "klog",
