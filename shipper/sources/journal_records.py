@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from ..core.lines import size
 from ..core.multiline import Group, Joiner
 
 __all__ = ["Entry", "Record", "Records", "text_of"]
@@ -65,6 +65,7 @@ class _Stream:
     latest: int
     priority: str = ""
     lines: deque[_Line] = field(default_factory=deque)
+    fresh: list[bytes] = field(default_factory=list)  # of these, what the joiner was not fed yet
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class Records:
     joiner: Callable[[], Joiner | None]
     timeout: float = 1.0
     _streams: dict[str, _Stream] = field(default_factory=dict)
-    _done: list[Record] = field(default_factory=list)
+    _done: list[tuple[int, Record]] = field(default_factory=list)  # by number in the order of reading
     _bytes: int = 0  # of what was not given out
     _number: int = 0  # of entries
     _last: str = ""  # the place of the latest entry
@@ -133,7 +134,8 @@ class Records:
 
     def feed(self, entry: Entry) -> None:
         """Take an entry."""
-        name = text_of(entry.fields.get("_STREAM_ID", ""))
+        fields = entry.fields
+        name = _text(fields.get("_STREAM_ID", ""))
         before, self._last, self._latest = self._last, entry.place, entry.moment
         again = self._again
         if again is not None:
@@ -145,24 +147,26 @@ class Records:
         self._number += 1
         stream = self._stream(name, entry)
         if stream is None:
-            self._done.append(Record(entry.fields, entry.moment))
+            self._done.append((self._number, Record(fields, entry.moment)))
             return
-        line = text_of(entry.fields.get("MESSAGE", "")).encode("utf-8", "replace")
-        priority = text_of(entry.fields.get("PRIORITY", _DEFAULT))
+        line = _text(fields.get("MESSAGE", "")).encode("utf-8", "replace")
+        priority = _text(fields.get("PRIORITY", _DEFAULT))
         anew = priority not in {stream.priority, _DEFAULT}
         if anew or entry.moment - stream.latest > self.timeout * 1e6:
-            self._records(stream, stream.joiner.flush())
+            self._end(stream)
         stream.latest, stream.priority = entry.moment, priority
-        stream.lines.append(_Line(self._number, size(line), entry, before))
-        self._records(stream, stream.joiner.feed(line))
+        stream.fresh.append(line)
+        stream.lines.append(_Line(self._number, len(line) + 1, entry, before))
 
     def take(self) -> list[Record]:
         """Return the records that are complete."""
         before = self._latest - int(self.timeout * 1e6)
-        for name in [name for name, stream in self._streams.items() if stream.latest < before]:
-            stream = self._streams.pop(name)
-            self._records(stream, stream.joiner.flush())
-        given, self._done = self._done, []
+        for name, stream in list(self._streams.items()):
+            if stream.latest < before:
+                self._end(self._streams.pop(name))
+            else:
+                self._join(stream)
+        given = self._given()
         self._bytes = sum(_bytes_of(line.entry) for stream in self._streams.values() for line in stream.lines)
         return given + self.flush() if self.full or len(self._streams) > _STREAMS else given
 
@@ -170,17 +174,28 @@ class Records:
         """Return what is held, complete or not."""
         self._again = None
         for stream in self._streams.values():
-            self._records(stream, stream.joiner.flush())
+            self._end(stream)
         self._streams.clear()
-        given, self._done = self._done, []
         self._bytes = 0
-        return given
+        return self._given()
+
+    def _given(self) -> list[Record]:
+        done, self._done = self._done, []
+        return [record for _, record in sorted(done, key=itemgetter(0))]
 
     def _stream(self, name: str, entry: Entry) -> _Stream | None:
         stream = self._streams.get(name)
         if stream is None and name and (joiner := self.joiner()) is not None:
             stream = self._streams[name] = _Stream(joiner, entry.moment)
         return stream
+
+    def _join(self, stream: _Stream) -> None:
+        fresh, stream.fresh = stream.fresh, []
+        self._records(stream, stream.joiner.feed_all(fresh))
+
+    def _end(self, stream: _Stream) -> None:
+        self._join(stream)
+        self._records(stream, stream.joiner.flush())
 
     def _records(self, stream: _Stream, groups: Sequence[Group]) -> None:
         """Note records; their sizes tell of which lines they are."""
@@ -190,7 +205,11 @@ class Records:
             fields = {**first.fields, "MESSAGE": text} if left > 0 else first.fields
             while left > 0:
                 left -= stream.lines.popleft().size
-            self._done.append(Record(fields, first.moment))
+            self._done.append((line.number, Record(fields, first.moment)))
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str else text_of(value)
 
 
 def _bytes_of(entry: Entry) -> int:

@@ -199,7 +199,7 @@ for number in range(first, first + 100):
 
 
 def test_journald_itself(tmp_path: Path) -> None:
-    """A service's tracebacks are one event each, beside what else it says; the agent is killed meanwhile."""
+    """A service's tracebacks are one event each; the journal is rotated and the agent killed meanwhile."""
     pytest.importorskip("cysystemd")
     missing = Systemd.missing()
     if missing or not Path("/lib/systemd/systemd-journald").exists():
@@ -239,6 +239,7 @@ def test_journald_itself(tmp_path: Path) -> None:
             assert systemd.run("systemctl", "start", unit).returncode == 0, told()
         until(lambda: len(stored(place)) > 20, told)
         systemd.run("systemctl", "start", "shop1", "shop2")
+        assert systemd.run("journalctl", "--rotate").returncode == 0
         killed = systemd.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "agent")
         assert killed.returncode == 0, killed.stderr
         until(lambda: len(stored(place)) >= 900, told)
