@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __all__ = ["Decoded", "getter"]
@@ -24,15 +24,20 @@ def getter(attribute: str) -> Callable[[list[Any]], list[Any]]:
 
 
 class Decoded:
-    """The rows of one block. `getters` are kept for the next."""
+    """The rows of one block. `getters` are kept for the next, `kinds` are types that are known beforehand."""
 
     __slots__ = ("_getters", "_held", "_kinds", "rows")
 
-    def __init__(self, rows: list[Any], getters: dict[str, Callable[[list[Any]], list[Any]]]) -> None:
+    def __init__(
+        self,
+        rows: list[Any],
+        getters: dict[str, Callable[[list[Any]], list[Any]]],
+        kinds: Mapping[str, set[type]],
+    ) -> None:
         self.rows = rows
         self._getters = getters
         self._held: dict[str, list[Any]] = {}
-        self._kinds: dict[str, set[type]] = {}
+        self._kinds = dict(kinds)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -24,15 +24,17 @@ from ...handlers.typed import Prover
 from ..core.dialects import DIALECTS
 from ..core.parse import ROLES
 from .foreign import NUMBERS, TEXTS
-from .learned import MAX_NAMES, Learned
+from .learned import EXACT, MAX_NAMES, Learned
 from .role_checks import CHECKS, IDS, Check, check_of_ids
 
 __all__ = ["DERIVED", "Field", "Fields", "Scale"]
 
 _WHOLE: Final = 2**63
 _I64: Final = Annotated[int, Meta(ge=-_WHOLE + 1, le=_WHOLE - 1)]
-_I53: Final = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 _FLOAT: Final = Annotated[float, Meta(ge=-1.7e308, le=1.7e308)]
+# The decoder makes floats of integers, here of those that lose nothing: 2**53 is also what 2**53 + 1 becomes.
+_NUMBER: Final = Annotated[float, Meta(ge=-EXACT, le=EXACT)]
+_LARGE_NUMBER: Final = Annotated[int, Meta(ge=-EXACT, le=EXACT)] | _FLOAT
 _NONE: Final = type(None)
 # A number without a point is an integer also where all others have one.
 _TYPES: Final[Mapping[type, Any]] = {
@@ -49,8 +51,9 @@ _OWN: Final[Mapping[FieldType, Any]] = {
     "string": str,
     "integer": _I64,
     "boolean": bool,
-    "number": _I53 | _FLOAT,
+    "number": _NUMBER,
 }
+_KINDS: Final[Mapping[Any, type]] = {str: str, bool: bool, _I64: int, _NUMBER: float}
 # What `parse_error` and `dialects` may take apart.
 _ERRORS: Final = DIALECTS | {
     *("error", "err", "error_code", "exc_info", "exception", "traceback", "stack_trace", "stack"),
@@ -74,11 +77,16 @@ class Field:
     type: Any
     required: bool
     default: Any
-    number: bool = False
+    number: bool = False  # whether it may hold integers that are to be floats
     texts: bool = False  # whether it may hold text
     varies: bool = False  # whether it may hold something else, too
     few: tuple[Any, ...] = ()  # its only values, when the type names them
     nested: bool = False  # whether it may hold an object or a list
+
+    @property
+    def kind(self) -> type | None:
+        """The type of all its values, if there is but one."""
+        return _KINDS.get(self.type) if self.required and not self.few else None
 
     def name_values(self, values: tuple[Any, ...]) -> None:
         """Take these values only: a decoder then gives the same objects again and again."""
@@ -275,9 +283,10 @@ class Fields:
             self._add(learned, name, kind, self._constants.get(name, UNSET))
         elif declared in _OWN:
             kind = _OWN[declared]
-            self._add(
-                learned, name, kind | None if _NONE in seen else kind, UNSET, number=declared == "number"
-            )
+            large = declared == "number" and name in learned.large
+            if large:
+                kind = _LARGE_NUMBER
+            self._add(learned, name, kind | None if _NONE in seen else kind, UNSET, number=large)
 
     def _add(self, learned: Learned, name: str, kind: Any, default: Any, *, number: bool = False) -> None:
         kinds = (kind, *getattr(kind, "__args__", ()))

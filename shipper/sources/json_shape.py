@@ -87,6 +87,7 @@ class JsonShape:
         self._missing = {name: text for name, text in constants.items() if name not in self._by_name}
         self._make_structs()
         self._getters: dict[str, Callable[[list[Any]], Column]] = {}
+        self._kinds = {one.attribute: {one.kind} for one in fields.all if one.kind is not None}
         told = [_told(one) for one in fields.all if one.name in TOLD and not one.nested]
         self._teller = Teller(told, self._by_name, self._missing)
 
@@ -130,7 +131,7 @@ class JsonShape:
         When none is left out, the events' columns come third.
         """
         odd: set[int] = set()
-        decoded = Decoded(rows, self._getters)
+        decoded = Decoded(rows, self._getters, self._kinds)
         proven = self._check(decoded, odd)
         left = sorted(odd)
         if left:

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["MAX_NAMES", "Learned"]
+__all__ = ["EXACT", "MAX_NAMES", "Learned"]
 
 MAX_NAMES: Final = 128
 """Lines with more are not learned from."""
+EXACT: Final = 2**53 - 1
+"""The largest integer that no other one shares its float with."""
 _TYPES: Final = frozenset({str, int, float, bool, dict, list, type(None)})
 _SINGLE: Final = frozenset({str, int})
 _FEW: Final = 16  # values that a type can name
@@ -25,6 +27,7 @@ class Learned:
 
     lines: int = 0
     names: dict[str, dict[type, int]] = field(default_factory=dict)
+    large: set[str] = field(default_factory=set)  # what has held floats beyond `EXACT`
     _values: dict[str, set[Any] | None] = field(default_factory=dict)  # None: too many
 
     def see(self, line: bytes) -> None:
@@ -44,6 +47,8 @@ class Learned:
                 types = self.names[name] = {}
             kind = type(value)
             types[kind] = types.get(kind, 0) + 1
+            if kind is float and not -EXACT <= value <= EXACT:
+                self.large.add(name)
             values = self._values.setdefault(name, set())
             if values is not None:
                 if kind not in _SINGLE or len(values) >= _FEW or (kind is str and len(value) > _SHORT):
@@ -55,8 +60,10 @@ class Learned:
         """Add what another has seen; together they would have too many names: be as that one is."""
         if len(self.names.keys() | other.names.keys()) > 2 * MAX_NAMES:
             self.lines, self.names, self._values = other.lines, other.names, other._values
+            self.large = other.large
             return
         self.lines += other.lines
+        self.large |= other.large
         for name, types in other.names.items():
             mine = self.names.setdefault(name, {})
             for kind, count in types.items():

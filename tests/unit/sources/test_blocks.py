@@ -318,6 +318,31 @@ def test_a_large_integer_in_every_line(number: int) -> None:
     same(dumped([entry(i, n=number, line=number) for i in range(40)]))
 
 
+@pytest.mark.parametrize("form", ["%d", "%d.5", "%de3", "-0", "1e20", "-%d.0e19"])
+def test_numbers_in_any_form(form: str, taken: list[bytes]) -> None:
+    """Integers where floats are wanted, negative zeros, large ones: none goes the line way."""
+    lines = [line.replace(b'"N"', (form % i if "%" in form else form).encode()) for i, line in NUMBERED]
+    same(lines)
+    others = [line.replace(b'"N"', b"%d" % i) for i, line in NUMBERED]
+    same([line for pair in zip(lines, others, strict=True) for line in pair])
+    assert not taken
+
+
+@pytest.mark.parametrize("number", [2**53 - 1, 2**53, 2**53 + 1, 2**63, 2**64, 10**30])
+@pytest.mark.parametrize("form", ["%d", "-%d", "%d.0", "-%d.5"])
+def test_numbers_at_the_end_of_what_floats_tell_apart(form: str, number: int) -> None:
+    """Among usual ones, and in every line."""
+    odd = [line.replace(b'"N"', (form % number).encode()) for _, line in NUMBERED]
+    usual = [line.replace(b'"N"', b"%d.5" % i) for i, line in NUMBERED]
+    same([*usual, odd[0], *usual])
+    same(odd)
+
+
+NUMBERED = [
+    (i, line) for i, line in enumerate(dumped([entry(i, duration_ms="N", amount="N") for i in range(90)]))
+]
+
+
 def test_a_secret_costs_only_its_own_line(taken: list[bytes]) -> None:
     """Of a block in which the detector hits, the lines without a secret are given on."""
     lines = dumped([entry(i, note=SECRET if i == 77 else "ok") for i in range(300)])
