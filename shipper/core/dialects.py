@@ -1,18 +1,20 @@
 """JSON lines in words of their own, in the usual ones: GELF, Log4j's `JsonLayout`, ids of a thread's context.
 
 `usual_words` changes a line as decoded before anything is looked for in it. `DIALECTS` are the names by which
-such lines are known; a line with none of them is left as it is.
+such lines are known; a line with none of them is left as it is. What `journalctl -o json` writes is one of
+them, too, but `parse` sees to that: what stands in its message is a line of its own.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from .journal import STAMP
 from .stacks import split_stack
 
 __all__ = ["DIALECTS", "usual_words"]
 
-DIALECTS: Final = frozenset({"short_message", "instant", "thrown", "contextMap", "mdc"})
+DIALECTS: Final = frozenset({"short_message", "instant", "thrown", "contextMap", "mdc", STAMP})
 _SYSLOG: Final = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
 _IDS: Final = ("trace_id", "traceId", "trace.id", "span_id", "spanId", "span.id", "request_id", "requestId")
 _GELF_NAMES: Final = {"log_logger": "logger", "process_thread_name": "thread", "process_pid": "process"}

@@ -23,6 +23,7 @@ import orjson
 
 from .dialects import DIALECTS, usual_words
 from .ids import add_ids, span_of, trace_of
+from .journal import STAMP, complete, text_of
 from .lines import CutLine
 from .parse_error import take_error
 from .stacks import TRACEBACK, split_stack
@@ -106,6 +107,7 @@ WORD: Final = re.compile(
 )
 NESTED_END: Final = re.compile(r"\}\s{0,8}\Z")
 PREFIXED: Final = b' {"'
+_MICROSECONDS: Final = 17  # digits of no time
 _FAR: Final = 512  # bytes of text before a JSON object
 HEAD_BYTES: Final = 120  # a level further behind is part of the message
 _SCALE: Final[tuple[float, ...]] = tuple(10**digits for digits in range(7))
@@ -165,6 +167,10 @@ def parse_json(body: bytes, local: Local = datetime.timestamp) -> Parsed | None:
 
 def parse_object(content: dict[str, Any], local: Local = datetime.timestamp) -> Parsed:
     """Return what a JSON object says, decoded; `content` is taken apart."""
+    if STAMP in content and "MESSAGE" in content:
+        moment = text_of(content[STAMP])
+        if moment.isascii() and moment.isdecimal() and len(moment) < _MICROSECONDS:
+            return _entry(content, int(moment), local)
     content = _unwrapped(content)
     if not DIALECTS.isdisjoint(content):
         usual_words(content)
@@ -180,6 +186,13 @@ def parse_object(content: dict[str, Any], local: Local = datetime.timestamp) -> 
         if content.get(name) == "":
             del content[name]
     parsed.fields = content
+    return parsed
+
+
+def _entry(content: Mapping[str, Any], moment: int, local: Local) -> Parsed:
+    """Return what an entry of systemd's journal says; its message is a line."""
+    parsed = parse(text_of(content["MESSAGE"]).encode("utf-8", "replace"), "auto", local) or Parsed("")
+    complete(parsed, content, moment)
     return parsed
 
 

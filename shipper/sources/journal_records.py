@@ -24,9 +24,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from ..core.journal import text_of
 from ..core.multiline import Group, Joiner
 
-__all__ = ["Entry", "Record", "Records", "text_of"]
+__all__ = ["Entry", "Record", "Records"]
 
 _HELD_BYTES: Final = 256 * 1024  # what goes into the spool together fits in there
 _STREAMS: Final = 100  # that lines are held of
@@ -135,7 +136,7 @@ class Records:
     def feed(self, entry: Entry) -> None:
         """Take an entry."""
         fields = entry.fields
-        name = _text(fields.get("_STREAM_ID", ""))
+        name = text_of(fields.get("_STREAM_ID", ""))
         before, self._last, self._latest = self._last, entry.place, entry.moment
         again = self._again
         if again is not None:
@@ -149,8 +150,8 @@ class Records:
         if stream is None:
             self._done.append((self._number, Record(fields, entry.moment)))
             return
-        line = _text(fields.get("MESSAGE", "")).encode("utf-8", "replace")
-        priority = _text(fields.get("PRIORITY", _DEFAULT))
+        line = text_of(fields.get("MESSAGE", "")).encode("utf-8", "replace")
+        priority = text_of(fields.get("PRIORITY", _DEFAULT))
         anew = priority not in {stream.priority, _DEFAULT}
         if anew or entry.moment - stream.latest > self.timeout * 1e6:
             self._end(stream)
@@ -208,16 +209,5 @@ class Records:
             self._done.append((line.number, Record(fields, first.moment)))
 
 
-def _text(value: Any) -> str:
-    return value if type(value) is str else text_of(value)
-
-
 def _bytes_of(entry: Entry) -> int:
     return sum(map(len, entry.fields.values()))
-
-
-def text_of(value: Any) -> str:
-    """Return a field's value as text."""
-    if isinstance(value, list | tuple):  # a field that stands several times in an entry
-        return "\n".join(map(text_of, value))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

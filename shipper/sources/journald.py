@@ -6,9 +6,8 @@ Rules
   nothing and repeats nothing. If the journal has forgotten the place, reading goes on with the next entry it
   still has.
 - MESSAGE goes through the parser like a line of a file; PRIORITY, identifier, host and process come from the
-  entry. Lines of a program's output that belong together are one event (`journal_records.py`). What a program
-  has added by its own names is kept by these, in lower case; of what journald adds, the unit, the transport
-  and the command are kept.
+  entry (`core/journal.py`). Lines of a program's output that belong together are one event
+  (`journal_records.py`).
 - Reading waits on the journal's descriptor: a silent journal costs nothing.
 - With `--once` it is read to its present end. What is held when it is to stop is read again at the next
   start.
@@ -30,12 +29,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..builder import count_unparsed
 from ..config.fields import setting
+from ..core.journal import complete, text_of
 from ..core.multiline import Joiner
-from ..core.parse import Parsed, service_of
+from ..core.parse import Parsed
 from ..ports import SourceContext, SourceKind
 from .errors import SourceError
 from .foreign import compose
-from .journal_records import Entry, Record, Records, text_of
+from .journal_records import Entry, Record, Records
 from .mixed import Mixed
 from .parsers import (
     MULTILINE_HELP,
@@ -58,21 +58,6 @@ __all__ = ["SOURCE", "JournaldConfig", "JournaldSource", "event_of_entry"]
 _FRAME: Final = 500
 _LONGEST: Final = 128 * 1024  # of a record of several lines
 _WAIT: Final = 1_000  # milliseconds; not every journal tells at once that it has grown
-_LEVELS: Final = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
-_NAMES: Final[Mapping[str, str]] = {
-    "CODE_FUNC": "function",
-    "CODE_LINE": "line",
-    "CODE_FILE": "file",
-    "_SYSTEMD_UNIT": "unit",
-    "_SYSTEMD_USER_UNIT": "user_unit",
-    "_TRANSPORT": "transport",
-    "_COMM": "command",
-    "_HOSTNAME": "host",
-    "_PID": "process",
-    "SYSLOG_PID": "process",
-}
-_NUMBERS: Final = frozenset({"line", "process"})
-_TAKEN: Final = frozenset({"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "SYSLOG_TIMESTAMP", "SYSLOG_RAW"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,27 +212,11 @@ def event_of_entry(builder: EventBuilder, entry: Mapping[str, Any], microseconds
     parsed = mixed.read(text_of(entry.get("MESSAGE", "")).encode("utf-8", "replace")) or Parsed("")
     if "parse_error" in parsed.fields:
         count_unparsed(builder, 1)
-    if parsed.timestamp is None:
-        parsed.timestamp = microseconds / 1e6
-    priority = text_of(entry.get("PRIORITY", ""))
-    level = _LEVELS[int(priority)] if priority in set("01234567") else ""
-    if level and (parsed.level == "INFO" or level != "INFO"):
-        parsed.level = level
-    identifier = text_of(entry.get("SYSLOG_IDENTIFIER", ""))
-    parsed.service = parsed.service or service_of(identifier) or ""
-    if identifier and identifier != parsed.service:
-        parsed.fields.setdefault("app_name", identifier)
+    identifier = complete(parsed, entry, microseconds)
     more = said_by(identifier, parsed.message)
     if "level" in more:
         parsed.level = more.pop("level")
     parsed.fields = more | parsed.fields
-    for name, value in entry.items():
-        known = _NAMES.get(name)
-        if known is None and (name in _TAKEN or name.startswith("_")):
-            continue
-        text = text_of(value)
-        number = known in _NUMBERS and text.isascii() and text.isdecimal() and len(text) < 10
-        parsed.fields.setdefault(known or name.lower(), int(text) if number else text)
     return compose(builder, parsed)
 
 

@@ -21,6 +21,8 @@ import yaml
 from servers.debian import home, required
 from servers.systemd import Systemd
 
+from logferry.shipper.core.parse import parse
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 BOOT = "0123456789abcdef0123456789abcdef"
@@ -244,6 +246,13 @@ def test_journald_itself(tmp_path: Path) -> None:
         assert killed.returncode == 0, killed.stderr
         until(lambda: len(stored(place)) >= 900, told)
         systemd.run("systemctl", "stop", "agent")
+        written = systemd.run("journalctl", "-o", "json", "-u", "shop0.service").stdout.encode()
+    entries = [entry for line in written.splitlines() if (entry := parse(line)) and entry.service == "python"]
+    assert {entry.message for entry in entries} >= {
+        f"{word} {n}" for word in ("told", "native") for n in range(100)
+    }
+    assert {entry.level for entry in entries if entry.message.startswith("native")} == {"ERROR"}
+    assert all(entry.timestamp for entry in entries)
     events = stored(place)
     assert sorted(event["message"] for event in events if event["transport"] == "journal") == sorted(
         f"native {number}" for number in range(300)

@@ -22,6 +22,16 @@ THROWN = {
     "extendedStackTrace": [{"class": "a.B", "method": "c", "file": "B.java", "line": 3}],
     "cause": {"name": "a.Why", "extendedStackTrace": []},
 }
+ENTRY = {
+    "__REALTIME_TIMESTAMP": "1795351935577267",
+    "__CURSOR": "s=61ca;i=4",
+    "_UID": "0",
+    "_PID": "19",
+    "_HOSTNAME": "vm",
+    "_SYSTEMD_UNIT": "app.service",
+    "SYSLOG_IDENTIFIER": "app",
+    "PRIORITY": "6",
+}
 LINES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"message": "x", "time": SECOND, "mdc": {"trace_id": TRACE, "a": "b"}}, {"trace_id": TRACE}),
     ({"short_message": "x", "timestamp": SECOND, "level": 4, "_order": 7}, {"level": "WARNING", "order": 7}),
@@ -38,6 +48,31 @@ LINES: list[tuple[dict[str, Any], dict[str, Any]]] = [
                 "causes": [{"type": "a.Why", "message": "", "relation": "cause"}],
             }
         },
+    ),
+    (  # journalctl -o json
+        {**ENTRY, "MESSAGE": "2026-11-21 ERROR it broke [req-1234-abcd]", "ORDER": ["a", "b"]},
+        {
+            "timestamp": "2026-11-22T12:52:15.577267Z",
+            "message": "2026-11-21 ERROR it broke [req-1234-abcd]",
+            "level": "ERROR",
+            "service": "app",
+            "host": "vm",
+            "process": 19,
+            "unit": "app.service",
+            "order": "a\nb",
+            "request_id": "req-1234-abcd",
+            "_UID": None,
+        },
+    ),
+    ({**ENTRY, "MESSAGE": [98, 255], "PRIORITY": "3"}, {"message": "b\ufffd", "level": "ERROR"}),
+    ({**ENTRY, "MESSAGE": None, "PRIORITY": "7"}, {"message": "", "level": "DEBUG"}),
+    (
+        {**ENTRY, "MESSAGE": '{"msg": "x", "level": "warn"}'},
+        {"message": "x", "level": "WARNING", "host": "vm"},
+    ),
+    (
+        {**ENTRY, "__REALTIME_TIMESTAMP": "x", "message": "y", "time": SECOND},
+        {"message": "y", "_PID": "19"},
     ),
     (
         {"time": SECOND, "message": "x", "stack_trace": "a.Failed: no\n\tat a.B.c(B.java:3)"},
