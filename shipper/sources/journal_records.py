@@ -2,9 +2,9 @@
 
 Rules
 
-- systemd keeps each line of a program's output as an entry (with a `_STREAM_ID`). Lines of one stream that
-  belong together are joined as those of a file are; the record has what its first entry has. A line whose
-  priority was said anew (`<4>…`) begins a record. Every other entry is a record.
+- systemd keeps each line of a program's output as an entry (with a `_STREAM_ID`), and so does Docker's driver.
+  Lines of one stream that belong together are joined as those of a file are; the record has what its first
+  entry has. A line whose priority was said anew (`<4>…`) begins a record. Every other entry is a record.
 - A record is given out when it is complete; each stream keeps its order. A stream's record is complete when
   the journal has gone on for `timeout` without it; all are when nothing came for so long (`flush`), and when
   more is held than may be.
@@ -136,7 +136,7 @@ class Records:
     def feed(self, entry: Entry) -> None:
         """Take an entry."""
         fields = entry.fields
-        name = text_of(fields.get("_STREAM_ID", ""))
+        name = _stream_of(fields)
         before, self._last, self._latest = self._last, entry.place, entry.moment
         again = self._again
         if again is not None:
@@ -207,6 +207,13 @@ class Records:
             while left > 0:
                 left -= stream.lines.popleft().size
             self._done.append((line.number, Record(fields, first.moment)))
+
+
+def _stream_of(fields: Mapping[str, Any]) -> str:
+    """Return whose output an entry is a line of; empty: it is none."""
+    if "CONTAINER_ID_FULL" in fields:
+        return text_of(fields["CONTAINER_ID_FULL"]) + text_of(fields.get("PRIORITY", ""))
+    return text_of(fields.get("_STREAM_ID", ""))
 
 
 def _bytes_of(entry: Entry) -> int:

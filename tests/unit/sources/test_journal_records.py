@@ -67,6 +67,16 @@ def test_a_priority_that_is_said_begins_a_record() -> None:
     assert said(records.flush()) == [("0", "\n".join(TRACEBACK)), ("4", "\n".join(["told", *TRACEBACK[1:]]))]
 
 
+def test_lines_of_a_container() -> None:
+    """What Docker says of one container's standard error is a stream, too."""
+    records = fresh()
+    for number, line in enumerate(["x", *TRACEBACK, "y"]):
+        priority = "6" if number in {0, len(TRACEBACK) + 1} else "3"
+        fields = {"MESSAGE": line, "N": str(number), "CONTAINER_ID_FULL": "c", "PRIORITY": priority}
+        records.feed(Entry(fields, number, str(number)))
+    assert said(records.flush()) == [("0", "x"), ("1", "\n".join(TRACEBACK)), ("5", "y")]
+
+
 def test_time_ends_a_record() -> None:
     """When the journal goes on without a stream its record is complete; a later line is another."""
     records = fresh()

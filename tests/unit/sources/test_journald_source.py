@@ -71,6 +71,32 @@ def test_a_parser_and_sshd() -> None:
         JournaldConfig(parser="cri")
 
 
+def test_a_container() -> None:
+    """As Docker's journald driver writes it: stderr is no error, and the daemon is not the program."""
+    entry = {
+        "CONTAINER_ID": "0af765190af7",
+        "CONTAINER_ID_FULL": "0af76519" * 8,
+        "CONTAINER_NAME": "till",
+        "CONTAINER_TAG": "0af765190af7",
+        "CONTAINER_LOG_ORDINAL": "1",
+        "IMAGE_NAME": "shop/till:1",
+        "TEAM": "shop",
+        "SYSLOG_IDENTIFIER": "0af765190af7",
+        "PRIORITY": "3",
+        "MESSAGE": "INFO up",
+        "_PID": "77",
+        "_SYSTEMD_UNIT": "docker.service",
+        "_HOSTNAME": "box",
+    }
+    found = event(**entry)
+    assert (found["level"], found["service"], found["stream"]) == ("INFO", "till", "stderr")
+    assert (found["container"], found["image"], found["team"]) == ("till", "shop/till:1", "shop")
+    assert (found["container_id"], found["host"]) == ("0af76519" * 8, "box")
+    assert not {"unit", "container_tag", "container_log_ordinal", "app_name"} & set(found)
+    assert found.get("process") != 77
+    assert event(**{**entry, "SYSLOG_IDENTIFIER": "web"})["service"] == "web"
+
+
 def test_json_in_the_message_counts_more() -> None:
     """Its own fields and time; the priority that programs leave at 6 says nothing."""
     found = event(
