@@ -2,7 +2,7 @@
 
 Rules
 
-- systemd keeps each line of a program's output as an entry (with a `_STREAM_ID`), and so does Docker's driver.
+- systemd keeps each line of a program's output as an entry (with a `_STREAM_ID`); so does Docker's driver.
   Lines of one stream that belong together are joined as those of a file are; the record has what its first
   entry has. A line whose priority was said anew (`<4>…`) begins a record. Every other entry is a record.
 - A record is given out when it is complete; each stream keeps its order. A stream's record is complete when

@@ -180,7 +180,7 @@ RestartSec=0
 StandardOutput={output}
 """
 SHOP = """
-import logging, sys
+import logging, signal, sys
 from cysystemd import journal
 
 logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -197,6 +197,7 @@ for number in range(first, first + 100):
     except ValueError:
         shop.exception("order %d failed", number)
     journal.send(message=f"native {number}", priority=journal.Priority.ERROR, ORDER=str(number))
+signal.pause()  # of whom has ended journald may not know the unit any more
 """
 
 
