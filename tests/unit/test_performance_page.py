@@ -9,6 +9,7 @@ from pathlib import Path
 
 import budgets
 import check
+import install_size
 import latency
 import page
 import pytest
@@ -71,6 +72,12 @@ def test_every_table_is_there() -> None:
     for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
         if "<!-- begin:" in section:
             assert COMMAND.search(section.partition("<!-- begin:")[0]), section
+
+
+def test_every_extra_has_its_size() -> None:
+    """One that is added later is measured too: `make bench-install`."""
+    shown = [cells[0] for cells in table(PAGE, "installed")]
+    assert shown == [f"logferry[{extra}]" if extra else "logferry" for extra in install_size.extras()]
 
 
 def test_the_readme_agrees_with_the_page() -> None:
