@@ -76,9 +76,6 @@ _MAX_TYPES: Final = 64
 _MAX_LINES: Final = 512
 _MAX_PLACES: Final = 4_096
 _EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
-# A name of this module: found in one step where `logging.LogRecord` takes two.
-_PLAIN_RECORD: Final = logging.LogRecord
-_HAS_TASK_NAME: Final = "taskName" in STANDARD
 _OWN: Final = len(STANDARD)
 
 _modules: Final = sys.modules
@@ -149,17 +146,33 @@ class EventBuilder:
         except Exception:  # noqa: BLE001 - a context provider of the application's
             return False
 
-    def build(self, record: logging.LogRecord) -> bytes:  # noqa: C901, PLR0912 - calls cost more than branches
+    def build(  # noqa: C901, PLR0912, PLR0913, PLR0917 - calls cost more than branches
+        self,
+        record: logging.LogRecord,
+        /,
+        # What it uses of modules: bound here it is found in one step. Their dicts lie far off, and where
+        # caches are cold a log call waits for each (2 µs of 60).
+        type: Any = type,  # noqa: A002
+        str: Any = str,  # noqa: A002
+        int: Any = int,  # noqa: A002
+        len: Any = len,  # noqa: A002
+        modules: Mapping[str, Any] = sys.modules,
+        otel: str = OTEL,
+        last: list[tuple[int, str]] = LAST,
+        most: int = MAX_EVENT,
+        plain: Any = logging.LogRecord,
+        has_task_name: Any = "taskName" in STANDARD,
+    ) -> bytes:
         """Return the event line of `record`; a `Violation` when it breaks the schema under `dead_letter`."""
         try:
             own = record.__dict__
             try:
-                context = self._context() if OTEL in _modules else self._bound()
+                context = self._context() if otel in modules else self._bound()
             except Exception:  # noqa: BLE001 - a context provider of the application's
                 context = _EMPTY
             message = own["msg"]
             arguments = own["args"]
-            if type(message) is not str or type(record) is not _PLAIN_RECORD:
+            if type(message) is not str or type(record) is not plain:
                 message = message_of(record)
             elif arguments:
                 try:
@@ -168,16 +181,16 @@ class EventBuilder:
                     message = not_formatted(message, arguments, failed)
             created = own["created"]
             try:
-                second, text = LAST[0]
+                second, text = last[0]
                 micro = int((created - second) * 1e6 + 0.5)
                 # What `stamp` would say; nine of ten moments need no zeros.
                 moment = f"{text}{micro}Z" if 100_000 <= micro < 1_000_000 else stamp(created)
             except (TypeError, ValueError, OverflowError):  # no moment
                 moment = stamp(created)
-            if _HAS_TASK_NAME:  # noqa: SIM108 - three cases are two questions
+            if has_task_name:  # noqa: SIM108 - three cases are two questions
                 task = own["taskName"]
             else:
-                task = _task() if "asyncio.tasks" in _modules else None
+                task = _task() if "asyncio.tasks" in modules else None
             error = tried = None
             if own["exc_info"] or own["exc_text"]:
                 error = _failure(record)
@@ -187,7 +200,7 @@ class EventBuilder:
                 if place is not None and (tried := place.line) is not None and not own["stack_info"]:
                     process, thread = own["process"], own["threadName"]
                     line = tried(own, context, place, moment, message, process, thread, task, error)
-                    if line is not None and len(line) <= MAX_EVENT:
+                    if line is not None and len(line) <= most:
                         return line
             except Exception:  # noqa: BLE001, S110 - what is not as usual goes the next way
                 pass

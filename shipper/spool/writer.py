@@ -65,10 +65,8 @@ __all__ = ["SourceAppender", "Spool", "SpoolClosedError"]
 
 # `offer` holds these as literals: a name looked up costs a hundredth of what a whole log call may.
 assert (HEADER_SIZE, EVENT_WORD, LENGTH_FACTOR, PRIME) == (24, 0x011E, 0x10001, 0xFFFFFFFB)
-# A header as one number, without length, sequence and check sum. Cold, the code of `struct` costs a call more
-# than all the rest of an append, and a copy of the event more than a second store.
-_ONE_EVENT = EVENT_WORD + (1 << 128)
-_bytes = int.to_bytes
+# A header is one number there, of one event. Cold, the code of `struct` costs a call more than all the rest
+# of an append, and a copy of the event more than a second store.
 _NOTE_SIZE = 4096
 PART = "/"  # between a source's name, which has none, and the part of it that a position is for
 _living: weakref.WeakSet[Spool] = weakref.WeakSet()
@@ -154,7 +152,14 @@ class Spool:
 
     # Writing.
 
-    def offer(self, event: bytes, /) -> bool:
+    def offer(  # names bound as in `EventBuilder.build`
+        self,
+        event: bytes,
+        /,
+        bytes: Any = bytes,  # noqa: A002
+        len: Any = len,  # noqa: A002
+        crc32: Any = crc32,
+    ) -> bool:
         """Take one event line; False when it had to be refused, which is counted. Never raises of its own."""
         if event.__class__ is not bytes:
             return self._offer_other(event)
@@ -175,8 +180,8 @@ class Spool:
                     begin = segment.seed + sequence + length * 0x10001
                     if begin >= 0xFFFFFFFB:  # seldom: the seed is below it
                         begin %= 0xFFFFFFFB
-                    fields = _ONE_EVENT + (length << 32) + (sequence << 64) + (crc32(event, begin) << 160)
-                    head = _bytes(fields, 24, "little")
+                    fields = 0x1_00000000_00000000_00000000_0000_011E + (length << 32) + (sequence << 64)
+                    head = (fields + (crc32(event, begin) << 160)).to_bytes(24, "little")
                     body = start + 24
                     # Without a call in between: no other thread reads a header whose event is to come.
                     buffer[start:body] = head
