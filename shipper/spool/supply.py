@@ -103,7 +103,7 @@ class Full(Exception):  # noqa: N818 - a state, not an error
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sealed:
     """A segment that takes no more: its sequences (inclusive), size, and when that was (seconds)."""
 
@@ -314,7 +314,8 @@ class Supply:
         if not old.capacity:
             return
         was_memory = isinstance(old, MemorySegment)
-        self.sealed.append(Sealed(old.number, old.first, old_last, old.capacity, self.clock(), was_memory))
+        entry = Sealed(old.number, old.first, old_last, old.capacity, self.clock(), was_memory)
+        self.sealed.append(entry)  # in place, and not from before a call: others take away meanwhile
         if not was_memory:
             self._filled += old.capacity
             self.unsynced.append(old)
@@ -373,7 +374,9 @@ class Supply:
 
     def forget(self, number: int) -> bool:
         """Delete a segment that all cursors passed; False when it was gone already."""
-        self.sealed = [entry for entry in self.sealed if entry.number != number]
+        for entry in [entry for entry in self.sealed if entry.number == number]:
+            with suppress(ValueError):  # given up meanwhile
+                self.sealed.remove(entry)
         return self.home.remove_segment(number)
 
     def forget_gone(self) -> None:

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -412,3 +413,26 @@ def test_a_death_notice_names_what_was_open(make_spool: Callable[..., Spool]) ->
     (adopted,) = SpoolSet(spool.settings).adopt()
     assert adopted.death is not None
     assert adopted.death.open_requests == ("r-3", "r-4")
+
+
+def test_a_segment_that_is_filled_while_another_is_released_stays_known(
+    make_spool: Callable[..., Spool],
+) -> None:
+    """A sink's thread may delete what was read at the same moment: the list keeps what comes to it."""
+    released: list[int] = []
+
+    def clock() -> float:
+        if released and sys._getframe(1).f_code.co_name == "placed":
+            spool.release(released.pop())
+        return 1000.0
+
+    spool = make_spool(options={"clock": clock})
+    for _ in range(2):
+        spool.offer(b"{}")
+        spool.look_again()  # what comes next goes into a new segment
+    spool.offer(b"{}")
+    released.append(spool.numbers()[0])
+    spool.look_again()
+    spool.offer(b"{}")
+    assert [entry.number for entry in spool._supply.sealed] == spool.numbers()[:-1]
+    assert len(spool.numbers()) == 3
