@@ -5,6 +5,8 @@ Rules
   checked when the shape was made. Another value is refused, and learned.
 - Which of several names is the time, the level, ... (`parse.ROLES`) must be the same in all lines: the first
   that there is must be in every line, or no other one in any.
+- A name of an id that hardly ever holds one (`traceId`) is like any other; lines in which it does go the line
+  way.
 - Names that the schema would not take as they are (collisions), names of errors and sensitive names have no
   place in a shape: lines that have them are none of it. Where all have a sensitive name there is no shape.
 """
@@ -25,7 +27,7 @@ from ..core.dialects import DIALECTS
 from ..core.parse import ROLES
 from .foreign import NUMBERS, TEXTS
 from .learned import EXACT, MAX_NAMES, Learned
-from .role_checks import CHECKS, IDS, Check, check_of_ids
+from .role_checks import CHECKS, IDS, Check, check_of_ids, check_of_no_ids
 
 __all__ = ["DERIVED", "Field", "Fields", "Scale"]
 
@@ -124,6 +126,7 @@ class Fields:
         self._constants = constants
         self._extras: tuple[str, ...] = ()
         self._nobodys: set[str] = set()
+        self._others: dict[str, str] = {}  # names of ids that hold none, and of which
         self._take_roles(learned)
         self._take_names(learned)
         if not 0 < len(self.all) <= MAX_NAMES or not any(one.required for one in self.all):
@@ -157,6 +160,8 @@ class Fields:
     def _take_roles(self, learned: Learned) -> None:
         for role, names in ROLES.items():
             there = [name for name in names if name in learned.names]
+            if role in IDS:
+                there = self._without_others(role, there, learned)
             if not there:
                 continue
             first = there[0]
@@ -182,6 +187,12 @@ class Fields:
             # An empty id that the line way would leave where it is, or look past, is not taken for none.
             empty = first == role and not (learned.always(first) and len(there) > 1)
             self._take_check(one, learned.few(first), empty=empty)
+
+    def _without_others(self, role: str, names: Sequence[str], learned: Learned) -> list[str]:
+        """Return names of an id but for those that hold something else, which stay under their own names."""
+        others = [name for name in names if name != role and not learned.identifies(name)]
+        self._others.update(dict.fromkeys(others, role))
+        return [name for name in names if name not in others]
 
     def _scale_of(self, learned: Learned) -> Scale:
         """Return whose numbers the levels are, or that each line's time says it (`parse.is_node`)."""
@@ -295,5 +306,8 @@ class Fields:
         one = Field(attribute, name, name, kind, learned.always(name), default, number=number, texts=texts)
         one.nested = not _CONTAINERS.isdisjoint(kinds)
         one.varies = not one.required or (texts and kind is not str) or one.nested
-        one.name_values(learned.few(name))
         self.all.append(one)
+        if name not in self._others:
+            one.name_values(learned.few(name))
+        elif texts:  # not named: a decoder that refuses ids would have their lines learned from
+            self._checks.append((one, check_of_no_ids(self._others[name])))

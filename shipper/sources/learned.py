@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import orjson
 
+from ..core.parse import ROLES
+from .role_checks import IDS
+
 __all__ = ["EXACT", "MAX_NAMES", "Learned"]
 
 MAX_NAMES: Final = 128
@@ -14,6 +17,7 @@ MAX_NAMES: Final = 128
 EXACT: Final = 2**53 - 1
 """The largest integer that no other one shares its float with."""
 _TYPES: Final = frozenset({str, int, float, bool, dict, list, type(None)})
+_READ: Final = {name: read for role, (_, read) in IDS.items() for name in ROLES[role]}
 _SINGLE: Final = frozenset({str, int})
 _FEW: Final = 16  # values that a type can name
 _SHORT: Final = 128
@@ -28,6 +32,7 @@ class Learned:
     lines: int = 0
     names: dict[str, dict[type, int]] = field(default_factory=dict)
     large: set[str] = field(default_factory=set)  # what has held floats beyond `EXACT`
+    _ids: dict[str, int] = field(default_factory=dict)  # of names of ids, how often they have held one
     _values: dict[str, set[Any] | None] = field(default_factory=dict)  # None: too many
 
     def see(self, line: bytes) -> None:
@@ -49,6 +54,8 @@ class Learned:
             types[kind] = types.get(kind, 0) + 1
             if kind is float and not -EXACT <= value <= EXACT:
                 self.large.add(name)
+            if name in _READ and _READ[name](value) is not None:
+                self._ids[name] = self._ids.get(name, 0) + 1
             values = self._values.setdefault(name, set())
             if values is not None:
                 if kind not in _SINGLE or len(values) >= _FEW or (kind is str and len(value) > _SHORT):
@@ -60,10 +67,12 @@ class Learned:
         """Add what another has seen; together they would have too many names: be as that one is."""
         if len(self.names.keys() | other.names.keys()) > 2 * MAX_NAMES:
             self.lines, self.names, self._values = other.lines, other.names, other._values
-            self.large = other.large
+            self.large, self._ids = other.large, other._ids
             return
         self.lines += other.lines
         self.large |= other.large
+        for name, count in other._ids.items():
+            self._ids[name] = self._ids.get(name, 0) + count
         for name, types in other.names.items():
             mine = self.names.setdefault(name, {})
             for kind, count in types.items():
@@ -75,6 +84,10 @@ class Learned:
     def always(self, name: str) -> bool:
         """Whether every line had it."""
         return sum(self.names[name].values()) == self.lines
+
+    def identifies(self, name: str) -> bool:
+        """Whether it held an id more than rarely."""
+        return self._ids.get(name, 0) > sum(self.names[name].values()) // _RARE
 
     def types(self, name: str) -> frozenset[type]:
         """Return the types that it had, but for what is rare: that is not worth a wider type."""

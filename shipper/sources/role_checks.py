@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from ...handlers.clock import stamp
 from ..core.parse import level_of, moment_of, service_of, span_of, trace_of
 
-__all__ = ["CHECKS", "EVEN", "IDS", "Check", "Column", "check_of_ids"]
+__all__ = ["CHECKS", "EVEN", "IDS", "Check", "Column", "check_of_ids", "check_of_no_ids"]
 
 Column: TypeAlias = list[Any]
 Check: TypeAlias = Callable[[Column, set[int]], bytes | Column | None]
@@ -110,6 +110,24 @@ def check_of_ids(name: str, *, empty: bool) -> Check:
     return check
 
 
+def check_of_no_ids(name: str) -> Check:
+    """Return the check of what would be read as `name`, and holds something else: ids are odd there."""
+    _, read = IDS[name]
+    lengths = _LENGTHS[name]
+
+    def check(values: Column, odd: set[int]) -> None:
+        try:
+            if lengths.isdisjoint(map(len, values)):
+                return
+        except TypeError:  # not all are texts
+            pass
+        odd.update(place for place, value in enumerate(values) if read(value) is not None)
+
+    return check
+
+
+_LENGTHS: Final[Mapping[str, frozenset[int]]] = {"trace_id": frozenset((32, 36)), "span_id": frozenset((16,))}
+"""The lengths of what `read` takes."""
 IDS: Final[Mapping[str, tuple[int, Callable[[object], str | None]]]] = {
     "trace_id": (32, trace_of),
     "span_id": (16, span_of),

@@ -276,6 +276,36 @@ def test_ids_are_looked_at_one_by_one(first: int) -> None:
             same([*usual, *dumped([entry(1, trace_id=one), entry(2, trace_id=other)]), *usual])
 
 
+OTHERS: dict[str, Any] = {
+    "texts": lambda i: f"req-{i}",
+    "one text": lambda _: "none",
+    "half as long": lambda i: f"{i + 1:016x}",
+    "as long": lambda i: f"{i:032}"[::-1].replace("0", "x", 1),
+    "numbers": lambda i: i,
+    "nothing": lambda _: None,
+    "empty": lambda _: "",
+    "mixed": lambda i: [None, "x", 7, "", {"a": "b"}][i % 5],
+}
+
+
+@pytest.mark.parametrize("form", OTHERS)
+@pytest.mark.parametrize("name", ["traceId", "trace.id", "spanId"])
+def test_names_of_ids_that_hold_something_else(name: str, form: str, taken: list[bytes]) -> None:
+    """They are like any other; ids among them go the line way alone, also where another name has one, too."""
+    others = [{name: OTHERS[form](i), **entry(i)} for i in range(70)]
+    for one in others:
+        del one["trace_id"]
+    own = {name: IDS[4] if name == "spanId" else IDS[0]}
+    same(dumped([{**one, **own} for one in others]))
+    assert not taken
+    same(dumped(others))
+    assert not (taken and form != "half as long")
+    odd = [{**entry(1), **own}, {**others[1], **own}, {**others[1], "otelTraceID": IDS[0]}]
+    odd += [{**others[1], **own, "otelTraceID": IDS[5].lower()}, {**others[1], name: IDS[5]}]
+    for before in (9, 70):
+        same(dumped([*others[:before], *odd, *others[:40], *odd[:2]]))
+
+
 TIMES = (
     *("2026-11-21 17:00:00", "2026-11-21 17:00:00,123", "2026-11-21 17:00:00.123456", "[2026-11-21T17:00:00"),
     *(
