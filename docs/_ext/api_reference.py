@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 __all__ = ["MODULES", "write"]
@@ -27,12 +28,17 @@ MODULES = (
 )
 
 
+_WHERE = re.compile(
+    r"<[^<>]*(?:<[^<>]*>)?[^<>]* at 0x[0-9a-f]+>"
+)  # an object that has no other words for itself
+
+
 def signature(value: object) -> str:
     """Return the call signature, empty where there is none."""
     if not callable(value):
         return ""
     try:
-        return str(inspect.signature(value))
+        return _WHERE.sub("...", str(inspect.signature(value)))
     except (TypeError, ValueError):
         return ""
 
