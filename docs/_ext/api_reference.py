@@ -38,9 +38,14 @@ def signature(value: object) -> str:
     if not callable(value):
         return ""
     try:
-        return _WHERE.sub("...", str(inspect.signature(value)))
+        found = inspect.signature(value)
     except (TypeError, ValueError):
         return ""
+    given = list(found.parameters.values())
+    if any(one.kind is one.POSITIONAL_ONLY for one in given):
+        # What follows them is bound for speed, as in `EventBuilder.build`, and nobody's to give.
+        given = [one for one in given if one.kind is not one.POSITIONAL_OR_KEYWORD]
+    return _WHERE.sub("...", str(found.replace(parameters=given)))
 
 
 def entries(module_name: str) -> list[str]:
