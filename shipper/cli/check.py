@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -13,6 +13,8 @@ from .examples import UnknownSourceError, run_tests, show_sample, spec_of
 from .output import Output, harmless, stdout, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ..config import ConfigError
     from ..plan import Plan, SinkSpec, SourceSpec
 
@@ -81,46 +83,58 @@ def _show(out: Output, error: ConfigError) -> None:
         out.json({**place, "message": problem.message, "suggestion": problem.suggestion})
 
 
+class _Found(NamedTuple):
+    """What is wrong with a sink or a source, and what is none the less to be known."""
+
+    problems: Sequence[str]
+    notes: Sequence[str] = ()
+
+
 def _connect(out: Output, made: Plan) -> bool:
     good = True
-    sinks = [("sink", s.name, s.kind.type, partial(_try_sink, s, made)) for s in made.sinks]
-    sources = [("source", s.name, s.kind.type, partial(_try_source, s, made)) for s in made.sources]
-    for what, name, kind, ask in (*sinks, *sources):
+    asked: list[tuple[str, str, str, Callable[[], _Found | None]]]
+    asked = [("sink", s.name, s.kind.type, partial(_try_sink, s, made)) for s in made.sinks]
+    asked += [("source", s.name, s.kind.type, partial(_try_source, s, made)) for s in made.sources]
+    for what, name, kind, ask in asked:
         try:
-            complaints = ask()
+            found = ask()
         except Exception as error:  # noqa: BLE001 - a sink of somebody else's must not hide the others
-            complaints = [f"{type(error).__name__}: {error}"]
-        if complaints is None:
+            found = _Found([f"{type(error).__name__}: {error}"])
+        if found is None:
             continue
-        good = good and not complaints
+        good = good and not found.problems
         if not out.people:
-            out.json({what: name, "type": kind, "ok": not complaints, "problems": complaints})
-        elif complaints:
-            for complaint in complaints:
-                said = complaint.removeprefix(f"{name}: ")  # most say themselves whose it is
-                out.line(f"✗ {name}: {harmless(said)}", "red")
-        else:
+            notes = {"notes": list(found.notes)} if found.notes else {}
+            ok = not found.problems
+            out.json({what: name, "type": kind, "ok": ok, "problems": list(found.problems), **notes})
+            continue
+        for problem in found.problems:
+            said = problem.removeprefix(f"{name}: ")  # most say themselves whose it is
+            out.line(f"✗ {name}: {harmless(said)}", "red")
+        if not found.problems:
             out.line(f"✓ {name}", "green")
+        for note in found.notes:
+            out.line(f"  {name}: {harmless(note)}", "yellow")
     return good
 
 
-def _try_sink(spec: SinkSpec, made: Plan) -> list[str] | None:
+def _try_sink(spec: SinkSpec, made: Plan) -> _Found:
     """Return what is wrong with a sink."""
     from ..ports import SinkContext
 
     sink = spec.kind.build(spec.options, SinkContext(spec.name, made.schema, made.spool.path))
     try:
-        return list(sink.check())
+        return _Found(sink.check())
     finally:
         sink.close()
 
 
-def _try_source(spec: SourceSpec, made: Plan) -> list[str] | None:
+def _try_source(spec: SourceSpec, made: Plan) -> _Found | None:
     """Return what is wrong with a source; None: it has nothing to ask."""
     from ..ports import SourceContext
     from ..spool import Spool
 
     appender = Spool(made.spool).appender(spec.name)  # nothing is made on the disk before a record
     source = spec.kind.build(spec.options, SourceContext(spec.name, spec.builder, appender, made.spool.path))
-    ask = getattr(source, "check", None)
-    return None if ask is None else list(ask())
+    ask, absent = getattr(source, "check", None), getattr(source, "absent", None)
+    return None if ask is None else _Found(ask(), () if absent is None else absent())

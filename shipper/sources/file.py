@@ -80,12 +80,14 @@ class FileSource:
     _entrance: Entrance = field(init=False)
     _watch: Watcher = field(init=False)
 
+    def __post_init__(self) -> None:
+        self._patterns = Patterns(self.config.include, self.config.exclude)
+
     def run(self, *, once: bool) -> None:
         """Read until `stop()`; with `once` only to the present ends. `SourceError` names what was missed."""
         self._scan_at = self._scan_again = 0.0
         self._unlinked = False
         self._places = Places(self.context.name, self.context.appender)
-        self._patterns = Patterns(self.config.include, self.config.exclude)
         self._entrance = Entrance(
             self.config,
             self.context,
@@ -110,9 +112,12 @@ class FileSource:
             raise SourceError("; ".join(self._failures))
 
     def check(self) -> Sequence[str]:
-        """Return what keeps it from reading: a place that is not there, files that may not be read."""
-        patterns = Patterns(self.config.include, self.config.exclude)
-        return list(islice(patterns.problems(), _TOLD))
+        """Return what keeps it from reading: places and files that it may not read."""
+        return list(islice(self._patterns.problems(), _TOLD))
+
+    def absent(self) -> Sequence[str]:
+        """Return what is not there yet. That is no mistake: they are read as soon as they come."""
+        return [f"{place} is not there yet" for place in self._patterns.absent()]
 
     def stop(self) -> None:
         """Ask `run` to return after the chunk at hand."""

@@ -50,25 +50,26 @@ class Patterns:
         return found
 
     def problems(self) -> Iterator[str]:
-        """Yield what keeps from reading: places that are not there, files that may not be read."""
+        """Yield what keeps from reading: directories and files that may not be read."""
+        directories = (place for place in self._places() if place not in self._named)
+        for place in (*directories, *self.paths()):
+            try:
+                os.close(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+            except FileNotFoundError:
+                pass  # it may come; or a link to nothing
+            except OSError as error:
+                yield f"cannot read {place}: {error.strerror}"
+
+    def absent(self) -> Iterator[str]:
+        """Yield the files without a pattern, and the patterns' directories, that are not there."""
+        return (place for place in self._places() if not os.path.lexists(place))
+
+    def _places(self) -> Iterator[str]:
         for text in self._include:
             place = text
             while glob.has_magic(place):
                 place = os.path.dirname(place)  # noqa: PTH120 - patterns are texts
-            try:
-                if place == text:
-                    os.stat(place)  # noqa: PTH116 - as above
-                else:
-                    os.scandir(place).close()
-            except OSError as error:
-                yield f"{place}: {error.strerror}"
-        for path in self.paths():
-            try:
-                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-            except FileNotFoundError:
-                pass  # a link to nothing, or it was said
-            except OSError as error:
-                yield f"cannot read {path}: {error.strerror}"
+            yield place
 
     def _excluded(self, path: str) -> bool:
         base = os.path.basename(path)  # noqa: PTH119 - for every file at every look
