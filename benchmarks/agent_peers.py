@@ -1,6 +1,6 @@
 """What the agent costs beside those written in C and Go: the same files, the same server, one run.
 
-    python benchmarks/agent_peers.py [--lines 400000] [--rounds 2] [--only logferry fluent] [--json FILE]
+    python benchmarks/agent_peers.py [--lines 600000] [--rounds 3] [--only logferry fluent] [--json FILE]
 
 Each agent reads a file of JSON lines of 300 bytes to its end and ships it to the benchmark's server, which
 answers at once: to Loki's interface, to Elasticsearch's, to OTLP's or to plain HTTP. The peers are in
@@ -155,8 +155,8 @@ def measure(count: int, rounds: int, contenders: Sequence[Contender]) -> list[Ro
 def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--lines", type=int, default=400_000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--lines", type=int, default=600_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="beginnings of names")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
