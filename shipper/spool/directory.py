@@ -129,6 +129,7 @@ class Home:
         self.lock_fd = lock_fd
         self.gid = gid
         self.memory: dict[int, MemorySegment] = {}
+        self._listed: set[int] = set()
         self._keep = threading.RLock()  # no eviction leaves a file in what is being removed
         self._evicted: tuple[tuple[int, int], list[Evicted]] | None = None
         _homes.add(self)
@@ -226,13 +227,14 @@ class Home:
             os.close(fd)
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the segments there are, on disk and in memory, in order."""
-        try:
-            names = os.listdir(self.dir_fd) if self.dir_fd >= 0 else []  # noqa: PTH208 - by descriptor
-        except OSError:
-            names = []
-        found = {int(match[1]) for name in names if (match := _SEGMENT.fullmatch(name))}
-        return sorted(found | set(self.memory))
+        """Return the numbers of the segments there are, on disk and in memory, in order.
+
+        Those of the last time where it cannot be asked (no descriptors): nothing is taken for gone by that.
+        """
+        with suppress(OSError):
+            names = _names_in(self.dir_fd) if self.dir_fd >= 0 else []
+            self._listed = {int(match[1]) for name in names if (match := _SEGMENT.fullmatch(name))}
+        return sorted(self._listed | set(self.memory))
 
     def open(self, number: int) -> Readable | None:
         """Open a segment for reading; None when it is gone."""
@@ -425,8 +427,21 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def _names_in(dir_fd: int) -> list[str]:
+    """Return the names in a directory. Raises OSError.
+
+    Through a descriptor of its own: `os.listdir` duplicates the one it is given, and all duplicates have one
+    place in the directory. Of two threads that list at once each would miss what the other has read.
+    """
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        return os.listdir(fd)  # noqa: PTH208 - by descriptor
+    finally:
+        os.close(fd)
+
+
 def _has_segments(dir_fd: int) -> bool:
-    return any(_SEGMENT.fullmatch(name) for name in os.listdir(dir_fd))
+    return any(_SEGMENT.fullmatch(name) for name in _names_in(dir_fd))
 
 
 def spool_directories(path: Path) -> list[Path]:

@@ -7,15 +7,17 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from logferry.shipper.core.segments import LARGEST, SMALLEST, Evicted, attribute, deletable, grown, merged
 from logferry.shipper.ports import Cursor, Outcome
 from logferry.shipper.spool import Spool, SpoolSet, audit, list_spools
-from logferry.shipper.spool.segment import allocate
+from logferry.shipper.spool.segment import allocate, segment_name
 from logferry.shipper.spool.share import usage
 from logferry.shipper.spool.spoolset import most_held
 
@@ -361,6 +363,7 @@ def test_memory_only_is_bounded(make_spool: Callable[..., Spool]) -> None:
 OUT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 from logferry.shipper.spool import Spool, SpoolSettings
 spool = Spool(SpoolSettings(Path(sys.argv[1]), "shop", max_bytes=64 << 20))
 for _ in range(16):  # a segment as large as they get, with room for what comes
@@ -518,3 +521,50 @@ def test_a_hole_is_split_by_reason() -> None:
     assert evicted == [Evicted(1, 9, "full"), Evicted(20, 30, "max_age")]
     assert attribute(3, 25, evicted, "damaged") == {"full": 7, "damaged": 10, "max_age": 6}
     assert attribute(40, 41, evicted, "damaged") == {"damaged": 2}
+
+
+def test_threads_that_list_at_once_see_all_segments(make_spool: Callable[..., Spool]) -> None:
+    """Each sink's thread looks for the next segment, and the upkeep for those that may go."""
+    spool = make_spool()
+    assert spool.offer(b"{}")
+    for number in range(100, 300):
+        (spool.home.path / segment_name(number)).touch()
+    wrong: list[int] = []
+
+    def look() -> None:
+        for _ in range(300):
+            found = len(spool.home.numbers())
+            if found != 201:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_without_descriptors_a_dead_spool_waits(
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be opened now is not gone: nothing is given up for it."""
+    spool = make_spool()
+    for _ in range(200):
+        spool.offer(b"x" * 1000)
+    spool.close(clean=False)
+    spool.home.close()
+    (adopted,) = SpoolSet(spool.settings).adopt()
+    cursor, opening, none = adopted.cursor("a"), os.open, [True]
+
+    def open_file(path: Any, *more: Any, **named: Any) -> int:
+        if none[0] and (path == "." or str(path).endswith(".seg")):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opening(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", open_file)
+    assert cursor.read(1000, 1 << 20) is None
+    assert not cursor.account().dropped
+    none[0] = False
+    assert len(deliver(cursor)) == 200
+    assert not cursor.account().dropped
