@@ -103,24 +103,27 @@ def _request(text: str) -> tuple[str, str, str, str] | None:
     return found[1], path, query, found[3] or ""
 
 
-def access_fields(fields: Fields, request: str, status: str | int, logger: str) -> Fields:
-    """Put into `fields` what every access event has, from the request's first line and its status."""
+def access_fields(fields: Fields, request: str, status: str | int, logger: str, target: str = "") -> Fields:
+    """Put into `fields` what every access event has, from the request's first line and its status.
+
+    Where that is none, the `target` is what is known of it.
+    """
     code = int(status) if status != "-" else 0
     fields["kind"] = "access"
     parts = _request(request)
     if parts is None:
         fields["message"] = f"{request} {status}"
-        fields["method"] = "-"
-        fields["path"] = ""
+        method, protocol = "-", ""
+        path, _, query = target.partition("?")
     else:
         method, path, query, protocol = parts
         fields["message"] = f"{method} {path} {status}"
-        fields["method"] = method
-        fields["path"] = path
-        if query:
-            fields["query"] = query
-        if protocol:
-            fields["protocol"] = protocol
+    fields["method"] = method
+    fields["path"] = path
+    if query:
+        fields["query"] = query
+    if protocol:
+        fields["protocol"] = protocol
     fields["level"] = "ERROR" if code >= 500 else "INFO"
     fields["logger"] = logger
     fields["status_code"] = code
@@ -346,7 +349,7 @@ def _json_access(content: Fields, times: Times, logger: str) -> Fields | None:
         fields["timestamp"] = stamp
     elif when is not None:
         fields["time"] = when
-    access_fields(fields, request, int(status), logger)
+    access_fields(fields, request, int(status), logger, f"{uri or ''}")
     size = _number(_take(content, _SIZE))
     if size is not None:
         fields["bytes"] = int(size)

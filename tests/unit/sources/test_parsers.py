@@ -57,6 +57,7 @@ SAMPLES: list[tuple[str, str, dict[str, Any]]] = [
         {"level": "CRITICAL", "process": 12, "connection": 45, "client_ip": "10.0.0.1", "path": "/x"},
     ),
     ("nginx", '{"status":200,"request":"GET /x HTTP/1.1","msec":1795292262.5}', {"status_code": 200}),
+    ("nginx", '{"path":"/healthz?a=1","status":200}', {"path": "/healthz", "query": "a=1", "method": "-"}),
     ("apache", '10.0.0.1 - - [21/Nov/2026:20:17:42 +0000] "GET /x HTTP/1.0" 200 -', ACCESS),
     (
         "apache",
