@@ -63,8 +63,9 @@ def _take_back(parsed: Parsed, event: dict[str, Any], given: Mapping[str, Any]) 
         if value is not given[name]:
             setattr(parsed, name, _text(value))
     for name, (read, otherwise) in _READ.items():
+        there = name in given or name in event
         value = event.pop(name, "")
-        if value is given.get(name, ""):
+        if not there or value is given.get(name, _NOTHING):
             continue
         understood = read(value)
         if understood is not None:
@@ -72,7 +73,7 @@ def _take_back(parsed: Parsed, event: dict[str, Any], given: Mapping[str, Any]) 
         else:
             if otherwise is not None:
                 setattr(parsed, name, otherwise)
-            if value != "":
+            if value != "" or name not in given:  # an empty text that the line said is no less than another
                 event[name] = value
     error = event.get("error")
     if error is None:
@@ -90,6 +91,8 @@ def _text(value: object) -> str:
 def _moment(value: object) -> float | None:
     return moment_of(value, datetime.timestamp)
 
+
+_NOTHING: Final = object()
 
 # How it is read, and what stands in its place where it says nothing (None: what stood there before).
 _READ: Final[Mapping[str, tuple[Callable[[object], Any], Any]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logferry.handlers.outlet import Violation
@@ -240,6 +240,7 @@ def _json(event: dict[str, Any]) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(EVENTS, st.booleans())
+@example(event={"timestamp": ""}, with_time=False)
 def test_rules_that_do_nothing_change_nothing(event: dict[str, Any], with_time: bool) -> None:
     """What goes through transforms untouched becomes the very event that it becomes without any."""
     if with_time:
