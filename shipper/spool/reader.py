@@ -458,21 +458,20 @@ class Reader:
 
     def _enter(self, lines: list[bytes], *, settled: bool) -> bool:  # noqa: C901 - one decision table
         """Go to the segment of the place, or to the next one there is."""
-        opened, closed_to_us = None, False
+        opened = None
         resume = self._segment is None and self._number > 0
         for number in self._shelf.numbers():
             if number > self._number or (resume and number == self._number):
                 opened = self._shelf.open(number)
-                closed_to_us = (
-                    closed_to_us or opened is None
-                )  # no descriptors; or gone, and not listed next time
+                if opened is None and number in self._shelf.numbers():
+                    return False  # there, and not to be opened now: there are no descriptors
                 if opened is not None and settled and number > self._number and self._unused(number, opened):
                     opened.close()
                     opened = None
                 if opened is not None:
                     break
         if opened is None:
-            if settled and not lines and not closed_to_us:
+            if settled and not lines:
                 last = max((entry.last for entry in self._shelf.evicted()), default=0)
                 hint = self._hint()
                 self._gap(max(last, self._last()) + 1, hint[1] if hint and hint[0] > self.next else "damaged")

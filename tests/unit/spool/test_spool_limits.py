@@ -545,8 +545,9 @@ def test_threads_that_list_at_once_see_all_segments(make_spool: Callable[..., Sp
     assert not wrong
 
 
+@pytest.mark.parametrize("closed", [".", segment_name(1)])
 def test_without_descriptors_a_dead_spool_waits(
-    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+    make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
     """What cannot be opened now is not gone: nothing is given up for it."""
     spool = make_spool()
@@ -558,7 +559,7 @@ def test_without_descriptors_a_dead_spool_waits(
     cursor, opening, none = adopted.cursor("a"), os.open, [True]
 
     def open_file(path: Any, *more: Any, **named: Any) -> int:
-        if none[0] and (path == "." or str(path).endswith(".seg")):
+        if none[0] and (path == closed or (closed == "." and str(path).endswith(".seg"))):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return opening(path, *more, **named)
 
